@@ -1,0 +1,5 @@
+"""`python -m fedunlearn` is `fedunlearn`."""
+
+from fedunlearn.cli import main
+
+main()

@@ -1,0 +1,43 @@
+"""What a model says on both splits: the evidence that every audit starts from."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import torch
+
+from fedunlearn.audits.base import Evidence, View
+from fedunlearn.data.types import Dataset, ImageSet, Normaliser, Request
+from fedunlearn.errors import RunError
+from fedunlearn.models.base import Classifier
+
+CHUNK = 512  # images at a time; fixed, because the last bits of a convolution can depend on it
+
+
+def observe(model: Classifier, dataset: Dataset, request: Request, device: torch.device) -> Evidence:
+    """Features and logits of `model` in evaluation mode on all images, computed on `device`.
+
+    The model is left as it is, on its own device: a copy is run. Raises RunError if an output is not a finite number.
+    """
+    frozen = copy.deepcopy(model).to(device).eval()
+    normalise = Normaliser(dataset.mean, dataset.std)
+    test_forget = np.isin(dataset.test.labels.cpu().numpy(), request.classes)
+    return Evidence(
+        model,
+        _view(frozen, dataset.train, request.forget, normalise, device),
+        _view(frozen, dataset.test, test_forget, normalise, device),
+    )
+
+
+@torch.no_grad()
+def _view(model: Classifier, split: ImageSet, forget: np.ndarray, normalise: Normaliser, device: torch.device) -> View:
+    features, logits = [], []
+    for images in torch.split(split.images, CHUNK):
+        z = model.features(normalise(images.to(device)))
+        features.append(z.cpu())
+        logits.append(model.head(z).cpu())
+    view = View(torch.cat(features).numpy(), torch.cat(logits).numpy(), split.labels.cpu().numpy(), forget)
+    if not (np.isfinite(view.logits).all() and np.isfinite(view.features).all()):
+        raise RunError("the model's outputs are not finite numbers, so that no audit can read them")
+    return view

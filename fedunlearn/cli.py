@@ -1,0 +1,49 @@
+"""The command `fedunlearn`: check the request, compose the configuration with Hydra, run, say where the results are."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")  # before Flower is imported: nothing leaves the machine
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import sys
+from pathlib import Path
+
+import hydra
+
+from fedunlearn import job, overrides
+from fedunlearn.errors import RequestError
+
+INTERRUPTED = 130
+
+
+def conf_dir() -> Path:
+    """conf/: inside the package when installed from a wheel, beside it in a checkout."""
+    here = Path(__file__).resolve().parent
+    return here / "conf" if (here / "conf").is_dir() else here.parent / "conf"
+
+
+def main() -> None:
+    """Entry point of `fedunlearn` and `python -m fedunlearn`."""
+    overrides.register_plugins()
+    try:
+        arguments = overrides.expand_rerun(sys.argv[1:])
+        overrides.check(arguments, conf_dir())
+    except RequestError as error:
+        sys.exit(refuse(error))
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    sys.argv[1:] = arguments
+    try:
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job.task)()
+    except KeyboardInterrupt:
+        print("\nInterrupted. Finished rounds are kept: the same command goes on from there.", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+
+
+def refuse(error: RequestError) -> int:
+    """One sentence, no traceback."""
+    print(f"fedunlearn: {error}", file=sys.stderr)
+    return 2

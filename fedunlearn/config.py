@@ -1,0 +1,171 @@
+"""The schema of conf/: everything a run depends on, checked before anything runs.
+
+`RunConfig` holds what Hydra composed, as frozen dataclasses. Groups whose members bring settings of their own
+(dataset, model, partition, method, audit) are checked against the settings class of the member that was chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from fedunlearn import registry
+from fedunlearn.errors import RequestError
+from fedunlearn.schema import Below, Count, AtLeast, NonNegative, Positive, Share, Whole, parse, plain
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A named member of a group and its settings, an instance of the member's own frozen dataclass."""
+
+    name: str
+    settings: Any
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the images are."""
+
+    root: str | None = None  # folder that holds the datasets; null: ./data
+    download: bool = False  # fetch the dataset into data.root if it is not there
+    limit: Count | None = None  # keep about this many training images, the same share of every class (test likewise)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Federated training of the original model (FedAvg, McMahan et al. 2017)."""
+
+    rounds: Count = 30
+    local_epochs: Count = 2
+    batch_size: Count = 32
+    lr: Positive = 0.05
+    momentum: Annotated[float, AtLeast(0), Below(1)] = 0.9
+    weight_decay: NonNegative = 5e-4
+    participation: Share = 1.0  # share of the clients asked in a round, at least one
+
+
+@dataclass(frozen=True)
+class RetrainConfig:
+    """The reference: training from a fresh start on the retain data, for train.rounds + unlearn.rounds rounds."""
+
+    seeds: Count = 2  # how many retrained models; their spread is the noise floor
+
+
+@dataclass(frozen=True)
+class UnlearnConfig:
+    """Budget of the unlearning method; null takes the value of `train`."""
+
+    rounds: Whole = 10
+    local_epochs: Count | None = None
+    batch_size: Count | None = None
+    lr: Positive | None = None
+    momentum: Annotated[float, AtLeast(0), Below(1)] | None = None
+    weight_decay: NonNegative | None = None
+    participation: Share | None = None
+
+
+@dataclass(frozen=True)
+class RequestConfig:
+    """What to forget. Exactly one of the three is not empty."""
+
+    classes: tuple[Whole, ...] = ()  # every sample of these classes
+    clients: tuple[Whole, ...] = ()  # every sample of these clients
+    samples: dict[str, Count] = field(default_factory=dict)  # client number -> how many of its samples, drawn by seed
+
+    @property
+    def level(self) -> str:
+        """`class`, `client` or `sample`: the first of the three that is not empty."""
+        return "class" if self.classes else "client" if self.clients else "sample"
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """What executes the clients' work."""
+
+    name: Literal["local", "ray"] = "local"
+    workers: Count | Literal["auto"] = "auto"  # clients trained at the same time; auto: one per core
+
+
+@dataclass(frozen=True)
+class StoreConfig:
+    """Where finished stages are kept and shared between runs."""
+
+    dir: str = "outputs/store"
+
+
+@dataclass(frozen=True)
+class OutputConfig:
+    """Where the results of this run (or sweep) go."""
+
+    dir: str = "outputs/run"
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One run: the original model, the retrained models and one method, audited."""
+
+    dataset: Chosen
+    model: Chosen
+    partition: Chosen
+    method: Chosen
+    audit: tuple[Chosen, ...]
+    seed: Whole = 0
+    device: str = "auto"
+    data: DataConfig = field(default_factory=DataConfig)
+    request: RequestConfig = field(default_factory=RequestConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    retrain: RetrainConfig = field(default_factory=RetrainConfig)
+    unlearn: UnlearnConfig = field(default_factory=UnlearnConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    store: StoreConfig = field(default_factory=StoreConfig)
+    output: OutputConfig = field(default_factory=OutputConfig)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The configuration as plain data, in the layout of conf/."""
+        sections = plain({name: getattr(self, name) for name in PLAIN_SECTIONS})
+        chosen = {kind: _open(getattr(self, kind)) for kind in CHOSEN_SECTIONS}
+        return {**sections, **chosen, "audit": {audit.name: plain(audit.settings) for audit in self.audit}}
+
+    def unlearning_budget(self) -> TrainConfig:
+        """`unlearn` with its nulls filled from `train`; `rounds` is at least 1 only where a method trains."""
+        given = {key: value for key, value in plain(self.unlearn).items() if value is not None and key != "rounds"}
+        return TrainConfig(**{**plain(self.train), **given, "rounds": self.unlearn.rounds})
+
+
+CHOSEN_SECTIONS = {"dataset": "dataset", "model": "model", "partition": "partitioner", "method": "method"}
+PLAIN_SECTIONS = ("seed", "device", "data", "request", "train", "retrain", "unlearn", "engine", "store", "output")
+
+
+def load(mapping: Mapping[str, Any]) -> RunConfig:
+    """Check a composed configuration and freeze it. Raises RequestError."""
+    given = dict(mapping)
+    chosen = {key: _choose(kind, key, given.pop(key, None)) for key, kind in CHOSEN_SECTIONS.items()}
+    audits = given.pop("audit", None) or {}
+    if not isinstance(audits, Mapping):
+        raise RequestError(f"audit takes a group of audits with their settings, not {audits!r}")
+    measured = tuple(
+        _choose("audit", f"audit.{name}", {"name": name, **_settings(f"audit.{name}", settings)})
+        for name, settings in audits.items()
+        if settings is not None
+    )
+    return parse(RunConfig, {**given, **chosen, "audit": measured})
+
+
+def _settings(where: str, given: object) -> dict[str, Any]:
+    if not isinstance(given, Mapping):
+        raise RequestError(f"{where} takes a group of settings (or null to switch it off), not {given!r}")
+    return {str(key): value for key, value in given.items()}
+
+
+def _choose(kind: str, where: str, given: object) -> Chosen:
+    settings = _settings(where, given)
+    name = settings.pop("name", None)
+    if not isinstance(name, str):
+        raise RequestError(f"{where}.name must be the name of a {kind}, not {name!r}")
+    member = registry.find(kind, name)
+    return Chosen(name, parse(member.settings, settings, where))
+
+
+def _open(chosen: Chosen) -> dict[str, Any]:
+    return {"name": chosen.name, **plain(chosen.settings)}

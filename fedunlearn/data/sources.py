@@ -1,0 +1,356 @@
+"""The datasets: where each comes from, read once into memory as bytes.
+
+Only `data.download=true` may touch the network. Splits that a dataset does not bring itself are stratified and fixed:
+they depend on the data alone, never on the run's seed, so that runs with different seeds share one test set.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import math
+import tempfile
+import zlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from http.client import HTTPException
+from pathlib import Path
+from tarfile import TarError
+from typing import Annotated, Any, Literal
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from filelock import FileLock
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from fedunlearn import registry
+from fedunlearn.config import Chosen, DataConfig
+from fedunlearn.data.types import Dataset, ImageSet
+from fedunlearn.errors import RequestError
+from fedunlearn.randomness import numpy_stream
+from fedunlearn.schema import Above, Below, Count
+
+Splits = tuple[ImageSet, ImageSet, tuple[str, ...]]
+Statistics = tuple[tuple[float, ...], tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class DatasetSource:
+    """A registered dataset. `read(settings, root, download, seed)` returns training set, test set and class names.
+
+    `published`: the mean and std per channel that the literature normalises with, of pixels in [0, 1]; without them
+    they are computed from the training images. Ours ignore `seed`, which is there for generated data.
+    """
+
+    name: str
+    settings: type
+    read: Callable[[Any, Path, bool, int], Splits]
+    published: Statistics | None = None
+
+
+@dataclass(frozen=True)
+class NoSettings:
+    """A dataset that leaves nothing to choose."""
+
+
+@dataclass(frozen=True)
+class FolderSettings:
+    """Your own images."""
+
+    path: str  # folder with one directory per class, or with train/ and test/ that hold such directories
+    size: Count = 64  # height and width that every image is squeezed to, pixels
+    channels: Literal["rgb", "grey"] = "rgb"  # colour kept
+    test_fraction: Annotated[float, Above(0), Below(1)] = 0.2  # share held out for testing where there is no test/
+
+
+def load(chosen: Chosen, data: DataConfig, seed: int) -> Dataset:
+    """The dataset `chosen`, whole or cut down to about `data.limit` training images.
+
+    Raises RequestError if it is not there, cannot be fetched or cannot be read, or if the limit is too small.
+    """
+    source = registry.find("dataset", chosen.name)
+    root = Path(data.root or "data").expanduser()
+    try:
+        train, test, names = source.read(chosen.settings, root, data.download, seed)
+    except OSError as error:
+        raise RequestError(f"{chosen.name} cannot be read from {root}: {error}") from error
+    train, test = _limited(train, test, data.limit)
+    mean, std = source.published or _statistics(train.images)
+    return Dataset(chosen.name, train, test, names, mean, std, _fingerprint(train, test, names, mean, std))
+
+
+def stratified(labels: np.ndarray, count: int, stream: np.random.Generator, leave: int = 0) -> np.ndarray:
+    """About `count` sample numbers (sorted, int64) with every class in proportion.
+
+    Largest remainder method after one sample of every class is taken and `leave` of every class are set aside, which
+    keeps `count` exact between those limits. Every class needs at least 1 + `leave` samples.
+    """
+    _, strata, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    spare = sizes - 1 - leave
+    total = max(int(spare.sum()), 1)
+    extra = min(max(count - len(sizes), 0), int(spare.sum()))
+    take, remainder = np.divmod(spare * extra, total)
+    take[np.argsort(-remainder, kind="stable")[: extra - take.sum()]] += 1
+    order = stream.permutation(len(labels))
+    taken = [order[strata[order] == stratum][: 1 + number] for stratum, number in enumerate(take)]
+    return np.sort(np.concatenate(taken))
+
+
+def _subset(images: ImageSet, indices: np.ndarray) -> ImageSet:
+    chosen = torch.from_numpy(indices)
+    return ImageSet(images.images[chosen], images.labels[chosen])
+
+
+def _divide(whole: ImageSet, held_out: np.ndarray) -> tuple[ImageSet, ImageSet]:
+    return _subset(whole, np.setdiff1d(np.arange(len(whole)), held_out)), _subset(whole, held_out)
+
+
+def _limited(train: ImageSet, test: ImageSet, limit: int | None) -> tuple[ImageSet, ImageSet]:
+    if limit is None or limit >= len(train):
+        return train, test
+    classes = len(np.unique(train.labels.numpy()))
+    if limit < classes:
+        raise RequestError(f"data.limit={limit} is too small: the {classes} classes need at least one image each")
+    share = limit / len(train)
+    kept = stratified(train.labels.numpy(), limit, numpy_stream(0, "limit", "train"))
+    kept_test = stratified(test.labels.numpy(), round(len(test) * share), numpy_stream(0, "limit", "test"))
+    return _subset(train, kept), _subset(test, kept_test)
+
+
+def _statistics(images: Tensor) -> Statistics:
+    """Mean and std per channel from the histogram of the 256 levels, in whole numbers: the same on every machine."""
+    levels = np.arange(256)
+    mean, std = [], []
+    for channel in images.unbind(1):
+        histogram = channel.flatten().bincount(minlength=256).numpy()
+        pixels, total, squares = channel.numel(), int(histogram @ levels), int(histogram @ levels**2)
+        mean.append(total / pixels / 255)
+        std.append(math.sqrt(pixels * squares - total**2) / pixels / 255 or 1.0)  # 1: all pixels are the same
+    return tuple(mean), tuple(std)
+
+
+def _fingerprint(train: ImageSet, test: ImageSet, names: Sequence[str], *statistics: tuple[float, ...]) -> str:
+    digest = hashlib.sha256(repr((tuple(names), statistics)).encode())
+    for tensor in (train.images, train.labels, test.images, test.labels):
+        array = np.ascontiguousarray(tensor.numpy())
+        digest.update(repr((array.shape, array.dtype.str)).encode())
+        digest.update(array.data)
+    return digest.hexdigest()
+
+
+def _read_digits(settings: NoSettings, root: Path, download: bool, seed: int) -> Splits:
+    """scikit-learn's 1,797 digits, 8x8 with 17 grey levels, stretched to 0..255; 20 % (rounded up) held out."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    images = torch.from_numpy(np.rint(bunch.images * 255 / 16).astype(np.uint8)).unsqueeze(1)
+    labels = bunch.target.astype(np.int64)
+    held_out = stratified(labels, math.ceil(len(labels) / 5), numpy_stream(0, "split", "digits"), leave=1)
+    return *_divide(ImageSet(images, torch.from_numpy(labels)), held_out), tuple(str(digit) for digit in range(10))
+
+
+def _missing(folder: Path, expected: Sequence[str]) -> list[str]:
+    return [name for name in expected if not ((folder / name).exists() or (folder / f"{name}.gz").exists())]
+
+
+def _provide(folder: Path, expected: Sequence[str], root: Path, fetch: Callable[[], object] | None) -> None:
+    """Make sure that `folder` holds `expected` (plain or .gz); `fetch` is None where downloading is not allowed."""
+    if not _missing(folder, expected):
+        return
+    if fetch:
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            with FileLock(root / f".{folder.relative_to(root).parts[0]}.lock"):  # the runs of a sweep start together
+                fetch()
+        except (OSError, RuntimeError, HTTPException, TarError, BadZipFile, EOFError, zlib.error) as error:
+            reason = " ".join(str(error).split())
+            raise RequestError(f"the download into {folder} failed: {reason}") from error
+    if missing := _missing(folder, expected):
+        raise RequestError(
+            f"{folder} does not hold {', '.join(missing)}: set data.root to the folder that has the data, "
+            "or data.download=true to download them"
+        )
+
+
+def _damaged(path: Path, how: str = "is damaged") -> RequestError:
+    return RequestError(f"{path} {how}: delete it and run again with data.download=true")
+
+
+def _read_mnist(which: str, settings: NoSettings, root: Path, download: bool, seed: int) -> Splits:
+    """MNIST and sets in its format, in root/<which>/raw: idx files, extracted or as the official .gz."""
+    import torchvision.datasets
+
+    source = getattr(torchvision.datasets, which)
+    folder = root / which / "raw"
+    expected = [Path(name).stem for name, _ in source.resources]
+    _provide(folder, expected, root, partial(source, root, download=True) if download else None)
+    train, test = (_read_idx_pair(folder, prefix, len(source.classes)) for prefix in ("train", "t10k"))
+    return train, test, tuple(source.classes)
+
+
+def _read_idx_pair(folder: Path, prefix: str, classes: int) -> ImageSet:
+    from torchvision.datasets.mnist import read_image_file, read_label_file
+
+    images = _read_idx(folder / f"{prefix}-images-idx3-ubyte", read_image_file)
+    labels = _read_idx(folder / f"{prefix}-labels-idx1-ubyte", read_label_file)
+    if len(images) != len(labels) or len(labels) == 0 or int(labels.max()) >= classes:
+        raise _damaged(folder, f"has {prefix} labels that do not fit the images")
+    return ImageSet(images.unsqueeze(1), labels)
+
+
+def _read_idx(path: Path, read: Callable[[str], Tensor]) -> Tensor:
+    """The tensor in `path`, or in `path`.gz where only that is there (unpacked aside: the folder may be read-only)."""
+    packed = path.with_name(f"{path.name}.gz")
+    try:
+        if path.exists():
+            return read(str(path))
+        with tempfile.TemporaryDirectory() as aside:
+            plain = Path(aside) / path.name
+            plain.write_bytes(gzip.decompress(packed.read_bytes()))
+            return read(str(plain))
+    except (gzip.BadGzipFile, EOFError, zlib.error, RuntimeError, ValueError, TypeError, AssertionError) as error:
+        raise _damaged(path if path.exists() else packed) from error
+
+
+def _read_cifar(which: str, settings: NoSettings, root: Path, download: bool, seed: int) -> Splits:
+    """CIFAR-10 and CIFAR-100 (Krizhevsky 2009), in root; torchvision checks every file's md5 before it opens it."""
+    import torchvision.datasets
+
+    source = getattr(torchvision.datasets, which)
+    folder = root / source.base_folder
+    expected = [name for name, _ in source.train_list + source.test_list] + [source.meta["filename"]]
+    _provide(folder, expected, root, partial(source, root, download=True) if download else None)
+    try:
+        halves = [source(root, train=train) for train in (True, False)]
+    except RuntimeError as error:
+        raise _damaged(folder) from error
+    train, test = (
+        ImageSet(torch.from_numpy(half.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(half.targets))
+        for half in halves
+    )
+    return train, test, tuple(halves[0].classes)
+
+
+EUROSAT_CLASSES = (
+    *("AnnualCrop", "Forest", "HerbaceousVegetation", "Highway", "Industrial"),
+    *("Pasture", "PermanentCrop", "Residential", "River", "SeaLake"),
+)
+EUROSAT_IMAGES = 27_000
+
+
+def _read_eurosat(settings: NoSettings, root: Path, download: bool, seed: int) -> Splits:
+    """EuroSAT RGB (Helber et al. 2019), 64x64, in root/eurosat/2750; it has no official split, so 20 % are held out."""
+    from torchvision.datasets import EuroSAT
+
+    folder = root / "eurosat" / "2750"
+    _provide(folder, EUROSAT_CLASSES, root, partial(EuroSAT, root, download=True) if download else None)
+    train, test, names = _read_folder(FolderSettings(str(folder), size=64), root, download, seed)
+    if len(train) + len(test) != EUROSAT_IMAGES:  # torchvision does not see that unpacking was interrupted
+        raise _damaged(folder, f"holds {len(train) + len(test)} images instead of {EUROSAT_IMAGES}")
+    return train, test, names
+
+
+SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # not EPS: Pillow would start another program
+
+
+def _read_folder(settings: FolderSettings, root: Path, download: bool, seed: int) -> Splits:
+    """Images sorted into one directory per class; `path` is relative to where the run was started, not to `root`.
+
+    Classes are numbered in the order of their sorted names. With train/ and test/ that hold class directories, that
+    is the split; otherwise it depends on the files' names alone. Raises RequestError for what cannot be used.
+    """
+    folder = Path(settings.path).expanduser()
+    train, test = folder / "train", folder / "test"
+    if _directories(train) and _directories(test):
+        names, files, labels = _listing(train, least=1)
+        test_names, test_files, test_labels = _listing(test, least=1)
+        if lonely := sorted(set(names) ^ set(test_names)):
+            raise RequestError(f"{train} and {test} must hold the same classes, but {lonely[0]} is only in one of them")
+        held_out = np.arange(len(files), len(files) + len(test_files))
+        files, labels = files + test_files, np.concatenate([labels, test_labels])
+    else:
+        names, files, labels = _listing(folder, least=2)
+        held_out = stratified(
+            labels, math.ceil(len(labels) * settings.test_fraction), numpy_stream(0, "split", "folder"), leave=1
+        )
+    whole = ImageSet(_decode(folder, files, settings), torch.from_numpy(labels))
+    return *_divide(whole, held_out), names
+
+
+def _directories(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _listing(folder: Path, least: int) -> tuple[tuple[str, ...], list[Path], np.ndarray]:
+    """Class names, image files in the order of class and name, and their labels (int64)."""
+    directories = _directories(folder)
+    if len(directories) < 2:
+        raise RequestError(f"{folder} must be a folder with one directory per class, at least two of them")
+    found = [
+        sorted(path for path in directory.rglob("[!.]*") if path.suffix.lower() in SUFFIXES and not path.is_dir())
+        for directory in directories
+    ]
+    for directory, paths in zip(directories, found, strict=True):
+        if len(paths) < least:
+            raise RequestError(f"{directory} holds {len(paths)} image(s), but every class needs at least {least}")
+    labels = np.repeat(np.arange(len(found)), [len(paths) for paths in found])
+    return tuple(path.name for path in directories), [path for paths in found for path in paths], labels
+
+
+def _decode(folder: Path, files: list[Path], settings: FolderSettings) -> Tensor:
+    """All `files` as uint8 [N, C, size, size]. Raises RequestError that names those that cannot be read."""
+    channels = 3 if settings.channels == "rgb" else 1
+    images = torch.empty(len(files), channels, settings.size, settings.size, dtype=torch.uint8)
+    unreadable: list[Path] = []
+    with ThreadPoolExecutor() as pool:
+        for i, pixels in enumerate(pool.map(partial(_pixels, settings=settings), files)):
+            if pixels is None:
+                unreadable.append(files[i])
+            else:
+                images[i] = pixels
+    if unreadable:
+        first = ", ".join(str(path.relative_to(folder)) for path in unreadable[:3])
+        raise RequestError(
+            f"{len(unreadable)} of the {len(files)} images in {folder} cannot be read (such as {first}): "
+            "repair or remove them"
+        )
+    return images
+
+
+def _pixels(path: Path, settings: FolderSettings) -> Tensor | None:
+    """One image as uint8 [C, size, size]; None if it cannot be read. Transparency is dropped, as torchvision does."""
+    try:
+        with Image.open(path, formats=FORMATS) as opened:
+            image = ImageOps.exif_transpose(opened)
+            if image.mode.startswith("I"):  # 16 bits per pixel: convert() would cut off instead of scaling
+                image = Image.fromarray(np.rint(np.asarray(image).clip(0, 65535) / 257).astype(np.uint8))
+            if "transparency" in image.info:  # a palette with alpha, which Pillow wants made explicit
+                image = image.convert("RGBA")
+            image = image.convert("RGB" if settings.channels == "rgb" else "L")
+            array = np.array(image.resize((settings.size, settings.size), Image.Resampling.BILINEAR))
+    except Exception:  # damaged files make Pillow raise almost anything, and the caller names the file
+        return None
+    return torch.from_numpy(array).reshape(settings.size, settings.size, -1).permute(2, 0, 1)
+
+
+CIFAR10_STATISTICS = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
+CIFAR100_STATISTICS = ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762))
+DATASETS: dict[str, DatasetSource] = {
+    source.name: source
+    for source in (
+        DatasetSource("digits", NoSettings, _read_digits),
+        DatasetSource("mnist", NoSettings, partial(_read_mnist, "MNIST"), ((0.1307,), (0.3081,))),
+        DatasetSource("fashion_mnist", NoSettings, partial(_read_mnist, "FashionMNIST"), ((0.2860,), (0.3530,))),
+        DatasetSource("cifar10", NoSettings, partial(_read_cifar, "CIFAR10"), CIFAR10_STATISTICS),
+        DatasetSource("cifar100", NoSettings, partial(_read_cifar, "CIFAR100"), CIFAR100_STATISTICS),
+        DatasetSource("eurosat", NoSettings, _read_eurosat),
+        DatasetSource("image_folder", FolderSettings, _read_folder),
+    )
+}

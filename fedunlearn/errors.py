@@ -1,0 +1,28 @@
+"""The two ways a run can go wrong, and the sentence that says so."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class RequestError(ValueError):
+    """What the user asked for cannot be done; raised before any training, reported in one sentence, exit status 2."""
+
+
+class RunError(RuntimeError):
+    """A run that started could not be finished; exit status 1. Finished stages and rounds stay in the store."""
+
+
+def listed(values: Iterable[object]) -> str:
+    """`a, b or c`: the allowed values as a person would say them."""
+    words = [str(value) for value in values]
+    return " or ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
+
+
+def unknown(what: str, given: object, allowed: Iterable[object]) -> RequestError:
+    """The error for a name that is not one of `allowed`, with the nearest right spelling if one is near."""
+    words = sorted(str(value) for value in allowed)
+    near = difflib.get_close_matches(str(given), words, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return RequestError(f"there is no {what} called {str(given)!r}: choose {listed(words)}{hint}")

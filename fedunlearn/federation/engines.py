@@ -1,0 +1,134 @@
+"""What executes the clients' work: our own grid in this process, or Flower's simulation on Ray."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+import torch
+from flwr.app import Context, RecordDict
+from flwr.serverapp import ServerApp
+
+from fedunlearn import registry
+from fedunlearn.config import EngineConfig, RunConfig
+from fedunlearn.federation import wire
+from fedunlearn.federation.client import client_app
+from fedunlearn.federation.evaluation import class_accuracy
+from fedunlearn.federation.grid import LocalGrid
+from fedunlearn.federation.plan import Plan
+from fedunlearn.federation.server import FederatedStage, Tensors, server_app
+from fedunlearn.federation.world import World, world_from_json
+from fedunlearn.schema import parse
+
+if TYPE_CHECKING:  # methods build on this package; here only their type is needed
+    from fedunlearn.methods.base import Method
+
+Rounds = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A stage between two rounds: all that is needed to go on from there.
+
+    `history` has one entry per round from 0 (the model at the start): the round, the test accuracy of every class,
+    and the mean training loss (from round 1).
+    """
+
+    model: Tensors
+    shared: Tensors = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
+    history: Rounds = field(default_factory=list)
+    cost: dict[str, Any] = field(default_factory=dict)
+
+
+def run_stage(
+    plan: Plan,
+    begin: Progress,
+    rounds: int,
+    world: World,
+    config: RunConfig,
+    after_round: Callable[[Progress], None],
+) -> Progress:
+    """Run the rounds that are left of a stage of `rounds` rounds; `begin` is a start or a checkpoint.
+
+    `after_round` is called with a checkpoint after the preparation and after every round.
+    Raises RunError when too few clients answer.
+    """
+    method: Method = registry.find("method", plan.method)
+    pack = PACKS[config.engine.name]
+    settings = parse(method.settings, plan.settings, "method")
+    strategy = method.server(plan, settings, pack, world.device)
+    restore(strategy, begin)
+    resumed = bool(begin.history)
+    latest = [begin]
+    started = time.perf_counter() - begin.cost.get("seconds", 0.0)
+
+    def evaluate(server_round: int, state: Tensors) -> None:
+        if server_round == 0 and resumed:
+            return
+        strategy.cost.seconds = time.perf_counter() - started
+        entry = {"round": strategy.cost.rounds, "class_accuracy": class_accuracy(world, state)}
+        if strategy.losses:
+            entry["loss"] = strategy.losses.pop()
+        history = [*latest[0].history, entry]
+        latest[0] = Progress(state, strategy.shared, strategy.notes, history, asdict(strategy.cost))
+        after_round(latest[0])
+
+    left = rounds - begin.cost.get("rounds", 0)
+    app = server_app(strategy, begin.model, left, resumed, evaluate)
+    with quiet_torch():
+        ENGINES[config.engine.name](app, world, config, pack)
+    return latest[0]
+
+
+def restore(strategy: FederatedStage, begin: Progress) -> None:
+    """Put a checkpoint's memory back into a fresh strategy."""
+    strategy.shared, strategy.notes = dict(begin.shared), dict(begin.notes)
+    for name, value in begin.cost.items():
+        setattr(strategy.cost, name, value)
+
+
+def run_local(app: ServerApp, world: World, config: RunConfig, pack: wire.Pack) -> None:
+    """All clients in this process, several at a time."""
+    stop = Event()
+    clients = client_app(lambda: world, pack, stop.is_set)
+    with LocalGrid(clients, len(world.parts), worker_count(config.engine), stop) as grid:
+        app(grid, Context(1, 1, {}, RecordDict(), {}))
+
+
+def run_ray(app: ServerApp, world: World, config: RunConfig, pack: wire.Pack) -> None:
+    """The same apps under Flower's simulation; every Ray actor opens the world once."""
+    from fedunlearn.federation import ray_engine
+
+    text = json.dumps(config.as_dict(), sort_keys=True)
+    clients = client_app(partial(world_from_json, text), pack)
+    ray_engine.simulate(app, clients, len(world.parts), worker_count(config.engine))
+
+
+ENGINES = {"local": run_local, "ray": run_ray}
+PACKS: dict[str, wire.Pack] = {"local": wire.by_reference, "ray": wire.as_bytes}
+
+
+def worker_count(engine: EngineConfig) -> int:
+    """How many clients train at the same time."""
+    if engine.workers == "auto":
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return engine.workers
+
+
+@contextmanager
+def quiet_torch() -> Iterator[None]:
+    """One torch thread per client while clients run side by side: faster, and the same bits for any worker count."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,57 @@
+"""The client side of a method: which labels to learn, what to minimise, what to report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from fedunlearn.federation.world import ClientData
+from fedunlearn.models.base import Classifier
+
+Tensors = dict[str, Tensor]
+
+# Given the received model, the client's data and what the server shared, the label that each sample is trained on:
+# int64 [n], where −1 leaves a sample out, or float [n, classes] of soft labels, where a row of zeros leaves it out.
+Targets = Callable[[Classifier, ClientData, Tensors], Tensor]
+# Mean loss of a batch from features [b, d], logits [b, classes] and targets [b] (or [b, classes]), scalar. Must be
+# pure, and rows that are left out (−1, or zeros) must not influence it: that is how ragged batches are padded.
+Loss = Callable[[Tensor, Tensor, Tensor, Tensors], Tensor]
+# Tensors that the server adds up over the clients of the round, computed on the trained model.
+Uploads = Callable[[Classifier, ClientData, Tensors], Tensors]
+
+
+def no_uploads(model: Classifier, client: ClientData, shared: Tensors) -> Tensors:
+    """Nothing but the model travels to the server."""
+    return {}
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Three pure functions, so that one definition runs in the reference loop, stacked, and on another machine."""
+
+    targets: Targets
+    loss: Loss
+    uploads: Uploads = no_uploads
+
+
+def true_labels(model: Classifier, client: ClientData, shared: Tensors) -> Tensor:
+    """Every sample with its own label."""
+    return client.labels
+
+
+def retain_labels(model: Classifier, client: ClientData, shared: Tensors) -> Tensor:
+    """Retain samples with their own label; forget samples are left out."""
+    return client.labels.masked_fill(client.forget, -1)
+
+
+def cross_entropy(features: Tensor, logits: Tensor, targets: Tensor, shared: Tensors) -> Tensor:
+    """Mean cross-entropy over the rows that are not left out."""
+    return F.cross_entropy(logits, targets, ignore_index=-1)
+
+
+def present(targets: Tensor) -> Tensor:
+    """Bool [n]: the samples that are not left out."""
+    return targets >= 0 if targets.dim() == 1 else targets.sum(1) > 0

@@ -1,0 +1,44 @@
+"""What server and clients of one stage must agree on; travels as JSON in every message."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from fedunlearn.config import TrainConfig
+from fedunlearn.schema import parse, plain
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One stage of a run: original training, one retraining, or unlearning.
+
+    `stage` names the random streams; `method` and `settings` say which objective the clients follow;
+    `forget_classes` is empty below class level; `level` is the request's.
+    """
+
+    stage: str
+    seed: int
+    method: str
+    training: TrainConfig
+    classes: int
+    level: str = "class"
+    forget_classes: tuple[int, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def retain_classes(self) -> tuple[int, ...]:
+        """The classes that stay, sorted."""
+        return tuple(c for c in range(self.classes) if c not in self.forget_classes)
+
+    def to_json(self) -> str:
+        """A canonical text of the plan."""
+        return json.dumps(plain(self), sort_keys=True)
+
+    @staticmethod
+    @lru_cache(maxsize=64)
+    def from_json(text: str) -> Plan:
+        """The inverse of `to_json`; the same text gives the same object, since every client of a round asks."""
+        return parse(Plan, json.loads(text), "plan")

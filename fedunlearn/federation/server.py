@@ -1,0 +1,229 @@
+"""The server of one stage: a Flower Strategy that averages models, with the hooks by which a method changes it.
+
+FedAvg after McMahan et al., AISTATS 2017: clients are weighted by the number of samples that they trained on.
+Replies are added up one at a time in the order of the clients' numbers, so memory does not grow with the number of
+clients and the same seed gives the same bits on every engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.serverapp import Grid, ServerApp
+from flwr.serverapp.strategy import Strategy
+from torch import Tensor
+
+from fedunlearn.errors import RunError
+from fedunlearn.federation import wire
+from fedunlearn.federation.plan import Plan
+from fedunlearn.randomness import numpy_stream
+
+Tensors = dict[str, Tensor]
+Ask = Callable[[str, Tensors], Tensors]  # (query, model state) -> the clients' answers, added up
+
+
+@dataclass
+class Cost:
+    """What a stage cost. Bytes are array payload over all clients; samples are forward-backward passes."""
+
+    rounds: int = 0
+    seconds: float = 0.0
+    bytes_up: int = 0
+    bytes_down: int = 0
+    samples: int = 0
+    failures: int = 0  # client replies left out: errors and non-finite numbers
+
+
+@dataclass
+class Total:
+    """A running weighted sum of states in float64, and a plain sum of uploads."""
+
+    weight: float = 0.0
+    state: Tensors = field(default_factory=dict)
+    uploads: Tensors = field(default_factory=dict)
+
+    def add(self, state: Tensors, weight: float, uploads: Tensors) -> None:
+        """Take one client's reply into account."""
+        self.weight += weight
+        for name, value in state.items():
+            self.state[name] = self.state.get(name, 0) + value.double() * weight
+        for name, value in uploads.items():
+            self.uploads[name] = self.uploads.get(name, 0) + value.double()
+
+    def mean(self, like: Tensors) -> Tensors:
+        """The weighted mean, in the types of `like`; integers (such as counters of batch norm) are rounded."""
+        means = {name: total / self.weight for name, total in self.state.items()}
+        return {name: _cast(means[name], like[name].dtype) for name in like}
+
+
+class FederatedStage(Strategy):
+    """One stage's server. A method overrides `prepare` and `absorb`; all it must remember is in `shared` and `notes`.
+
+    `shared`: tensors that travel to the clients with the model in every round (prototypes, masks …).
+    `notes`: plain data for the summary. Both are part of the round checkpoint, so a stage resumes exactly.
+    """
+
+    def __init__(self, plan: Plan, pack: wire.Pack, device: torch.device, min_replies: float = 0.5) -> None:
+        self.plan, self.pack, self.device, self.min_replies = plan, pack, device, min_replies
+        self.shared: Tensors = {}
+        self.notes: dict[str, Any] = {}
+        self.cost = Cost()
+        self.losses: list[float] = []
+        self._roster: list[int] = []  # node id of client 0, 1, …
+        self._like: Tensors = {}
+        self._asked = 0
+
+    # What a method may change ------------------------------------------------------------------------------------
+
+    def prepare(self, model: Tensors, ask: Ask) -> Tensors:
+        """Called once before the first round; returns the model to start from. `ask` queries all clients."""
+        return model
+
+    def absorb(self, totals: Tensors) -> None:
+        """Called after every round with the clients' uploads added up."""
+
+    # Flower's side -----------------------------------------------------------------------------------------------
+
+    def begin(self, grid: Grid, model: Tensors, resumed: bool) -> Tensors:
+        """Learn who the clients are and, at a true start, let the method prepare."""
+        self._like = model
+        self._roster = self._roll_call(grid)
+        return model if resumed else self.prepare(model, lambda query, state: self._ask(grid, query, state))
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterator[Message]:
+        """One message per sampled client, made as it is sent."""
+        number = self.cost.rounds + 1
+        content = self._content(arrays, round=number)
+        chosen = sample(len(self._roster), self.plan.training.participation, self.plan, number)
+        self._asked = len(chosen)
+        for client in chosen:
+            self.cost.bytes_down += _payload(content)
+            yield Message(content, self._roster[client], "train", group_id=str(number))
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Average the models of the clients that answered."""
+        total, loss, answered, reason = Total(), 0.0, 0, ""
+        for reply in replies:
+            problem = _problem(reply)
+            if problem:
+                self.cost.failures, reason = self.cost.failures + 1, problem
+                continue
+            answered += 1
+            metrics = reply.content["metrics"]
+            self.cost.bytes_up += _payload(reply.content)
+            self.cost.samples += int(metrics["processed"])
+            weight = float(metrics["trained"])
+            if weight > 0:
+                loss += weight * float(metrics["loss"])
+                total.add(self._unpack(reply, "model"), weight, self._unpack(reply, "uploads"))
+        if answered < self.min_replies * self._asked or answered == 0:
+            raise RunError(
+                f"{self.plan.stage}: only {answered} of {self._asked} clients answered in round {self.cost.rounds + 1}"
+                + (f"; the last failure: {reason}" if reason else "")
+            )
+        self.cost.rounds += 1
+        self.absorb(total.uploads)
+        if total.weight == 0:  # nobody had anything to train on: the model stays
+            return None, None
+        self.losses.append(loss / total.weight)
+        return self.pack(total.mean(self._like)), MetricRecord({"loss": loss / total.weight})
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Clients are not asked to evaluate: the server holds the test split in a simulation."""
+        return []
+
+    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
+        """Nothing to aggregate (see `configure_evaluate`)."""
+        return None
+
+    def summary(self) -> None:
+        """Flower calls this to log the strategy; our own console says what runs."""
+
+    # Helpers -----------------------------------------------------------------------------------------------------
+
+    def _content(self, arrays: ArrayRecord, **task: str | int) -> RecordDict:
+        record = ConfigRecord({"plan": self.plan.to_json(), **task})
+        return RecordDict({"model": arrays, "shared": self.pack(self.shared), "task": record})
+
+    def _unpack(self, reply: Message, name: str) -> Tensors:
+        record = reply.content[name]
+        assert isinstance(record, ArrayRecord)
+        return wire.unpack(record, self.device)
+
+    def _roll_call(self, grid: Grid) -> list[int]:
+        content = self._content(self.pack({}), query="roll_call")
+        replies = list(grid.send_and_receive(Message(content, node, "query") for node in grid.get_node_ids()))
+        lost = [problem for problem in map(_problem, replies) if problem]
+        if lost or not replies:
+            raise RunError(f"{len(lost)} clients did not answer the roll call: {lost[0] if lost else 'there are none'}")
+        numbered = {int(reply.content["metrics"]["partition-id"]): reply.metadata.src_node_id for reply in replies}
+        return [numbered[number] for number in sorted(numbered)]
+
+    def _ask(self, grid: Grid, query: str, model: Tensors) -> Tensors:
+        content = self._content(self.pack(model), query=query)
+        total = Total()
+        for reply in grid.send_and_receive(Message(content, node, "query") for node in self._roster):
+            self.cost.bytes_down += _payload(content)
+            problem = _problem(reply)
+            if problem:
+                raise RunError(f"{self.plan.stage}: a client could not answer {query!r}: {problem}")
+            self.cost.bytes_up += _payload(reply.content)
+            total.add({}, 0.0, self._unpack(reply, "uploads"))
+        return total.uploads
+
+
+def sample(clients: int, participation: float, plan: Plan, server_round: int) -> list[int]:
+    """The numbers of the clients asked in a round, sorted; at least one."""
+    count = max(1, round(participation * clients))
+    stream = numpy_stream(plan.seed, plan.stage, "clients", server_round)
+    return sorted(int(number) for number in stream.choice(clients, count, replace=False))
+
+
+def server_app(
+    strategy: FederatedStage, model: Tensors, rounds: int, resumed: bool, after_round: Callable[[int, Tensors], None]
+) -> ServerApp:
+    """The Flower ServerApp of a stage; `after_round(k, state)` is called with k = 0 before the first round."""
+    app = ServerApp()
+
+    def evaluate(server_round: int, arrays: ArrayRecord) -> None:
+        after_round(server_round, wire.unpack(arrays, strategy.device))
+
+    @app.main()
+    def main(grid: Grid, context: object) -> None:
+        start = strategy.begin(grid, model, resumed)
+        strategy.start(grid, strategy.pack(start), num_rounds=rounds, evaluate_fn=evaluate)
+
+    return app
+
+
+def _payload(content: RecordDict) -> int:
+    return sum(wire.payload(record) for record in content.array_records.values())
+
+
+def _problem(reply: Message) -> str:
+    """Why a reply cannot be used, or nothing."""
+    if reply.has_error():
+        lines = (reply.error.reason or "no reason given").strip().splitlines()
+        return lines[-1] if lines else "no reason given"
+    for record in reply.content.array_records.values():
+        for name, tensor in wire.unpack(record, torch.device("cpu")).items():
+            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+                return f"{name} is not finite"
+    return ""
+
+
+def _cast(value: Tensor, dtype: torch.dtype) -> Tensor:
+    return value.to(dtype) if dtype.is_floating_point else value.round().to(dtype)
+
+

@@ -1,0 +1,122 @@
+"""The clients' world: one resident dataset, of which every client sees its own samples through an index."""
+
+from __future__ import annotations
+
+import json
+import queue
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedunlearn import config as configuration
+from fedunlearn.config import RunConfig
+from fedunlearn.data import partition, request, sources
+from fedunlearn.data.types import Dataset, ImageSet, Normaliser, Request
+from fedunlearn.models.base import Classifier, build
+from fedunlearn.randomness import derive
+
+
+@dataclass(frozen=True)
+class ClientData:
+    """A client's samples: positions 0..n-1 into its own data, images fetched and normalised on demand.
+
+    `labels`: int64 [n]; `forget`: bool [n], true for its share of D_f; `seed` roots its private random streams.
+    """
+
+    number: int
+    index: Tensor
+    labels: Tensor
+    forget: Tensor
+    seed: int
+    pixels: Tensor
+    normalise: Normaliser
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def images(self, positions: Tensor) -> Tensor:
+        """Normalised images at `positions`, float32 [len(positions), C, H, W] in channels-last memory."""
+        return self.normalise(self.pixels[self.index[positions]]).contiguous(memory_format=torch.channels_last)
+
+
+class World:
+    """Everything the clients of one process share: data on the device, and a pool of model instances."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        parts: list[np.ndarray],
+        wanted: Request,
+        new_model: Callable[[int], Classifier],
+        device: torch.device,
+        seed: int,
+    ) -> None:
+        self.dataset, self.parts, self.request, self.device, self.seed = dataset, parts, wanted, device, seed
+        self.normalise = Normaliser(dataset.mean, dataset.std)
+        self.train, self.test = dataset.train.to(device), dataset.test.to(device)
+        self._new_model = new_model
+        self._idle: queue.LifoQueue[Classifier] = queue.LifoQueue()
+
+    def client(self, number: int) -> ClientData:
+        """The data of client `number`."""
+        index = torch.as_tensor(self.parts[number], device=self.device)
+        forget = torch.as_tensor(self.request.forget[self.parts[number]], device=self.device)
+        labels = self.train.labels[index]
+        seed = derive(self.seed, "client", number)
+        return ClientData(number, index, labels, forget, seed, self.train.images, self.normalise)
+
+    def fresh_model(self, seed: int) -> Classifier:
+        """A newly initialised model on the device; its weights depend on `seed` alone."""
+        return self._new_model(seed).to(self.device, memory_format=torch.channels_last)
+
+    @contextmanager
+    def borrowed_model(self) -> Iterator[Classifier]:
+        """A model instance for one piece of work; its weights are whatever the last borrower left."""
+        try:
+            model = self._idle.get_nowait()
+        except queue.Empty:
+            model = self.fresh_model(0)
+        try:
+            yield model
+        finally:
+            self._idle.put(model)
+
+
+def open_world(config: RunConfig) -> World:
+    """Load the data, split it among the clients and resolve the request. Raises RequestError."""
+    device = pick_device(config.device)
+    dataset = sources.load(config.dataset, config.data, config.seed)
+    labels = dataset.train.labels.numpy()
+    parts = partition.split(config.partition, labels, config.seed)
+    wanted = request.resolve(config.request, labels, parts, dataset.class_names, config.seed)
+    model, shape, classes = config.model, dataset.shape, dataset.classes
+    return World(
+        dataset, parts, wanted, lambda seed: build(model.name, model.settings, shape, classes, seed), device, config.seed
+    )
+
+
+@lru_cache(maxsize=1)
+def world_from_json(text: str) -> World:
+    """The same world in another process; kept there, since every message to a client of that process needs it."""
+    return open_world(configuration.load(json.loads(text)))
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto`, `cpu`, `cuda` or `cuda:N` as a device that is there. Raises RequestError."""
+    from fedunlearn.errors import RequestError
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
+        raise RequestError(f"device must be auto, cpu, cuda or cuda:N, not {name!r}")
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        raise RequestError(f"device={name} was asked for, but this machine has {torch.cuda.device_count()} usable GPUs")
+    return torch.device(name)
+
+

@@ -1,0 +1,51 @@
+"""What an unlearning method is: hyper-parameters, a server, and what clients do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from fedunlearn.federation import wire
+from fedunlearn.federation.objective import Objective
+from fedunlearn.federation.plan import Plan
+from fedunlearn.federation.server import FederatedStage
+from fedunlearn.federation.world import ClientData
+from fedunlearn.models.base import Classifier
+
+# (model, client, settings, plan) -> tensors that the server adds up over all clients.
+Query = Callable[[Classifier, ClientData, Any, Plan], dict[str, Tensor]]
+Server = Callable[[Plan, Any, wire.Pack, torch.device], FederatedStage]
+
+
+def averaging(plan: Plan, settings: Any, pack: wire.Pack, device: torch.device) -> FederatedStage:
+    """Plain FedAvg, for methods whose server does nothing else."""
+    return FederatedStage(plan, pack, device)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A registered unlearning method.
+
+    `settings`: a frozen dataclass of hyper-parameters. `objective(settings, plan)`: what clients train on.
+    `server(plan, settings, pack, device)`: the strategy. `queries`: computations the server can ask clients for.
+    `levels`: the request levels that the method defines. `start`: the model it starts from. `rounds`: how many
+    rounds it gets, given the rounds of training and of unlearning.
+    """
+
+    name: str
+    settings: type
+    objective: Callable[[Any, Plan], Objective]
+    server: Server = averaging
+    queries: Mapping[str, Query] = field(default_factory=dict)
+    levels: frozenset[str] = frozenset({"class", "client", "sample"})
+    start: Literal["original", "fresh"] = "original"
+    rounds: Callable[[int, int], int] = lambda train, unlearn: unlearn
+
+
+@dataclass(frozen=True)
+class NoSettings:
+    """A method without hyper-parameters."""

@@ -1,0 +1,16 @@
+"""FedAvg on all data: how the original model is trained and, as a method, the control that forgets nothing.
+
+McMahan et al., "Communication-Efficient Learning of Deep Networks from Decentralized Data", AISTATS 2017.
+As a method it shows what the extra rounds alone do to a model.
+"""
+
+from __future__ import annotations
+
+from fedunlearn.federation.objective import Objective, cross_entropy, true_labels
+from fedunlearn.methods.base import Method, NoSettings
+
+METHODS = {
+    "fedavg": Method(
+        name="fedavg", settings=NoSettings, objective=lambda settings, plan: Objective(true_labels, cross_entropy)
+    )
+}

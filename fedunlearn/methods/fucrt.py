@@ -1,0 +1,128 @@
+"""FUCRT: federated unlearning via class-aware representation transformation.
+
+Guo et al., arXiv 2410.06848 (v1, October 2024; the ICCV 2025 version reworks parts that are not public). Clients
+vote on transformation classes (`fedunlearn.methods.transformation`); then all clients, with or without forget data,
+train with cross-entropy on the transformed labels, a contrastive loss inside the batch, and a contrastive loss to
+class prototypes that the server averages by class counts and sends back with the model. The paper's words are public,
+its equations were not available to us: the losses below are our reading (supervised contrastive and InfoNCE), and
+each choice it leaves open is a field of `FUCRT`. The features are the penultimate representation, normalised to unit
+length; a projection head, which the sources do not mention, is not offered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fedunlearn.federation import wire
+from fedunlearn.federation.local import observe
+from fedunlearn.federation.objective import Objective, cross_entropy
+from fedunlearn.federation.plan import Plan
+from fedunlearn.federation.server import Ask, Tensors
+from fedunlearn.federation.world import ClientData
+from fedunlearn.methods.base import Method
+from fedunlearn.methods.contrastive import prototype_contrastive, prototype_distance, supervised_contrastive
+from fedunlearn.methods.relabel import TransformationServer, cast_vote
+from fedunlearn.methods.transformation import Selection, transformed_labels
+from fedunlearn.models.base import Classifier
+from fedunlearn.schema import NonNegative, Positive
+
+
+@dataclass(frozen=True)
+class FUCRT:
+    """Hyper-parameters (symbols: our notation, docs/notation.md)."""
+
+    selection: Selection = field(default_factory=Selection)
+    local_weight: NonNegative = 1.0  # λ1: contrastive loss inside the batch
+    global_weight: NonNegative = 1.0  # λ2: contrastive loss to the global prototypes
+    local_temperature: Positive = 0.5  # T_l
+    global_temperature: Positive = 0.5  # T_g
+    global_loss: Literal["infonce", "distance"] = "infonce"  # with other classes as negatives, or attraction only
+    prototypes_of: Literal["retain", "all"] = "retain"  # class means of retain samples, or transformed ones as well
+    first_prototypes: Literal["original", "none"] = "original"  # of the original model, or none until round 1 is over
+
+
+class FUCRTServer(TransformationServer):
+    """The vote, and the global prototypes."""
+
+    def __init__(self, plan: Plan, settings: FUCRT, pack: wire.Pack, device: torch.device) -> None:
+        super().__init__(plan, settings, pack, device)  # type: ignore[arg-type]
+        self.settings = settings
+
+    def prepare(self, model: Tensors, ask: Ask) -> Tensors:
+        """The vote, then the original model's prototypes."""
+        super().prepare(model, ask)
+        width = model["head.weight"].shape[1]
+        self.shared["prototypes"] = torch.zeros(self.plan.classes, width, device=self.device)
+        self.shared["known"] = torch.zeros(self.plan.classes, dtype=torch.uint8, device=self.device)
+        if self.settings.first_prototypes == "original" and self.settings.global_weight > 0:
+            self.absorb(ask("prototypes", model))
+        return model
+
+    def absorb(self, totals: Tensors) -> None:
+        """g_c = Σ_k n_k^c μ_k^c / Σ_k n_k^c; a class that nobody held this round keeps its prototype."""
+        if "counts" not in totals:
+            return
+        seen = totals["counts"] > 0
+        means = (totals["sums"] / totals["counts"].clamp_min(1)[:, None]).float()
+        self.shared["prototypes"] = torch.where(seen[:, None], means, self.shared["prototypes"])
+        self.shared["known"] = self.shared["known"] | seen.to(torch.uint8)
+
+
+def class_sums(settings: FUCRT, plan: Plan, model: Classifier, client: ClientData, shared: Tensors) -> Tensors:
+    """Sums [classes, d] and counts [classes] of unit-length features, which add up to global prototypes."""
+    rows = torch.ones_like(client.forget) if settings.prototypes_of == "all" else ~client.forget
+    labels = transformed_labels(plan, model, client, shared) if settings.prototypes_of == "all" else client.labels
+    rows = rows.nonzero()[:, 0]
+    z = F.normalize(observe(model, client, rows)[0], dim=1)
+    sums = torch.zeros(plan.classes, z.shape[1], device=z.device).index_add(0, labels[rows], z)
+    return {"sums": sums, "counts": torch.bincount(labels[rows], minlength=plan.classes).float()}
+
+
+def objective(settings: FUCRT, plan: Plan) -> Objective:
+    """L = L_ce + λ1 L_local + λ2 L_global on transformed labels."""
+
+    def loss(features: Tensor, logits: Tensor, targets: Tensor, shared: Tensors) -> Tensor:
+        total = cross_entropy(features, logits, targets, shared)
+        if settings.local_weight > 0:
+            total = total + settings.local_weight * supervised_contrastive(
+                features, targets, settings.local_temperature
+            )
+        if settings.global_weight > 0:
+            total = total + settings.global_weight * global_term(settings, features, targets, shared)
+        return total
+
+    uploads = partial(class_sums, settings, plan) if settings.global_weight > 0 else None
+    targets = partial(transformed_labels, plan)
+    return Objective(targets, loss, uploads) if uploads else Objective(targets, loss)
+
+
+def global_term(settings: FUCRT, features: Tensor, targets: Tensor, shared: Tensors) -> Tensor:
+    """Contrast with (or attraction to) the prototypes that came with the model."""
+    prototypes, known = shared["prototypes"], shared["known"].bool()
+    if settings.global_loss == "distance":
+        return prototype_distance(features, targets, prototypes, known)
+    return prototype_contrastive(features, targets, prototypes, known, settings.global_temperature)
+
+
+def first_prototypes(model: Classifier, client: ClientData, settings: FUCRT, plan: Plan) -> Tensors:
+    """The client's answer to the query `prototypes`: class sums of its retain samples under the original model."""
+    clean = FUCRT(prototypes_of="retain")
+    return class_sums(clean, plan, model, client, {})
+
+
+METHODS = {
+    "fucrt": Method(
+        name="fucrt",
+        settings=FUCRT,
+        objective=objective,
+        server=FUCRTServer,
+        queries={"vote": cast_vote, "prototypes": first_prototypes},
+        levels=frozenset({"class"}),
+    )
+}

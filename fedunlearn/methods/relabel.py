@@ -1,0 +1,66 @@
+"""FUCRT without its contrastive terms: transformation classes by vote, then cross-entropy on the changed labels.
+
+The ablation that tells what dual contrastive alignment adds (arXiv 2410.06848 calls this the basic transformation).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+
+from fedunlearn.federation import wire
+from fedunlearn.federation.objective import Objective, cross_entropy
+from fedunlearn.federation.plan import Plan
+from fedunlearn.federation.server import Ask, FederatedStage, Tensors
+from fedunlearn.federation.world import ClientData
+from fedunlearn.methods.base import Method
+from fedunlearn.methods.transformation import ORIGINAL, Selection, elect, transformed_labels, vote
+from fedunlearn.models.base import Classifier
+
+
+@dataclass(frozen=True)
+class Relabel:
+    """Hyper-parameters."""
+
+    selection: Selection = field(default_factory=Selection)
+
+
+class TransformationServer(FederatedStage):
+    """Holds the vote before the first round and sends the result along with the model."""
+
+    def __init__(self, plan: Plan, settings: Relabel, pack: wire.Pack, device: torch.device) -> None:
+        super().__init__(plan, pack, device)
+        self.selection = settings.selection
+
+    def prepare(self, model: Tensors, ask: Ask) -> Tensors:
+        """Ask for ballots and elect the global transformation sets."""
+        ballots = ask("vote", model)
+        allowed = elect(ballots, self.selection, self.plan)
+        self.shared["allowed"] = allowed.to(torch.uint8).to(self.device)
+        if self.selection.relabel == "once":
+            self.shared.update({ORIGINAL + name: value for name, value in model.items()})
+        self.notes["transformation_classes"] = {
+            str(label): allowed[row].nonzero()[:, 0].tolist() for row, label in enumerate(self.plan.forget_classes)
+        }
+        self.notes["votes"] = ballots["votes"].int().tolist()
+        self.notes["voters"] = ballots["sizes"].sum(1).int().tolist()
+        return model
+
+
+def cast_vote(model: Classifier, client: ClientData, settings: Relabel, plan: Plan) -> Tensors:
+    """The client's answer to the query `vote`."""
+    return vote(model, client, settings.selection, plan)
+
+
+METHODS = {
+    "relabel": Method(
+        name="relabel",
+        settings=Relabel,
+        objective=lambda settings, plan: Objective(partial(transformed_labels, plan), cross_entropy),
+        server=TransformationServer,
+        queries={"vote": cast_vote},
+        levels=frozenset({"class"}),
+    )
+}

@@ -1,0 +1,126 @@
+"""Transformation classes: which retain classes the forget samples are moved to (first stage of FUCRT).
+
+Guo et al., "Forgetting through Transforming: Enabling Federated Unlearning via Class-Aware Representation
+Transformation", arXiv 2410.06848 (v1). The rule, as publicly described: a client evaluates the original model on its
+correctly classified forget samples and adds up, per class, the second-highest probability of each; the classes whose
+sum passes a threshold are its local set; a client with too few forget samples abstains. The server gives the global
+set the most frequent size among the local sets and fills it with the classes that got most votes. In training, a
+forget sample's label becomes the most probable class inside the global set. No equation of the paper was available
+to us, so everything that is a choice below is a field of `Selection`; the defaults are our reading.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from fedunlearn.federation.local import EVALUATION_BATCH, observe
+from fedunlearn.federation.objective import Tensors
+from fedunlearn.federation.plan import Plan
+from fedunlearn.federation.world import ClientData
+from fedunlearn.models.base import Classifier
+from fedunlearn.schema import NonNegative, Whole
+
+ORIGINAL = "original/"  # prefix of the original model's tensors among the shared ones
+
+
+@dataclass(frozen=True)
+class Selection:
+    """How transformation classes are chosen."""
+
+    threshold: NonNegative = 0.2  # τ1: a class enters a client's set above this
+    threshold_on: Literal["share", "sum"] = "share"  # compare τ1 with the class's share of the sums, or with its sum
+    min_samples: Whole = 10  # τ2: a client votes only if it has more forget samples (of the class) than this
+    sets: Literal["per_class", "pooled"] = "per_class"  # one set for each forgotten class, or one for all of them
+    relabel: Literal["round", "once"] = "round"  # t(x) by the model received each round, or by the original model
+    vote: Literal["clients", "sample"] = "clients"  # the clients' votes, or no set: each sample's own runner-up class
+
+
+def vote(model: Classifier, client: ClientData, selection: Selection, plan: Plan) -> Tensors:
+    """A client's ballot, made so that ballots can be added up.
+
+    `sizes`: [groups, classes + 1], a one at the size of the local set (all zero: abstained); `votes`: [groups,
+    classes], a one for every member. A group is a forgotten class, or all of them (`sets`).
+    """
+    groups = grouping(selection, plan)
+    sizes = torch.zeros(len(groups), plan.classes + 1)
+    votes = torch.zeros(len(groups), plan.classes)
+    for row, group in enumerate(groups):
+        held = torch.isin(client.labels, torch.tensor(group, device=client.labels.device)).nonzero()[:, 0]
+        if len(held) <= selection.min_samples:
+            continue
+        probabilities = observe(model, client, held)[1].softmax(1)
+        members = local_set(probabilities, client.labels[held], plan.retain_classes, selection).cpu()
+        if members.any():
+            sizes[row, int(members.sum())] = 1
+            votes[row] = members.float()
+    return {"sizes": sizes, "votes": votes}
+
+
+def grouping(selection: Selection, plan: Plan) -> list[list[int]]:
+    """The forgotten classes, in the groups that share a transformation set."""
+    classes = list(plan.forget_classes)
+    return [classes] if selection.sets == "pooled" else [[label] for label in classes]
+
+
+def local_set(probabilities: Tensor, labels: Tensor, retain: tuple[int, ...], selection: Selection) -> Tensor:
+    """Members of a client's transformation set, bool [classes].
+
+    `probabilities` [n, classes] of the original model on forget samples with true `labels` [n]. Only correctly
+    classified samples count; the second-highest probability is looked for among the retain classes, which makes a
+    difference when several classes are forgotten (our reading).
+    """
+    right = probabilities[probabilities.argmax(1) == labels]
+    allowed = torch.zeros(probabilities.shape[1], dtype=torch.bool, device=probabilities.device)
+    allowed[list(retain)] = True
+    second, runner_up = right.masked_fill(~allowed, -1.0).max(1)
+    sums = torch.zeros_like(allowed, dtype=second.dtype).index_add(0, runner_up, second)
+    measure = sums / sums.sum().clamp_min(1e-12) if selection.threshold_on == "share" else sums
+    return measure > selection.threshold
+
+
+def elect(ballots: Tensors, selection: Selection, plan: Plan) -> Tensor:
+    """The global sets from the summed ballots: bool [forgotten classes, classes].
+
+    The size is the mode of the local sizes (ties: the smaller), the members are the classes with most votes (ties:
+    the lower class number). Where every client abstained, all retain classes are allowed (our reading).
+    """
+    allowed = torch.zeros(len(plan.forget_classes), plan.classes, dtype=torch.bool)
+    groups = grouping(selection, plan)
+    for row, group in enumerate(groups):
+        sizes, votes = ballots["sizes"][row].cpu(), ballots["votes"][row].cpu()
+        if selection.vote == "sample" or not sizes.any():
+            members = torch.tensor(plan.retain_classes)
+        else:
+            members = votes.sort(descending=True, stable=True).indices[: int(sizes.argmax())]
+        for label in group:
+            allowed[plan.forget_classes.index(label), members] = True
+    return allowed
+
+
+def transformed_labels(plan: Plan, model: Classifier, client: ClientData, shared: Tensors) -> Tensor:
+    """Retain samples with their own label; forget samples with their most probable transformation class.
+
+    `shared["allowed"]`: [forgotten classes, classes], non-zero for the members of each global set.
+    """
+    labels = client.labels.clone()
+    held = client.forget.nonzero()[:, 0]
+    if len(held):
+        row = torch.tensor([plan.forget_classes.index(int(label)) for label in client.labels[held].cpu()])
+        allowed = shared["allowed"].bool()[row.to(labels.device)]
+        labels[held] = _logits(model, client, held, shared).masked_fill(~allowed, -torch.inf).argmax(1)
+    return labels
+
+
+def _logits(model: Classifier, client: ClientData, held: Tensor, shared: Tensors) -> Tensor:
+    """By the received model, or by the original one where the server sent it along (`relabel="once"`)."""
+    original = {name.removeprefix(ORIGINAL): value for name, value in shared.items() if name.startswith(ORIGINAL)}
+    if not original:
+        return observe(model, client, held)[1]
+    with torch.no_grad():
+        parts = [functional_call(model, original, (client.images(part),)) for part in held.split(EVALUATION_BATCH)]
+    return torch.cat(parts)

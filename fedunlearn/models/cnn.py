@@ -1,0 +1,56 @@
+"""A small convolutional network: two blocks of convolution and pooling, one hidden layer. Quick on a CPU.
+
+The shape of the two-convolution network of McMahan et al. (AISTATS 2017), about thirty times smaller.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import nn
+
+from fedunlearn.errors import RequestError
+from fedunlearn.models.base import ModelFamily
+from fedunlearn.models.norm import group_norm
+from fedunlearn.schema import Count
+
+SMALLEST = 8  # pixels; two poolings leave 2x2
+
+
+@dataclass(frozen=True)
+class CnnSettings:
+    """Size of the network: about 60 thousand parameters for 28x28 grey images."""
+
+    width: Count = 12  # channels of the first convolution; the second has twice as many
+    feature_dim: Count = 48  # units of the hidden layer, which are the features
+    norm: Literal["none", "batch", "group"] = "none"  # normalisation after each convolution
+
+
+def encoder(settings: CnnSettings, shape: tuple[int, int, int]) -> tuple[nn.Module, int]:
+    """Images [n, C, H, W] of any size from 8x8 to features [n, feature_dim], not negative (they come from a ReLU)."""
+    channels, height, width = shape
+    if min(height, width) < SMALLEST:
+        raise RequestError(f"model cnn needs images of at least {SMALLEST}x{SMALLEST}, not {height}x{width}")
+    maps = 2 * settings.width
+    layers = [
+        *_block(channels, settings.width, settings.norm),
+        *_block(settings.width, maps, settings.norm),
+        nn.Flatten(),
+        nn.Linear(maps * (height // 4) * (width // 4), settings.feature_dim),
+        nn.ReLU(),
+    ]
+    return nn.Sequential(*layers), settings.feature_dim
+
+
+def _block(inputs: int, outputs: int, norm: str) -> list[nn.Module]:
+    """Convolution, normalisation, ReLU and a pooling that halves height and width."""
+    norms: dict[str, list[nn.Module]] = {
+        "none": [],
+        "batch": [nn.BatchNorm2d(outputs)],
+        "group": [group_norm(outputs)],
+    }
+    return [nn.Conv2d(inputs, outputs, kernel_size=3, padding=1), *norms[norm], nn.ReLU(), nn.MaxPool2d(2)]
+
+
+MODELS = {"cnn": ModelFamily("cnn", CnnSettings, encoder)}

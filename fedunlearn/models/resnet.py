@@ -1,0 +1,65 @@
+"""ResNet-18 and ResNet-50 (He et al., "Deep residual learning for image recognition", CVPR 2016) from torchvision.
+
+Never with pretrained weights: they would have seen what is to be forgotten. Small images get the stem that the paper
+uses for CIFAR-10 (one 3x3 convolution, no pooling); the stem for ImageNet would leave a 1x1 map of a 32x32 image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+from torch import nn
+from torchvision import models
+
+from fedunlearn.errors import RequestError
+from fedunlearn.models.base import ModelFamily
+from fedunlearn.models.norm import group_norm
+
+SMALL_IMAGE = 64  # pixels of the longer side, up to which `auto` chooses the stem for CIFAR
+SMALLEST = {"cifar": 8, "imagenet": 32}  # pixels; the stem and the four stages leave 1x1
+
+
+@dataclass(frozen=True)
+class ResNetSettings:
+    """The two things that depend on the data and on the federation."""
+
+    norm: Literal["batch", "group"] = "batch"  # group norm has no statistics to average and suits uneven clients
+    stem: Literal["auto", "cifar", "imagenet"] = "auto"  # auto: cifar up to 64 pixels, imagenet above
+
+
+def encoder(
+    build: Callable[..., models.ResNet], settings: ResNetSettings, shape: tuple[int, int, int]
+) -> tuple[nn.Module, int]:
+    """Images [n, C, H, W] to globally averaged features [n, d]; d is 512 for ResNet-18 and 2048 for ResNet-50."""
+    channels, height, width = shape
+    small = max(height, width) <= SMALL_IMAGE
+    stem = settings.stem if settings.stem != "auto" else "cifar" if small else "imagenet"
+    smallest = SMALLEST[stem]
+    if min(height, width) < smallest:
+        raise RequestError(
+            f"a resnet with the {stem} stem needs images of at least {smallest}x{smallest}, not {height}x{width}"
+        )
+    net = build(weights=None, norm_layer=nn.BatchNorm2d if settings.norm == "batch" else group_norm)
+    feature_dim = net.fc.in_features
+    net.fc = nn.Identity()
+    net.conv1 = _first_convolution(channels, stem)
+    if stem == "cifar":
+        net.maxpool = nn.Identity()
+    return net, feature_dim
+
+
+def _first_convolution(channels: int, stem: str) -> nn.Conv2d:
+    """The stem's convolution, initialised as torchvision initialises all convolutions of a ResNet."""
+    size, stride = (3, 1) if stem == "cifar" else (7, 2)
+    convolution = nn.Conv2d(channels, 64, kernel_size=size, stride=stride, padding=size // 2, bias=False)
+    nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
+    return convolution
+
+
+MODELS = {
+    name: ModelFamily(name, ResNetSettings, partial(encoder, build))
+    for name, build in {"resnet18": models.resnet18, "resnet50": models.resnet50}.items()
+}

@@ -1,0 +1,60 @@
+"""Find datasets, models, partitioners, methods and audits by name: ours, and those that other packages declare.
+
+Ours are found by looking into the package (so a new file is enough); other people's through entry points in the
+groups `fedunlearn.datasets`, `fedunlearn.models`, `fedunlearn.partitioners`, `fedunlearn.methods` and
+`fedunlearn.audits`, each pointing at the same kind of object that our own files hold.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from fedunlearn.errors import RequestError, unknown
+
+# kind -> (where to look, name of the module's table {name: object}). A package is searched file by file.
+PLACES = {
+    "dataset": ("fedunlearn.data.sources", "DATASETS"),
+    "partitioner": ("fedunlearn.data.partition", "PARTITIONERS"),
+    "model": ("fedunlearn.models", "MODELS"),
+    "method": ("fedunlearn.methods", "METHODS"),
+    "audit": ("fedunlearn.audits", "AUDITS"),
+}
+
+
+def names(kind: str) -> list[str]:
+    """All names of that kind, sorted."""
+    return sorted({*_ours(kind), *_plugins(kind)})
+
+
+def find(kind: str, name: str) -> Any:
+    """The object of that kind called `name`. Raises RequestError with the nearest spelling if there is none."""
+    ours = _ours(kind)
+    if name in ours:
+        return ours[name]
+    plugins = _plugins(kind)
+    if name not in plugins:
+        raise unknown(kind, name, [*ours, *plugins])
+    try:
+        return plugins[name].load()
+    except Exception as error:
+        raise RequestError(f"the {kind} {name!r} of {plugins[name].value!r} cannot be loaded: {error}") from error
+
+
+@cache
+def _ours(kind: str) -> dict[str, Any]:
+    place, table = PLACES[kind]
+    module = importlib.import_module(place)
+    if hasattr(module, table):
+        return dict(getattr(module, table))
+    found: dict[str, Any] = {}
+    for info in pkgutil.iter_modules(module.__path__):
+        found.update(getattr(importlib.import_module(f"{place}.{info.name}"), table, {}))
+    return found
+
+
+def _plugins(kind: str) -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=f"fedunlearn.{kind}s")}

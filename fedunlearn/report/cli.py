@@ -1,0 +1,56 @@
+"""`fedunlearn-report DIR`: rebuild the tables and figures of a folder of runs, or say how its runs stand."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from fedunlearn.errors import RequestError
+from fedunlearn.report import runs
+
+NARROWEST = 150  # columns of a table that goes to a file or a pipe, which have no width of their own
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status: 0; with `--status`, 1 if a run failed; 2 for a folder that does not exist or holds no runs."""
+    options = _parser().parse_args(argv)
+    screen = Console(highlight=False, markup=False)
+    if not screen.is_terminal:
+        screen = Console(highlight=False, markup=False, width=NARROWEST)
+    try:
+        return _status(screen, options.folder) if options.status else _rebuild(screen, options.folder)
+    except RequestError as error:
+        print(f"fedunlearn-report: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="fedunlearn-report", description="Tables and figures from a folder of runs.")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="a run's folder, a sweep's, or any folder above runs")
+    parser.add_argument("--status", action="store_true", help="list done, failed and missing runs; write nothing")
+    return parser
+
+
+def _rebuild(screen: Console, folder: Path) -> int:
+    from fedunlearn.report import formats, sweep  # drawing takes seconds to load, which --status need not wait for
+
+    report = sweep.build(folder)
+    screen.print(formats.to_rich(report.summary))
+    for problem in report.problems:
+        screen.print(f"not in the table: {problem}", soft_wrap=True)
+    screen.print(f"wrote {len(report.files)} files below {folder}", soft_wrap=True)
+    return 0
+
+
+def _status(screen: Console, folder: Path) -> int:
+    found = runs.find(folder)
+    counts = {status: sum(run.status == status for run in found) for status in ("done", "failed", "missing")}
+    for run in found:
+        reason = f": {run.reason}" if run.reason else ""
+        screen.print(f"{run.status:8}{runs.relative(run, folder)}{reason}", soft_wrap=True)
+    screen.print(", ".join(f"{count} {status}" for status, count in counts.items()))
+    return 1 if counts["failed"] else 0

@@ -1,0 +1,36 @@
+"""Draw the figures of a run and of a sweep into files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from fedunlearn.report import partition_figure, run_figures, style, sweep_figure
+from fedunlearn.report.runs import read
+
+OF_A_RUN = {
+    "erasure_utility": run_figures.erasure_utility,
+    "class_flow": run_figures.class_flow,
+    "partition": partition_figure.partition,
+}
+
+
+def draw_run(folder: Path) -> list[Path]:
+    """Write `figures/NAME.png` and `.svg` of the run in `folder`, from its summary and metrics; returns their paths.
+
+    A figure that the run has nothing to show in is left out (class flow where no class was forgotten), and an older
+    one of that name is removed.
+    """
+    run = read(folder)
+    written: list[Path] = []
+    with style.styled():
+        for name, draw in OF_A_RUN.items():
+            written += style.replace(draw(run), folder / "figures", name)
+    return written
+
+
+def draw_sweep(rows: pd.DataFrame, folder: Path) -> list[Path]:
+    """Write `erasure_utility.png` and `.svg` into `folder`, from the rows of `tables.tidy`; returns their paths."""
+    with style.styled():
+        return style.replace(sweep_figure.erasure_utility(rows), folder, "erasure_utility")

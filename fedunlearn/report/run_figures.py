@@ -1,0 +1,169 @@
+"""The figures of one run: erasure against utility by round, where the forgotten classes' samples go, who holds what.
+
+Every function takes a run and returns a figure, or None where the run has nothing to show in it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from fedunlearn.report import runs as reading
+from fedunlearn.report import style, words
+from fedunlearn.report.runs import Run
+from fedunlearn.report.style import ORIGINAL, RETRAINED, UNLEARNED
+
+MODELS = ("original", "retrained", "unlearned")
+FEW_FORGOTTEN, FEW_CLASSES = 3, 12  # how many columns the flow figure has for forgotten classes, and in all
+
+
+def headline(run: Run) -> str:
+    """`fucrt (seed 0)`, then the setting on a line of its own."""
+    name, seed = run.get("config", "method", "name"), run.get("config", "seed")
+    return f"{name} (seed {seed})\n{words.setting(run.get('config') or {}, run.get('class_names') or ())}"
+
+
+def erasure_utility(run: Run) -> Figure | None:
+    """Forget and retain accuracy by unlearning round, next to the retrained models and the original."""
+    audits = [name for name in (_forget_audit(run), "retain_accuracy") if name in run.numbers("models", "unlearned")]
+    if not audits:
+        return None
+    figure = style.canvas(2.75)
+    for axes, audit in zip(figure.subplots(1, len(audits), squeeze=False)[0], audits, strict=True):
+        _by_round(axes, run, audit)
+    style.headed(figure, headline(run), _note(run, audits[0]))
+    return figure
+
+
+def _forget_audit(run: Run) -> str:
+    measured = run.numbers("models", "unlearned")
+    return "forget_accuracy" if "forget_accuracy" in measured else words.STAND_IN["forget_accuracy"]
+
+
+def _by_round(axes: Axes, run: Run, audit: str) -> None:
+    rounds = path(run, audit)
+    original, retrained = run.numbers("models", "original").get(audit), run.retrained(audit)
+    labels = []
+    if retrained:
+        mean = float(np.mean(retrained))
+        axes.axhspan(min(retrained), max(retrained), color=RETRAINED, alpha=0.25, linewidth=0, zorder=1)
+        axes.axhline(mean, color=RETRAINED, zorder=2)
+        labels.append((mean, f"retrained {mean:.3f}", RETRAINED))
+    if original is not None:
+        axes.axhline(original, color=ORIGINAL, linestyle=(0, (4, 3)), linewidth=1, zorder=2)
+        labels.append((original, f"original {original:.3f}", ORIGINAL))
+    last = list(rounds.values())[-1]
+    marked = max(1, len(rounds) // 15)
+    line = ":" if len(rounds) == 2 else "-"  # one step has no course in between
+    axes.plot(list(rounds), list(rounds.values()), line, marker="o", markevery=marked, color=UNLEARNED, zorder=3, clip_on=False)
+    labels.append((last, f"unlearned {last:.3f}", UNLEARNED))
+    _frame(axes, audit, sorted(rounds), [*rounds.values(), *retrained, *([] if original is None else [original])])
+    style.label_ends(axes, labels)
+
+
+def path(run: Run, audit: str) -> dict[int, float]:
+    """The model being unlearned by round: 0 is the original. Its end is the audited model, whatever was logged.
+
+    A method without rounds (such as masking the head) goes from round 0 to its result in one step.
+    """
+    rounds = reading.curve(run.folder, "unlearn", audit)
+    start = run.numbers("models", "original").get(audit)
+    if 0 not in rounds and start is not None:
+        rounds = {0: start, **rounds}
+    last = max([1, *rounds, int(run.numbers("cost", "unlearn").get("rounds", 0))])
+    return {**rounds, last: run.numbers("models", "unlearned")[audit]}
+
+
+def _frame(axes: Axes, audit: str, rounds: list[int], values: list[float]) -> None:
+    """Limits that hold every value, at least 0.1 apart (so that noise does not look like an effect)."""
+    middle, half = (max(values) + min(values)) / 2, max((max(values) - min(values)) / 2, 0.05)
+    axes.set_ylim(middle - 1.12 * half, middle + 1.12 * half)
+    axes.set_xlim(-0.03 * rounds[-1], 1.03 * rounds[-1])
+    axes.set_title(words.label(audit))
+    axes.yaxis.grid(True, color="#e5e5e5", linewidth=0.5, zorder=0)
+    if len(rounds) == 2:
+        axes.set_xlim(-0.5, 1.3)
+        axes.set_xticks([0, rounds[-1]], ["before", "after"])
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel("unlearning round")
+
+
+def _note(run: Run, audit: str) -> str:
+    count = len(run.retrained(audit))
+    band = f"Blue band: lowest to highest of {count} retrained models; line: their mean."
+    notes = [band if count > 1 else "Blue line: the one retrained model (no noise floor)."]
+    notes += [f"Sanity gate not passed: {words.gate(name)}." for name in run.failed_gates()]
+    return "\n".join(notes)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the flow figure: the shares [models] of the forgotten classes' test samples that go there."""
+
+    name: str
+    shares: np.ndarray
+    forgotten: bool
+
+
+def flow_columns(flows: np.ndarray, forgotten: list[int], names: list[str]) -> list[Column]:
+    """Forgotten classes first, then the others from the most to the least that any model sends there.
+
+    `flows` [models, classes]. Many forgotten classes share one column, and so do the classes that get least; nothing
+    is lost. No column for the forgotten classes where no model sends anything there (a flow among retain classes).
+    """
+    kept = [c for c in range(len(names)) if c not in forgotten]
+    ranked = sorted(kept, key=lambda c: (-flows[:, c].max(), c))
+    columns = [Column(names[c], flows[:, c], True) for c in forgotten]
+    if len(forgotten) > FEW_FORGOTTEN:
+        columns = [Column(f"the {len(forgotten)} forgotten", flows[:, forgotten].sum(axis=1), True)]
+    if not flows[:, forgotten].any():
+        columns = []
+    room = FEW_CLASSES - len(columns)
+    shown, rest = (ranked, []) if len(ranked) <= room else (ranked[: room - 1], ranked[room - 1 :])
+    columns += [Column(names[c], flows[:, c], False) for c in shown]
+    return columns + ([Column(f"{len(rest)} others", flows[:, rest].sum(axis=1), False)] if rest else [])
+
+
+def class_flow(run: Run) -> Figure | None:
+    """One row per model: the share of the forgotten classes' test samples that it takes for each class."""
+    found = [(model, run.get("details", model, "class_flow")) for model in MODELS]
+    flows = {model: np.array(flow, dtype=float) for model, flow in found if flow}
+    forgotten = list(run.get("forget_classes") or [])
+    if not flows or not forgotten:
+        return None
+    count = len(next(iter(flows.values())))
+    names = [str(name) for name in run.get("class_names") or range(count)]
+    columns = flow_columns(np.stack(list(flows.values())), forgotten, names)
+    figure = style.canvas(2.1 + 0.03 * max(len(column.name) for column in columns))
+    _shares(figure.subplots(), columns, list(flows))
+    style.headed(figure, headline(run), _flow_note(run))
+    return figure
+
+
+def _shares(axes: Axes, columns: list[Column], models: list[str]) -> None:
+    shares = np.stack([column.shares for column in columns], axis=1)
+    axes.imshow(shares, cmap="cividis_r", vmin=0, vmax=1, aspect="auto")
+    for (row, place), share in np.ndenumerate(shares):
+        text = "" if share == 0 else "<1" if share < 0.01 else f"{100 * share:.0f}"
+        axes.text(place, row, text, ha="center", va="center", color="white" if share > 0.5 else "black")
+    axes.set_xticks(range(len(columns)), [column.name for column in columns], rotation=30, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(models)), models)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_xticks(np.arange(len(columns) - 1) + 0.5, minor=True)
+    axes.set_yticks(np.arange(len(models) - 1) + 0.5, minor=True)
+    axes.grid(which="minor", color="white", linewidth=1.5)
+    axes.tick_params(which="minor", length=0)
+    for tick, column in zip(axes.get_xticklabels(), columns, strict=True):
+        tick.set(color=UNLEARNED if column.forgotten else "black", fontweight="bold" if column.forgotten else "normal")
+
+
+def _flow_note(run: Run) -> str:
+    distance = run.numbers("models", "unlearned").get("flow_tv")
+    said = "Per cent of the forgotten classes' test samples that each model takes for each class (forgotten: bold, first)."
+    return said if distance is None else f"{said}\nTotal variation from unlearned to retrained: {distance:.3f}."

@@ -1,0 +1,112 @@
+"""How figures look and how they are saved: sized for a paper's column, colour-blind safe, the same bytes every time.
+
+Colours are those of Okabe and Ito (2008), https://jfly.uni-koeln.de/color/; every colour comes with a marker, a
+hatch, a line style or a label of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from fedunlearn.report.files import replacing
+
+WIDTH = 7.0  # inches: both columns of a paper
+ORIGINAL, RETRAINED, UNLEARNED = "#000000", "#0072B2", "#D55E00"
+METHOD_COLOURS = ("#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # black and blue are the references'
+METHOD_MARKERS = "osD^vPX<>phd"  # as many as share no factor with the colours, so pairs repeat after 60 methods
+GREY = "#595959"
+SMALL = 7.0  # points: the smallest type on a figure
+
+STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 7.5,
+    "axes.titlesize": 8,
+    "axes.labelsize": 7.5,
+    "xtick.labelsize": SMALL,
+    "ytick.labelsize": SMALL,
+    "legend.fontsize": SMALL,
+    "figure.titlesize": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 4,
+    "hatch.linewidth": 0.5,
+    "axes.titlelocation": "left",
+    "legend.frameon": False,
+    "text.parse_math": False,  # a class may be called $
+    "svg.hashsalt": "fedunlearn",
+    "svg.fonttype": "path",
+}
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Draw and save inside this, whatever the user's own matplotlib settings are; they are as before afterwards."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)
+        yield
+
+
+def canvas(height: float) -> Figure:
+    """An empty figure of the full width, `height` inches tall, that arranges itself."""
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def headed(figure: Figure, title: str, note: str) -> None:
+    """A title above the figure and a small grey note below it, both from the left edge."""
+    figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
+    if note:
+        figure.supxlabel(note, x=0.01, ha="left", fontsize=SMALL, color=GREY)
+
+
+def replace(figure: Figure | None, folder: Path, name: str) -> list[Path]:
+    """`name.png` (200 dpi) and `name.svg` in `folder`, each replaced whole, without dates or versions inside.
+
+    Where there is no figure, both are removed, because they would show something else; returns the paths written.
+    """
+    paths = [folder / f"{name}.png", folder / f"{name}.svg"]
+    for path, metadata in zip(paths, ({"Software": None}, {"Date": None, "Creator": None}), strict=True):
+        if figure is None:
+            path.unlink(missing_ok=True)
+            continue
+        with replacing(path) as temporary:
+            figure.savefig(temporary, format=path.suffix[1:], dpi=200, metadata=metadata)
+    return paths if figure else []
+
+
+def label_ends(axes: Axes, labels: Sequence[tuple[float, str, str]]) -> None:
+    """Write (y, text, colour) to the right of `axes`, moved apart where they would overlap, each tied to its y."""
+    (low, high), height = axes.get_ylim(), 0.6 * axes.figure.get_figheight()  # about what is left of it for the axes
+    labels = sorted(labels)
+    places = apart([(y - low) / (high - low) for y, _, _ in labels], 1.3 * SMALL / 72 / height)
+    for place, (y, text, colour) in zip(places, labels, strict=True):
+        tie = {"arrowstyle": "-", "color": colour, "linewidth": 0.5, "shrinkA": 1, "shrinkB": 0}
+        axes.annotate(
+            text, (1, y), (1.06, place), axes.get_yaxis_transform(), "axes fraction",
+            color=colour, fontsize=SMALL, va="center", annotation_clip=False, arrowprops=tie,
+        )  # fmt: skip
+
+
+def apart(places: Sequence[float], gap: float) -> list[float]:
+    """Ascending `places` moved as little as a single pass can so that neighbours are `gap` apart, within [0, 1] if they fit."""
+    moved: list[float] = []
+    for place in places:
+        moved.append(max(place, moved[-1] + gap) if moved else max(place, 0.0))
+    ceiling = max(1.0, gap * (len(moved) - 1))
+    for i in reversed(range(len(moved))):
+        moved[i] = min(moved[i], ceiling)
+        ceiling = moved[i] - gap
+    return moved

@@ -1,0 +1,105 @@
+"""What things are called in tables and figures: audits, gates, settings of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+# Columns of a summary table, where some run has them. The second name stands in for the first in runs that lack it
+# (requests that forget no whole class have no forgotten class in the test split).
+HEADLINE = ("forget_accuracy", "retain_accuracy", "flow_tv", "leak", "probe_forget_accuracy")
+STAND_IN = {"forget_accuracy": "forget_accuracy_train"}
+
+LABELS = {
+    "forget_accuracy": "forget accuracy",
+    "retain_accuracy": "retain accuracy",
+    "forget_accuracy_train": "forget accuracy (train)",
+    "retain_accuracy_train": "retain accuracy (train)",
+    "flow_tv": "flow TV",
+    "flow_js": "flow JS",
+    "flow_confidence": "flow confidence",
+    "ausuc": "AUSUC",
+    "leak": "AUSUC leak",
+    "gamma_recovered": "γ recovered",
+    "probe_forget_accuracy": "probe forget accuracy",
+    "probe_accuracy": "probe accuracy",
+}
+
+GATES = {
+    "original_learnt_task": "the original model did not learn the task",
+    "original_learnt_forget": "the original model did not learn what is to be forgotten",
+    "retrained_at_chance": "the retrained model is not at chance on what it never saw",
+}
+
+# Parts of a configuration that make two runs comparable, and those that tell methods apart.
+SETTING = ("dataset", "data", "model", "partition", "request", "train", "retrain")
+VARIANT = ("method", "unlearn")
+ELSEWHERE = ("data.root", "data.download")  # where a machine keeps the data says nothing about the run
+
+
+def label(audit: str) -> str:
+    """The name of an audit as a reader sees it."""
+    return LABELS.get(audit, audit.replace("_", " "))
+
+
+def gate(name: str) -> str:
+    """What it means that a gate was not passed."""
+    return GATES.get(name, f"gate {name!r} was not passed")
+
+
+def setting(config: Mapping[str, Any], class_names: Sequence[str] = ()) -> str:
+    """`mnist, lenet, dirichlet α=0.1, 10 clients, forgetting class 3 (three)`; what is not in `config` is left out."""
+    names = [str((config.get(part) or {}).get("name", "")) for part in ("dataset", "model", "partition")]
+    spread = config.get("partition") or {}
+    if spread.get("alpha") is not None:
+        names[2] += f" α={spread['alpha']:g}"
+    clients = f"{spread['clients']:,} clients" if "clients" in spread else ""
+    forgotten = request(config.get("request") or {}, class_names)
+    return ", ".join(part for part in (*names, clients, f"forgetting {forgotten}" if forgotten else "") if part)
+
+
+def request(given: Mapping[str, Any], class_names: Sequence[str] = ()) -> str:
+    """What was to be forgotten: `class 3 (three)`, `clients 1 and 4`, `20 samples of client 0`."""
+    classes, clients, samples = (given.get(part) or () for part in ("classes", "clients", "samples"))
+    if classes:
+        named = [f"{c} ({class_names[c]})" if c < len(class_names) else str(c) for c in classes]
+        return several("class", "classes", named)
+    if clients:
+        return several("client", "clients", list(map(str, clients)))
+    if samples:
+        return f"{sum(samples.values()):,} samples of {several('client', 'clients', list(samples))}"
+    return ""
+
+
+def several(one: str, many: str, names: Sequence[str]) -> str:
+    """`class 3`, `classes 3 and 4`, or `7 classes` where the list would be long."""
+    if len(names) > 3:
+        return f"{len(names)} {many}"
+    return f"{one if len(names) == 1 else many} {' and '.join(filter(None, [', '.join(names[:-1]), names[-1]]))}"
+
+
+def flat(config: Mapping[str, Any], sections: Iterable[str]) -> dict[str, str]:
+    """The named sections of a configuration as `{"train.lr": "0.05", ...}`."""
+    found: dict[str, str] = {}
+    for section in sections:
+        _flatten(section, config.get(section), found)
+    return {key: value for key, value in found.items() if key not in ELSEWHERE}
+
+
+def _flatten(key: str, value: object, into: dict[str, str]) -> None:
+    if isinstance(value, Mapping) and value:
+        for name, item in value.items():
+            _flatten(f"{key}.{name}", item, into)
+    else:
+        into[key] = str(value)
+
+
+def told_apart(texts: Sequence[str], details: Sequence[Mapping[str, str]]) -> list[str]:
+    """`texts`, each followed by those of its details in which texts that read the same differ: `fucrt (unlearn.lr=1)`."""
+    return [_with_difference(text, own, [d for t, d in zip(texts, details) if t == text]) for text, own in zip(texts, details)]
+
+
+def _with_difference(text: str, own: Mapping[str, str], others: Sequence[Mapping[str, str]]) -> str:
+    keys = {key: None for other in others for key in other if any(d.get(key) != other[key] for d in others)}
+    shown = [f"{key.removeprefix('method.')}={own.get(key, 'none')}" for key in keys]
+    return f"{text} ({', '.join(shown)})" if shown else text

@@ -1,0 +1,194 @@
+"""Turn plain mappings (what Hydra composes) into frozen dataclasses, and say in one sentence what does not fit.
+
+A field's type states what is allowed, ranges included: `lr: Annotated[float, Above(0)] = 0.05`. Supported types:
+bool, int, float, str, `Literal`, `X | None`, `tuple[X, ...]`, `dict[str, X]`, nested dataclasses, and `Annotated`
+with the bounds below.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar, Union
+
+from fedunlearn.errors import RequestError, listed, unknown
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class AtLeast:
+    bound: float
+
+    def holds(self, value: float) -> bool:
+        return value >= self.bound
+
+    def __str__(self) -> str:
+        return f"at least {self.bound:g}"
+
+
+@dataclass(frozen=True)
+class AtMost:
+    bound: float
+
+    def holds(self, value: float) -> bool:
+        return value <= self.bound
+
+    def __str__(self) -> str:
+        return f"at most {self.bound:g}"
+
+
+@dataclass(frozen=True)
+class Above:
+    bound: float
+
+    def holds(self, value: float) -> bool:
+        return value > self.bound
+
+    def __str__(self) -> str:
+        return f"above {self.bound:g}"
+
+
+@dataclass(frozen=True)
+class Below:
+    bound: float
+
+    def holds(self, value: float) -> bool:
+        return value < self.bound
+
+    def __str__(self) -> str:
+        return f"below {self.bound:g}"
+
+
+Bound = AtLeast | AtMost | Above | Below
+Count = Annotated[int, AtLeast(1)]
+Whole = Annotated[int, AtLeast(0)]
+Positive = Annotated[float, Above(0)]
+NonNegative = Annotated[float, AtLeast(0)]
+Share = Annotated[float, Above(0), AtMost(1)]
+Fraction = Annotated[float, AtLeast(0), AtMost(1)]
+
+
+def parse(cls: type[T], given: object, where: str = "") -> T:
+    """Build the frozen dataclass `cls` from the mapping `given`.
+
+    `where` is the dotted name shown in messages (`train`). Raises RequestError for unknown keys, missing keys, wrong
+    types and values out of range. A dataclass may check itself further in `__post_init__` by raising ValueError.
+    """
+    if dataclasses.is_dataclass(given) and isinstance(given, cls):
+        return given
+    if not isinstance(given, Mapping):
+        raise RequestError(f"{where or 'the configuration'} takes a group of settings, not {given!r}")
+    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    hints = typing.get_type_hints(cls, include_extras=True)
+    for key in given:
+        if key not in fields:
+            raise unknown(f"setting in {where or 'the configuration'}", key, fields)
+    for name, field in fields.items():
+        if name not in given and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise RequestError(f"{_dotted(where, name)} must be given ({_describe(hints[name])})")
+    values = {key: _convert(value, hints[str(key)], _dotted(where, str(key))) for key, value in given.items()}
+    try:
+        return cls(**values)
+    except RequestError:
+        raise
+    except ValueError as error:
+        raise RequestError(f"{where}: {error}") from error
+
+
+def plain(value: object) -> Any:
+    """The inverse of `parse`: dataclasses and tuples as plain dicts and lists, ready for JSON or YAML."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [plain(item) for item in value]
+    return value
+
+
+def _dotted(where: str, name: str) -> str:
+    return f"{where}.{name}" if where else name
+
+
+def _convert(value: object, hint: Any, where: str) -> object:
+    origin = typing.get_origin(hint)
+    if origin is Annotated:
+        base, *bounds = typing.get_args(hint)
+        converted = _convert(value, base, where)
+        if not all(bound.holds(converted) for bound in bounds if isinstance(bound, Bound)):
+            raise _wrong(where, hint, value)
+        return converted
+    if origin in (Union, types.UnionType):
+        return _convert_union(value, typing.get_args(hint), hint, where)
+    if origin is Literal:
+        if value not in typing.get_args(hint) or isinstance(value, bool):
+            raise _wrong(where, hint, value)
+        return value
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise _wrong(where, hint, value)
+        item = typing.get_args(hint)[0]
+        return tuple(_convert(element, item, f"{where}[{i}]") for i, element in enumerate(value))
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise _wrong(where, hint, value)
+        item = typing.get_args(hint)[1]
+        return {str(key): _convert(element, item, _dotted(where, str(key))) for key, element in value.items()}
+    if dataclasses.is_dataclass(hint):
+        return parse(typing.cast(type, hint), value, where)
+    return _convert_scalar(value, hint, where)
+
+
+def _convert_union(value: object, options: tuple[Any, ...], hint: Any, where: str) -> object:
+    if value is None and type(None) in options:
+        return None
+    for option in (option for option in options if option is not type(None)):
+        try:
+            return _convert(value, option, where)
+        except RequestError:
+            continue
+    raise _wrong(where, hint, value)
+
+
+def _convert_scalar(value: object, hint: Any, where: str) -> object:
+    if hint is Any or hint is object:
+        return value
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint is float and isinstance(value, float) and math.isfinite(value):
+        return value
+    if hint is not float and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
+        return value
+    raise _wrong(where, hint, value)
+
+
+def _wrong(where: str, hint: Any, value: object) -> RequestError:
+    return RequestError(f"{where} must be {_describe(hint)}, not {value!r}")
+
+
+_WORDS: dict[object, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    type(None): "null",
+}
+
+
+def _describe(hint: Any) -> str:
+    origin = typing.get_origin(hint)
+    if origin is Annotated:
+        base, *bounds = typing.get_args(hint)
+        return " ".join([_describe(base), " and ".join(str(bound) for bound in bounds if isinstance(bound, Bound))])
+    if origin in (Union, types.UnionType):
+        return listed(_describe(option) for option in typing.get_args(hint))
+    if origin is Literal:
+        return listed(typing.get_args(hint))
+    if origin is tuple:
+        return f"a list of {_describe(typing.get_args(hint)[0]).removeprefix('a ')}s"
+    return _WORDS.get(hint, "a group of settings")

@@ -1,0 +1,112 @@
+"""Where things lie below the root of a store, and the lock that goes with each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from fedunlearn.store.folder import writing
+from fedunlearn.store.keys import KEY_LENGTH
+
+DAMAGED, LOCKS = "damaged", "locks"
+STAGE = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
+KEY = rf"[0-9a-f]{{{KEY_LENGTH}}}"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one artifact is, or would be."""
+
+    root: Path
+    stage: str
+    key: str
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(STAGE, self.stage) or self.stage in (DAMAGED, LOCKS):
+            raise ValueError(f"a stage cannot be called {self.stage!r}: letters, digits, '_', '-' and '.' only")
+
+    def __str__(self) -> str:
+        return f"{self.stage} {self.key}"
+
+    @property
+    def folder(self) -> Path:
+        """The finished artifact."""
+        return self.root / self.stage / self.key
+
+    @property
+    def checkpoints(self) -> Path:
+        """Holds the numbered checkpoints of an unfinished computation."""
+        return self.root / self.stage / f"{self.key}.checkpoint"
+
+    def temporaries(self) -> list[Path]:
+        """What is being written or, seen by the holder of the lock, was left behind."""
+        return sorted((self.root / self.stage).glob(f"{self.key}.tmp-*"))
+
+    def lock(self) -> FileLock:
+        """A new lock object (so threads exclude each other too). The system releases it when its holder dies."""
+        return FileLock(self.root / LOCKS / f"{self.stage}-{self.key}.lock")
+
+    def set_aside(self) -> Path:
+        """Move the artifact to the damaged ones and say where it is now. Only for the holder of the lock."""
+        number = 1
+        while (target := self.root / DAMAGED / f"{self.stage}-{self.key}-{number}").exists():
+            number += 1
+        with writing(target):
+            target.parent.mkdir(exist_ok=True)
+            self.folder.rename(target)
+        return target
+
+
+@contextmanager
+def alone(place: Place, on_wait: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock of `place`; `on_wait` is called if that takes more than a second. Raises RunError."""
+    lock = place.lock()
+    with writing(Path(lock.lock_file)):
+        try:
+            lock.acquire(timeout=1)
+        except Timeout:
+            on_wait()
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def alone_if_free(place: Place) -> Iterator[bool]:
+    """Hold the lock of `place` if nobody else does; says whether. Never waits. Raises RunError."""
+    lock = place.lock()
+    with writing(Path(lock.lock_file)), suppress(Timeout):
+        lock.acquire(timeout=0)
+    try:
+        yield lock.is_locked
+    finally:
+        lock.release()
+
+
+def places(root: Path) -> list[Place]:
+    """Every place below `root` where anything lies, finished or not, sorted."""
+    stages = [path for path in root.iterdir() if path.is_dir() and re.fullmatch(STAGE, path.name)]
+    found = {
+        Place(root, stage.name, match.group())
+        for stage in stages
+        if stage.name not in (DAMAGED, LOCKS)
+        for path in stage.iterdir()
+        if (match := re.match(rf"{KEY}(?=$|\.)", path.name))
+    }
+    return sorted(found, key=lambda place: (place.stage, place.key))
+
+
+def checkpoint_numbers(place: Place) -> list[int]:
+    """The numbers of the checkpoints of an unfinished computation, the newest first."""
+    try:
+        names = [path.name for path in place.checkpoints.iterdir()]
+    except FileNotFoundError:
+        return []
+    return sorted((int(name) for name in names if name.isdecimal()), reverse=True)

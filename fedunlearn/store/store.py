@@ -1,0 +1,141 @@
+"""Compute each stage once: look it up, or wait for whoever computes it, or compute it and keep it."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fedunlearn.errors import RequestError
+from fedunlearn.store.folder import Artifact, DamagedError, Packed, pack, read_folder, reason, unpack, write_folder
+from fedunlearn.store.keys import as_plain, key_of
+from fedunlearn.store.layout import LOCKS, Place, alone, checkpoint_numbers
+
+Say = Callable[[str], None]
+LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored(Artifact):
+    """An artifact and how it came about. `cached`: true if it was in the store already."""
+
+    key: str
+    cached: bool
+
+
+class Store:
+    """Finished stages below `root`, shared by the threads and processes of this machine (or of a shared disk).
+
+    `say` receives what the user should know: waiting for another process, damage found and repaired. Raises
+    RequestError if `root` cannot be written.
+    """
+
+    def __init__(self, root: Path, say: Say = LOG.warning) -> None:
+        self._root = Path(root).expanduser().absolute()
+        self._say = say
+        try:
+            (self._root / LOCKS).mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self._root):
+                pass
+        except OSError as error:
+            raise RequestError(f"cannot write to the store {self._root}: {reason(error)}") from error
+
+    def get(self, stage: str, determinants: Mapping[str, Any], compute: Callable[[Checkpoint], Artifact]) -> Stored:
+        """The artifact of `stage` that `determinants` lead to; calls `compute` only if it is not in the store.
+
+        `determinants` is plain data that names everything the result depends on (see `key_of`). The same artifact
+        comes back, bit for bit, whether it was computed now or before. Raises RunError if it cannot be written;
+        what `compute` raises passes through, and its checkpoint stays.
+        """
+        named = as_plain(determinants, "determinants")
+        place = Place(self._root, stage, key_of(stage, named))
+        with suppress(DamagedError):  # looked at again below, where nobody else is moving things
+            if (stored := _load(place)) is not None:
+                return stored
+        with alone(place, lambda: self._say(f"waiting for {place}, which is being computed by another process")):
+            return self._load_or_set_aside(place) or self._compute(place, named, compute)
+
+    def peek(self, stage: str, determinants: Mapping[str, Any]) -> Stored | None:
+        """The artifact if it is in the store, else None. Computes nothing, waits for nothing, changes nothing."""
+        place = Place(self._root, stage, key_of(stage, determinants))
+        try:
+            return _load(place)
+        except DamagedError as damage:
+            self._say(f"{place.folder} is damaged: {damage}")
+            return None
+
+    def _load_or_set_aside(self, place: Place) -> Stored | None:
+        try:
+            return _load(place)
+        except DamagedError as damage:
+            self._say(f"{place.folder} is damaged: {damage}; it is now {place.set_aside()} and is computed again")
+            return None
+
+    def _compute(self, place: Place, determinants: dict[str, Any], compute: Callable[[Checkpoint], Artifact]) -> Stored:
+        checkpoint = Checkpoint(place, determinants, self._say)
+        packed = checkpoint.pack(compute(checkpoint))
+        write_folder(place.folder, packed.files)
+        shutil.rmtree(place.checkpoints, ignore_errors=True)
+        return _stored(place, packed, cached=False)
+
+
+class Checkpoint:
+    """Where a computation keeps what it has so far. It outlives a killed process; a finished stage has none."""
+
+    def __init__(self, place: Place, determinants: dict[str, Any], say: Say) -> None:
+        self._place = place
+        self._determinants = determinants
+        self._say = say
+        self._started = time.monotonic()
+        self._seconds_before = 0.0
+
+    def load(self) -> Artifact | None:
+        """What was saved last, by this process or one before it, or None. A damaged one is passed over."""
+        for number in checkpoint_numbers(self._place):
+            folder = self._place.checkpoints / str(number)
+            try:
+                packed = _read_own(folder, self._place)
+            except DamagedError as damage:
+                self._say(f"the checkpoint {folder} is damaged: {damage}; it is not used")
+                continue
+            self._started, self._seconds_before = time.monotonic(), packed.manifest.seconds
+            return unpack(packed)
+        return None
+
+    def save(self, artifact: Artifact) -> None:
+        """Replace what was saved; a process killed meanwhile leaves the one before. Raises RunError."""
+        older = checkpoint_numbers(self._place)
+        target = self._place.checkpoints / str(older[0] + 1 if older else 1)
+        write_folder(target, self.pack(artifact).files)
+        for path in self._place.checkpoints.iterdir():
+            if path != target:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def pack(self, artifact: Artifact) -> Packed:
+        """The artifact as files, with the time that it took until now."""
+        seconds = self._seconds_before + time.monotonic() - self._started
+        return pack(self._place.stage, self._place.key, self._determinants, artifact, seconds)
+
+
+def _load(place: Place) -> Stored | None:
+    return _stored(place, _read_own(place.folder, place), cached=True) if place.folder.exists() else None
+
+
+def _read_own(folder: Path, place: Place) -> Packed:
+    """What `folder` holds, provided that it is about `place`: somebody may have renamed folders."""
+    packed = read_folder(folder)
+    held = packed.manifest
+    if (held.stage, held.key) != (place.stage, place.key):
+        raise DamagedError(f"it holds {held.stage} {held.key}")
+    return packed
+
+
+def _stored(place: Place, packed: Packed, cached: bool) -> Stored:
+    artifact = unpack(packed)
+    return Stored(artifact.tensors, artifact.data, key=place.key, cached=cached)
