@@ -31,6 +31,7 @@ from fedunlearn.store import Artifact, Checkpoint, Store, Stored
 
 Determinants = dict[str, Any]
 TRAINING_CODE = ("randomness", "schema", "data", "models", "federation", "methods.base")
+TENSORS = ("model", "shared", "memory")  # of a stage's progress, as the store keeps them
 AUDIT_CODE = ("audits.base", "audits.observe")
 
 
@@ -227,17 +228,16 @@ def split_accuracy(class_accuracy: list[float], world: World) -> tuple[float | N
 
 
 def _artifact(progress: Progress) -> Artifact:
-    model = {f"model/{name}": value for name, value in progress.model.items()}
-    shared = {f"shared/{name}": value for name, value in progress.shared.items()}
-    return Artifact(
-        {**model, **shared}, {"history": progress.history, "notes": progress.notes, "cost": progress.cost}
-    )
+    tensors = {f"{part}/{name}": value for part in TENSORS for name, value in getattr(progress, part).items()}
+    return Artifact(tensors, {"history": progress.history, "notes": progress.notes, "cost": progress.cost})
 
 
 def _progress(saved: Artifact) -> Progress:
-    model = {name[6:]: value for name, value in saved.tensors.items() if name.startswith("model/")}
-    shared = {name[7:]: value for name, value in saved.tensors.items() if name.startswith("shared/")}
-    return Progress(model, shared, saved.data["notes"], saved.data["history"], saved.data["cost"])
+    parts: dict[str, dict[str, Any]] = {part: {} for part in TENSORS}
+    for name, value in saved.tensors.items():
+        part, _, rest = name.partition("/")
+        parts[part][rest] = value
+    return Progress(**parts, notes=saved.data["notes"], history=saved.data["history"], cost=saved.data["cost"])
 
 
 def _stage_model(stored: Stored) -> StageModel:

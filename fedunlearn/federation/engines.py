@@ -43,6 +43,7 @@ class Progress:
 
     model: Tensors
     shared: Tensors = field(default_factory=dict)
+    memory: Tensors = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
     history: Rounds = field(default_factory=list)
     cost: dict[str, Any] = field(default_factory=dict)
@@ -78,7 +79,8 @@ def run_stage(
         if strategy.losses:
             entry["loss"] = strategy.losses.pop()
         history = [*latest[0].history, entry]
-        latest[0] = Progress(state, strategy.shared, strategy.notes, history, asdict(strategy.cost))
+        kept = (dict(strategy.shared), dict(strategy.memory), dict(strategy.notes))
+        latest[0] = Progress(state, *kept, history, asdict(strategy.cost))
         after_round(latest[0])
 
     left = rounds - begin.cost.get("rounds", 0)
@@ -90,7 +92,7 @@ def run_stage(
 
 def restore(strategy: FederatedStage, begin: Progress) -> None:
     """Put a checkpoint's memory back into a fresh strategy."""
-    strategy.shared, strategy.notes = dict(begin.shared), dict(begin.notes)
+    strategy.shared, strategy.memory, strategy.notes = dict(begin.shared), dict(begin.memory), dict(begin.notes)
     for name, value in begin.cost.items():
         setattr(strategy.cost, name, value)
 

@@ -50,6 +50,7 @@ def train(
         weight_decay=training.weight_decay,
         fused=True,
     )
+    received = {name: value.detach().clone() for name, value in model.named_parameters()} if objective.constrain else {}
     processed, steps, total = 0, 0, torch.zeros((), device=rows.device)
     for _ in range(training.local_epochs):
         for batch in batches(rows, training.batch_size, order):
@@ -59,10 +60,20 @@ def train(
             loss = objective.loss(features, model.head(features), targets[batch], shared)
             optimiser.zero_grad()
             loss.backward()
+            if objective.clip is not None:
+                torch.nn.utils.clip_grad_norm_(model.parameters(), objective.clip)
             optimiser.step()
+            if objective.constrain:
+                _put(model, objective.constrain(dict(model.named_parameters()), received, shared))
             total += loss.detach()
             processed, steps = processed + len(batch), steps + 1
     return Trained(len(rows) if steps else 0, processed, float(total) / max(steps, 1))
+
+
+@torch.no_grad()
+def _put(model: Classifier, values: Tensors) -> None:
+    for name, parameter in model.named_parameters():
+        parameter.copy_(values[name])
 
 
 def batches(rows: Tensor, size: int, order: torch.Generator) -> Iterator[Tensor]:

@@ -28,13 +28,23 @@ def no_uploads(model: Classifier, client: ClientData, shared: Tensors) -> Tensor
     return {}
 
 
+# New values of the parameters after an optimiser step, given those of the received model and what was shared:
+# a projection, or entries that must not move. Pure; parameters by name.
+Constrain = Callable[[Tensors, Tensors, Tensors], Tensors]
+
+
 @dataclass(frozen=True)
 class Objective:
-    """Three pure functions, so that one definition runs in the reference loop, stacked, and on another machine."""
+    """Pure functions, so that one definition runs in the reference loop, stacked, and on another machine.
+
+    `clip`: largest norm of a batch's gradient (all parameters together), or None.
+    """
 
     targets: Targets
     loss: Loss
     uploads: Uploads = no_uploads
+    constrain: Constrain | None = None
+    clip: float | None = None
 
 
 def true_labels(model: Classifier, client: ClientData, shared: Tensors) -> Tensor:

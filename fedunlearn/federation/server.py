@@ -24,7 +24,6 @@ from fedunlearn.federation.plan import Plan
 from fedunlearn.randomness import numpy_stream
 
 Tensors = dict[str, Tensor]
-Ask = Callable[[str, Tensors], Tensors]  # (query, model state) -> the clients' answers, added up
 
 
 @dataclass
@@ -62,15 +61,17 @@ class Total:
 
 
 class FederatedStage(Strategy):
-    """One stage's server. A method overrides `prepare` and `absorb`; all it must remember is in `shared` and `notes`.
+    """One stage's server. A method overrides the first four functions; what it must remember is in three fields.
 
-    `shared`: tensors that travel to the clients with the model in every round (prototypes, masks …).
-    `notes`: plain data for the summary. Both are part of the round checkpoint, so a stage resumes exactly.
+    `shared`: tensors that travel to the clients with the model in every round (prototypes, masks …). `memory`:
+    tensors that stay on the server. `notes`: plain data for the summary. All three are part of the round checkpoint,
+    so a stage resumes exactly.
     """
 
     def __init__(self, plan: Plan, pack: wire.Pack, device: torch.device, min_replies: float = 0.5) -> None:
         self.plan, self.pack, self.device, self.min_replies = plan, pack, device, min_replies
         self.shared: Tensors = {}
+        self.memory: Tensors = {}
         self.notes: dict[str, Any] = {}
         self.cost = Cost()
         self.losses: list[float] = []
@@ -80,8 +81,16 @@ class FederatedStage(Strategy):
 
     # What a method may change ------------------------------------------------------------------------------------
 
-    def prepare(self, model: Tensors, ask: Ask) -> Tensors:
-        """Called once before the first round; returns the model to start from. `ask` queries all clients."""
+    def prepare(self, model: Tensors, clients: Clients) -> Tensors:
+        """Called once before the first round; returns the model to start from. `clients` can be queried."""
+        return model
+
+    def outgoing(self, number: int, model: Tensors) -> Tensors:
+        """The model that the clients of round `number` (1, 2, …) get, given the global model."""
+        return model
+
+    def incoming(self, number: int, model: Tensors) -> Tensors:
+        """The new global model, given the average of what the clients of round `number` sent back."""
         return model
 
     def absorb(self, totals: Tensors) -> None:
@@ -93,14 +102,15 @@ class FederatedStage(Strategy):
         """Learn who the clients are and, at a true start, let the method prepare."""
         self._like = model
         self._roster = self._roll_call(grid)
-        return model if resumed else self.prepare(model, lambda query, state: self._ask(grid, query, state))
+        return model if resumed else self.prepare(model, Clients(self, grid))
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterator[Message]:
         """One message per sampled client, made as it is sent."""
         number = self.cost.rounds + 1
-        content = self._content(arrays, round=number)
+        model = self.outgoing(number, wire.unpack(arrays, self.device))
+        content = self._content(self.pack(model), round=number)
         chosen = sample(len(self._roster), self.plan.training.participation, self.plan, number)
         self._asked = len(chosen)
         for client in chosen:
@@ -135,7 +145,8 @@ class FederatedStage(Strategy):
         if total.weight == 0:  # nobody had anything to train on: the model stays
             return None, None
         self.losses.append(loss / total.weight)
-        return self.pack(total.mean(self._like)), MetricRecord({"loss": loss / total.weight})
+        model = self.incoming(self.cost.rounds, total.mean(self._like))
+        return self.pack(model), MetricRecord({"loss": loss / total.weight})
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -170,16 +181,34 @@ class FederatedStage(Strategy):
         numbered = {int(reply.content["metrics"]["partition-id"]): reply.metadata.src_node_id for reply in replies}
         return [numbered[number] for number in sorted(numbered)]
 
-    def _ask(self, grid: Grid, query: str, model: Tensors) -> Tensors:
-        content = self._content(self.pack(model), query=query)
-        total = Total()
+    def query(self, grid: Grid, name: str, model: Tensors) -> Iterator[Tensors]:
+        """Every client's answer to the query `name` about `model`, in the order of their numbers."""
+        content = self._content(self.pack(model), query=name)
         for reply in grid.send_and_receive(Message(content, node, "query") for node in self._roster):
             self.cost.bytes_down += _payload(content)
             problem = _problem(reply)
             if problem:
-                raise RunError(f"{self.plan.stage}: a client could not answer {query!r}: {problem}")
+                raise RunError(f"{self.plan.stage}: a client could not answer {name!r}: {problem}")
             self.cost.bytes_up += _payload(reply.content)
-            total.add({}, 0.0, self._unpack(reply, "uploads"))
+            yield self._unpack(reply, "uploads")
+
+
+@dataclass(frozen=True)
+class Clients:
+    """All clients of a stage, for a method's server to ask."""
+
+    stage: FederatedStage
+    grid: Grid
+
+    def each(self, query: str, model: Tensors) -> Iterator[Tensors]:
+        """Their answers to `query` about `model`, one by one."""
+        return self.stage.query(self.grid, query, model)
+
+    def total(self, query: str, model: Tensors) -> Tensors:
+        """Their answers, added up."""
+        total = Total()
+        for answer in self.each(query, model):
+            total.add({}, 0.0, answer)
         return total.uploads
 
 

@@ -35,7 +35,10 @@ class TensorArray(Array):
 
 def by_reference(tensors: Mapping[str, Tensor]) -> ArrayRecord:
     """For clients in this process. Receivers must not write into what they get."""
-    return ArrayRecord({name: TensorArray(tensor) for name, tensor in tensors.items()})
+    record = ArrayRecord()  # filled one by one: its constructor would turn every Array into bytes
+    for name, tensor in tensors.items():
+        record[name] = TensorArray(tensor)
+    return record
 
 
 def as_bytes(tensors: Mapping[str, Tensor]) -> ArrayRecord:

@@ -23,7 +23,7 @@ from fedunlearn.federation import wire
 from fedunlearn.federation.local import observe
 from fedunlearn.federation.objective import Objective, cross_entropy
 from fedunlearn.federation.plan import Plan
-from fedunlearn.federation.server import Ask, Tensors
+from fedunlearn.federation.server import Clients, Tensors
 from fedunlearn.federation.world import ClientData
 from fedunlearn.methods.base import Method
 from fedunlearn.methods.contrastive import prototype_contrastive, prototype_distance, supervised_contrastive
@@ -54,14 +54,14 @@ class FUCRTServer(TransformationServer):
         super().__init__(plan, settings, pack, device)  # type: ignore[arg-type]
         self.settings = settings
 
-    def prepare(self, model: Tensors, ask: Ask) -> Tensors:
+    def prepare(self, model: Tensors, clients: Clients) -> Tensors:
         """The vote, then the original model's prototypes."""
-        super().prepare(model, ask)
+        super().prepare(model, clients)
         width = model["head.weight"].shape[1]
         self.shared["prototypes"] = torch.zeros(self.plan.classes, width, device=self.device)
         self.shared["known"] = torch.zeros(self.plan.classes, dtype=torch.uint8, device=self.device)
         if self.settings.first_prototypes == "original" and self.settings.global_weight > 0:
-            self.absorb(ask("prototypes", model))
+            self.absorb(clients.total("prototypes", model))
         return model
 
     def absorb(self, totals: Tensors) -> None:

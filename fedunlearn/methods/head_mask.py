@@ -14,7 +14,7 @@ import torch
 from fedunlearn.federation import wire
 from fedunlearn.federation.objective import Objective, cross_entropy, retain_labels
 from fedunlearn.federation.plan import Plan
-from fedunlearn.federation.server import Ask, FederatedStage, Tensors
+from fedunlearn.federation.server import Clients, FederatedStage, Tensors
 from fedunlearn.methods.base import Method
 from fedunlearn.schema import Positive
 
@@ -33,7 +33,7 @@ class MaskingServer(FederatedStage):
         super().__init__(plan, pack, device)
         self.constant = settings.constant
 
-    def prepare(self, model: Tensors, ask: Ask) -> Tensors:
+    def prepare(self, model: Tensors, clients: Clients) -> Tensors:
         """Lower the forgotten biases."""
         bias = model["head.bias"].clone()
         bias[list(self.plan.forget_classes)] -= self.constant

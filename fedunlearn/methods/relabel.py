@@ -13,7 +13,7 @@ import torch
 from fedunlearn.federation import wire
 from fedunlearn.federation.objective import Objective, cross_entropy
 from fedunlearn.federation.plan import Plan
-from fedunlearn.federation.server import Ask, FederatedStage, Tensors
+from fedunlearn.federation.server import Clients, FederatedStage, Tensors
 from fedunlearn.federation.world import ClientData
 from fedunlearn.methods.base import Method
 from fedunlearn.methods.transformation import ORIGINAL, Selection, elect, transformed_labels, vote
@@ -34,9 +34,9 @@ class TransformationServer(FederatedStage):
         super().__init__(plan, pack, device)
         self.selection = settings.selection
 
-    def prepare(self, model: Tensors, ask: Ask) -> Tensors:
+    def prepare(self, model: Tensors, clients: Clients) -> Tensors:
         """Ask for ballots and elect the global transformation sets."""
-        ballots = ask("vote", model)
+        ballots = clients.total("vote", model)
         allowed = elect(ballots, self.selection, self.plan)
         self.shared["allowed"] = allowed.to(torch.uint8).to(self.device)
         if self.selection.relabel == "once":

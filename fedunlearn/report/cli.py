@@ -39,10 +39,11 @@ def _rebuild(screen: Console, folder: Path) -> int:
     from fedunlearn.report import formats, sweep  # drawing takes seconds to load, which --status need not wait for
 
     report = sweep.build(folder)
+    drawn, undrawn = sweep.draw_runs(folder)
     screen.print(formats.to_rich(report.summary))
-    for problem in report.problems:
-        screen.print(f"not in the table: {problem}", soft_wrap=True)
-    screen.print(f"wrote {len(report.files)} files below {folder}", soft_wrap=True)
+    for line in [*(f"not in the table: {problem}" for problem in report.problems), *undrawn]:
+        screen.print(line, soft_wrap=True)
+    screen.print(f"wrote {len(report.files) + len(drawn)} files in {folder} and below", soft_wrap=True)
     return 0
 
 

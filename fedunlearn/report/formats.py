@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,8 +53,13 @@ def to_markdown(table: pd.DataFrame) -> str:
     for block in _blocks(table):
         cells = [header, *([_markdown(cell) for cell in row] for row in block.rows)]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        lines = ["| " + " | ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) + " |" for row in cells]
-        rule = "|" + "|".join(f":{'-' * (w + 1)}" if i == 0 else f"{'-' * (w + 1)}:" for i, w in enumerate(widths)) + "|"
+        lines = [
+            "| " + " | ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) + " |"
+            for row in cells
+        ]
+        rule = (
+            "|" + "|".join(f":{'-' * (w + 1)}" if i == 0 else f"{'-' * (w + 1)}:" for i, w in enumerate(widths)) + "|"
+        )
         parts.append("\n".join([f"**{_markdown_text(block.setting)}**", "", lines[0], rule, *lines[1:]]))
     return "\n\n".join([*parts, *map(_markdown_text, _notes(table))]) + "\n"
 
@@ -66,7 +70,7 @@ def _markdown(cell: Cell) -> str:
 
 
 def _markdown_text(text: str) -> str:
-    for sign in "\\|*_<":
+    for sign in "\\|*<":
         text = text.replace(sign, f"\\{sign}")
     return text
 
@@ -90,7 +94,8 @@ def to_latex(table: pd.DataFrame) -> str:
             rf"\caption{{{_tex(_notes(table)[0])}}}",
             rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}",
             r"\toprule",
-            " & ".join(rf"\shortstack[{'r' if i else 'l'}]{{{_tex(_stacked(name))}}}" for i, name in enumerate(header)) + r" \\",
+            " & ".join(rf"\shortstack[{'r' if i else 'l'}]{{{_tex(_stacked(name))}}}" for i, name in enumerate(header))
+            + r" \\",
             *body,
             r"\bottomrule",
             r"\end{tabular}",
@@ -114,8 +119,25 @@ def _latex_row(row: list[Cell]) -> list[str]:
 # Spelt as commands, because the packages that would read these signs are not in every preamble.
 TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\n": r"\\"}
 TEX |= {sign: f"\\{sign}" for sign in "&%$#_{}"}
-TEX |= {"±": r"\,$\pm$\,", "≈": r"$\approx$", "−": "$-$", "–": "--", "α": r"$\alpha$", "γ": r"$\gamma$", "“": "``", "”": "''"}
-TEX |= {"†": r"$^{\dagger}$", "‡": r"$^{\ddagger}$", "§": r"$^{\S}$", "¶": r"$^{\P}$", "<": "$<$", ">": "$>$", "|": r"$\vert$"}
+TEX |= {
+    "±": r"\,$\pm$\,",
+    "≈": r"$\approx$",
+    "−": "$-$",
+    "–": "--",
+    "α": r"$\alpha$",
+    "γ": r"$\gamma$",
+    "“": "``",
+    "”": "''",
+}
+TEX |= {
+    "†": r"$^{\dagger}$",
+    "‡": r"$^{\ddagger}$",
+    "§": r"$^{\S}$",
+    "¶": r"$^{\P}$",
+    "<": "$<$",
+    ">": "$>$",
+    "|": r"$\vert$",
+}
 
 
 def _tex(text: str) -> str:
@@ -211,7 +233,9 @@ def _marks(table: pd.DataFrame) -> dict[str, str]:
 def _notes(table: pd.DataFrame) -> list[str]:
     """The caption, then the footnotes."""
     single = table.loc[table["kind"] == "noise", _audits(table)].isna().all(axis=1).any()
-    gates = [f"{mark} No verdict, because a sanity gate was not passed: {text}." for text, mark in _marks(table).items()]
+    gates = [
+        f"{mark} No verdict, because a sanity gate was not passed: {text}." for text, mark in _marks(table).items()
+    ]
     return [CAPTION, *([FEW] if single else []), *gates]
 
 

@@ -17,6 +17,7 @@ from fedunlearn.report.style import UNLEARNED
 FEW_CLIENTS = 25  # up to so many clients, each has a row with its number; more are sorted
 GROUPS = 200  # at most so many rows; beyond, a row is the mean of neighbouring clients
 FEW_CLASSES = 15  # up to so many classes, each has its name and, if the clients are few, its counts
+THOUSANDS = FuncFormatter(lambda value, _: f"{value:,g}")
 
 
 def partition(run: Run) -> Figure | None:
@@ -30,7 +31,9 @@ def partition(run: Run) -> Figure | None:
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[3.2, 1])
     order = np.arange(len(counts)) if few else sorted_clients(counts, forget)
     _holdings(figure, left, counts[order], few)
-    _classes(left, [str(name) for name in run.get("class_names") or range(counts.shape[1])], run.get("forget_classes") or [])
+    _classes(
+        left, [str(name) for name in run.get("class_names") or range(counts.shape[1])], run.get("forget_classes") or []
+    )
     _to_forget(right, forget[order], few)
     _clients(left, forget, few)
     style.headed(figure, headline(run), _note(counts, forget))
@@ -50,38 +53,51 @@ def grouped(counts: np.ndarray, groups: int) -> np.ndarray:
 def _holdings(figure: Figure, axes: Axes, counts: np.ndarray, few: bool) -> None:
     clients, classes = counts.shape
     shown = grouped(counts, GROUPS)
-    norm = LogNorm(1, max(2.0, float(shown.max())), clip=True)
+    least, most = float(shown[shown > 0].min(initial=1)), max(2.0, float(shown.max()))
+    norm = LogNorm(least / 4, most)  # so that the least is still told from white
     image = axes.imshow(
-        np.ma.masked_less_equal(shown, 0), norm=norm, cmap="cividis_r", aspect="auto", interpolation="nearest",
+        np.ma.masked_less_equal(shown, 0), norm=norm, cmap=style.AMOUNTS, aspect="auto", interpolation="nearest",
         extent=(-0.5, classes - 0.5, clients - 0.5, -0.5),
     )  # fmt: skip
     bar = figure.colorbar(image, ax=axes, location="left", fraction=0.05, pad=0.03, aspect=30)
     bar.set_label("samples (white: none)")
     bar.outline.set_linewidth(0.5)
     bar.ax.minorticks_off()
-    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    bar.ax.set_ylim(least, most)
+    bar.ax.yaxis.set_major_formatter(THOUSANDS)
     if few and classes <= FEW_CLASSES:
         for (client, label), count in np.ndenumerate(counts):
-            ink = "white" if norm(count) > 0.55 else "black"
-            axes.text(label, client, f"{count:.0f}" if count else "", ha="center", va="center", color=ink, fontsize=style.SMALL)
+            ink = "white" if norm(count) > 0.6 else "black"
+            axes.text(
+                label,
+                client,
+                f"{count:.0f}" if count else "",
+                ha="center",
+                va="center",
+                color=ink,
+                fontsize=style.SMALL,
+            )
 
 
 def _classes(axes: Axes, names: list[str], forgotten: list[int]) -> None:
-    ticks = list(range(len(names))) if len(names) <= FEW_CLASSES else forgotten
-    axes.set_xticks(ticks, [names[c] for c in ticks], rotation=30, ha="right", rotation_mode="anchor")
+    """Names below the columns if there is room, and a frame and a mark for each class to be forgotten."""
+    few = len(names) <= FEW_CLASSES
+    axes.set_xticks(
+        range(len(names)) if few else [], names if few else [], rotation=30, ha="right", rotation_mode="anchor"
+    )
     axes.tick_params(axis="x", length=0)
-    for tick, label in zip(axes.get_xticklabels(), ticks, strict=True):
-        if label in forgotten:
-            tick.set(color=UNLEARNED, fontweight="bold")
-    height = axes.get_ylim()[0] + 0.5
     for label in forgotten:
-        frame = Rectangle((label - 0.5, -0.5), 1, height, fill=False, edgecolor=UNLEARNED, linewidth=1.5, clip_on=False)
-        axes.add_patch(frame)
-    axes.set_xlabel("class" if len(names) <= FEW_CLASSES else f"{len(names)} classes (named: to be forgotten)")
+        frame = {"fill": False, "edgecolor": UNLEARNED, "linewidth": 1.5 if few else 0.6, "clip_on": False, "zorder": 3}
+        axes.add_patch(Rectangle((label - 0.5, 0), 1, 1, transform=axes.get_xaxis_transform(), **frame))
+        axes.plot(label, 1.015, marker="v", color=UNLEARNED, transform=axes.get_xaxis_transform(), clip_on=False)
+        if few:
+            axes.get_xticklabels()[label].set(color=UNLEARNED, fontweight="bold")
+    framed = " (framed: to be forgotten)" if forgotten else ""
+    axes.set_xlabel(f"class{framed}" if few else f"{len(names)} classes{framed}")
 
 
 def _clients(axes: Axes, forget: np.ndarray, few: bool) -> None:
-    axes.spines[:].set_visible(False)
+    axes.spines[:].set(visible=True, color=style.PALE)
     if not few:
         axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.set_ylabel(f"{len(forget):,} clients, most to forget first")
@@ -99,9 +115,12 @@ def _to_forget(axes: Axes, forget: np.ndarray, few: bool) -> None:
         for place, amount in zip(places, forget, strict=True):
             axes.text(amount, place, f" {amount:,.0f}" if amount else "", va="center", fontsize=style.SMALL)
     else:
-        axes.fill_betweenx(places, forget, step="mid", facecolor="#F5C6A5", edgecolor=UNLEARNED, hatch="////", linewidth=0.6)
-    axes.set_xlim(0, max(1.0, 1.25 * forget.max()))
+        axes.fill_betweenx(
+            places, forget, step="mid", facecolor="#F5C6A5", edgecolor=UNLEARNED, hatch="////", linewidth=0.6
+        )
+    axes.set_xlim(0, (1.4 if few else 1.05) * max(1.0, forget.max()))
     axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+    axes.xaxis.set_major_formatter(THOUSANDS)
     axes.set_title("samples to forget")
     axes.tick_params(axis="y", length=0, labelleft=False)
 

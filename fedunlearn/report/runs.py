@@ -20,7 +20,8 @@ from fedunlearn.errors import RequestError
 
 Status = Literal["done", "failed", "missing"]
 
-NEEDED = ("config", "models")  # what the summary of a finished run cannot do without
+NAMED = tuple(("config", section, "name") for section in ("method", "dataset", "model", "partition"))
+MEASURED = tuple(("models", model) for model in ("original", "retrained", "unlearned"))
 
 
 @dataclass(frozen=True)
@@ -76,14 +77,21 @@ def read(folder: Path) -> Run:
 
 def _judged(folder: Path, summary: dict[str, Any]) -> Run:
     status = summary.get("status")
+    nameless = _absent(summary, NAMED, str)
+    known = {} if nameless else summary  # how far it got, a failed run still says what it was
     if status == "failed":
-        return Run(folder, "failed", str(summary.get("reason") or "no reason given"), summary)
+        return Run(folder, "failed", str(summary.get("reason") or "no reason given"), known)
     if status != "done":
-        return Run(folder, "missing", f"unfinished: its status is {status!r}", summary)
-    absent = [key for key in NEEDED if not isinstance(summary.get(key), dict)]
+        return Run(folder, "missing", f"unfinished: its status is {status!r}", known)
+    absent = [*nameless, *_absent(summary, MEASURED, dict)]
     if absent:
-        return Run(folder, "failed", f"summary.json is incomplete: no {' and no '.join(absent)}", {})
+        return Run(folder, "failed", f"summary.json is incomplete: no {' and no '.join(absent)}")
     return Run(folder, "done", "", summary)
+
+
+def _absent(summary: dict[str, Any], paths: Iterable[tuple[str, ...]], kind: type) -> list[str]:
+    run = Run(Path(), "done", "", summary)
+    return [".".join(path) for path in paths if not isinstance(run.get(*path), kind)]
 
 
 def find(root: Path) -> list[Run]:
@@ -101,7 +109,9 @@ def find(root: Path) -> list[Run]:
             if job.folder not in runs or runs[job.folder].status == "missing":
                 runs[job.folder] = job
     if not runs:
-        raise RequestError(f"the folder {str(root)!r} holds no runs: no summary.json, config.yaml or sweep.json in it or below")
+        raise RequestError(
+            f"the folder {str(root)!r} holds no runs: no summary.json, config.yaml or sweep.json in it or below"
+        )
     return [runs[folder] for folder in sorted(runs, key=_natural)]
 
 

@@ -27,3 +27,10 @@ def estimate(values: pd.Series, seeds: pd.Series) -> Estimate:
         return Estimate(float(each[0]) if n else np.nan, np.nan, np.nan, n)
     sd = float(np.std(each, ddof=1))
     return Estimate(float(np.mean(each)), sd, float(stats.t.ppf(0.975, n - 1)) * sd / float(np.sqrt(n)), n)
+
+
+def column(frame: pd.DataFrame, name: str) -> pd.Series:
+    """A column of numbers, all of them missing where no run has it."""
+    if name not in frame:
+        return pd.Series(float("nan"), index=frame.index)
+    return pd.to_numeric(frame[name])

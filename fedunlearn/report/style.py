@@ -13,6 +13,7 @@ from pathlib import Path
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from fedunlearn.report.files import replacing
@@ -21,7 +22,10 @@ WIDTH = 7.0  # inches: both columns of a paper
 ORIGINAL, RETRAINED, UNLEARNED = "#000000", "#0072B2", "#D55E00"
 METHOD_COLOURS = ("#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # black and blue are the references'
 METHOD_MARKERS = "osD^vPX<>phd"  # as many as share no factor with the colours, so pairs repeat after 60 methods
-GREY = "#595959"
+GREY, PALE = "#595959", "#dcdcdc"
+AMOUNTS = LinearSegmentedColormap.from_list(
+    "amounts", ["#ffffff", "#8fbfdd", "#0072B2", "#002b45"]
+)  # one hue, by lightness
 SMALL = 7.0  # points: the smallest type on a figure
 
 STYLE = {

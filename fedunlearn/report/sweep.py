@@ -9,7 +9,6 @@ import pandas as pd
 
 from fedunlearn.report import figures, runs, tables
 from fedunlearn.report.files import write_text
-from fedunlearn.report.runs import Run
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class Report:
 
 
 def build(folder: Path) -> Report:
-    """Write `runs.csv`, `table.md`, `table.tex` and `erasure_utility.{png,svg}` into `folder`, and every run's figures.
+    """Write `runs.csv`, `table.md`, `table.tex` and `erasure_utility.{png,svg}` into `folder`, from the runs below it.
 
     Runs that failed, did not end or cannot be read are rows of `runs.csv` and are listed, with the reason, below the
     table and in `problems`; they never stop the rest. Raises
@@ -34,31 +33,34 @@ def build(folder: Path) -> Report:
     rows = tables.frame_of(found)
     rows["folder"] = [runs.relative(run, folder) for run in found]
     summary = tables.summary_table(rows)
-    drawn, undrawn = _draw_runs([run for run in found if run.status == "done"], folder)
-    problems = (*(f"{runs.relative(run, folder)} {run.status}: {run.reason}" for run in found if run.reason), *undrawn)
+    problems = tuple(
+        f"{runs.relative(run, folder)} {run.status}: {run.reason}" for run in found if run.status != "done"
+    )
     files = [
         write_text(folder / "runs.csv", rows.to_csv(index=False, lineterminator="\n")),
         write_text(folder / "table.md", tables.to_markdown(summary) + _listed(problems)),
         write_text(folder / "table.tex", tables.to_latex(summary) + _commented(problems)),
         *figures.draw_sweep(rows, folder),
     ]
-    return Report(rows, summary, (*files, *drawn), problems)
+    return Report(rows, summary, tuple(files), problems)
 
 
-def _draw_runs(done: list[Run], folder: Path) -> tuple[list[Path], list[str]]:
-    """The figures of every run, and a sentence for each run whose files do not fit together."""
+def draw_runs(folder: Path) -> tuple[list[Path], list[str]]:
+    """Redraw the figures of every finished run below `folder`; a sentence for each whose files do not fit together."""
     drawn: list[Path] = []
     undrawn: list[str] = []
-    for run in done:
+    for run in (run for run in runs.find(folder) if run.status == "done"):
         try:
             drawn += figures.draw_run(run.folder)
         except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-            undrawn.append(f"{runs.relative(run, folder)} done, but its figures cannot be drawn: {error!r}")
+            undrawn.append(f"the figures of {runs.relative(run, folder)} cannot be drawn: {error!r}")
     return drawn, undrawn
 
 
 def _listed(problems: tuple[str, ...]) -> str:
-    return "".join(["\nNot in the table:\n\n", *(f"- {line}\n" for line in map(_one_line, problems))]) if problems else ""
+    return (
+        "".join(["\nNot in the table:\n\n", *(f"- {line}\n" for line in map(_one_line, problems))]) if problems else ""
+    )
 
 
 def _commented(problems: tuple[str, ...]) -> str:

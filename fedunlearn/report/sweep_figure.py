@@ -9,15 +9,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from fedunlearn.report import style, words
-from fedunlearn.report.statistics import Estimate, estimate
+from fedunlearn.report.statistics import Estimate, column, estimate
 from fedunlearn.report.style import METHOD_COLOURS, METHOD_MARKERS, ORIGINAL, RETRAINED
 
 UTILITY = "retain_accuracy"
 ERASURES = (("forget_accuracy", "forget_accuracy_train"), ("leak",))  # a panel each; the second name stands in
-EXPLAINED = {"leak": "AUSUC leak (0: as retrained, 1: nothing gone)"}
-TITLE = "Aim for the star, at the lower right: as much forgotten, and as much kept, as by retraining from scratch"
+EXPLAINED = {"leak": "AUSUC leak (0: retrained, 1: original)"}
+TITLE = "Aim for the star: forget and keep as much as retraining from scratch does. Lower right is good."
+NARROWEST = 0.1  # least range of an axis, so that noise does not look like an effect
 
 Look = tuple[str, str]  # marker and colour
 
@@ -34,7 +36,9 @@ def erasure_utility(rows: pd.DataFrame) -> Figure | None:
         return None
     looks = {str(label): _look(number) for number, label in enumerate(done["label"].unique())}
     figure = style.canvas(0.45 + 2.75 * len(panels) + 0.16 * (len(looks) + 2) / 4)
-    for part, (setting, audits) in zip(figure.subfigures(len(panels), 1, squeeze=False)[:, 0], panels.items(), strict=True):
+    for part, (setting, audits) in zip(
+        figure.subfigures(len(panels), 1, squeeze=False)[:, 0], panels.items(), strict=True
+    ):
         part.suptitle(setting, x=0.01, ha="left")
         for axes, audit in zip(part.subplots(1, len(audits), squeeze=False)[0], audits, strict=True):
             _panel(axes, done[done["setting"] == setting], audit, looks)
@@ -62,33 +66,50 @@ def _look(number: int) -> Look:
 def _panel(axes: Axes, block: pd.DataFrame, audit: str, looks: dict[str, Look]) -> None:
     _region(axes, block, audit)
     x, y = _point(block, "retrained", audit)
-    axes.plot(x.mean, y.mean, marker="*", markersize=11, color=RETRAINED, markeredgecolor="white", markeredgewidth=0.6, zorder=5)
+    axes.plot(x.mean, y.mean, marker="*", markersize=11, color=RETRAINED, markeredgewidth=0, zorder=2)
     x, y = _point(block, "original", audit)
     axes.plot(x.mean, y.mean, marker="o", markersize=7, markerfacecolor="none", markeredgecolor=ORIGINAL, zorder=3)
     for label, group in block.groupby("label", sort=False):
         x, y = _point(group, "unlearned", audit)
         marker, colour = looks[str(label)]
         bars = {"xerr": _bar(x), "yerr": _bar(y), "elinewidth": 0.8, "capsize": 1.5, "ecolor": colour}
-        axes.errorbar(x.mean, y.mean, **bars, marker=marker, color=colour, markeredgecolor="white", markeredgewidth=0.4, zorder=4)
+        axes.errorbar(
+            x.mean,
+            y.mean,
+            **bars,
+            marker=marker,
+            markersize=5,
+            color=colour,
+            markeredgecolor="white",
+            markeredgewidth=0.4,
+            zorder=4,
+        )
     axes.set_xlabel(f"{words.label(UTILITY)} (more is better →)")
     axes.set_ylabel(f"{EXPLAINED.get(audit, words.label(audit))}\n(← less is better, down to the star)")
-    axes.grid(True, color="#e5e5e5", linewidth=0.5)
+    axes.grid(True, color=style.PALE, linewidth=0.5)
     axes.set_axisbelow(True)
     axes.margins(0.08)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.set_xlim(_at_least(*axes.get_xlim()))
+    axes.set_ylim(_at_least(*axes.get_ylim()))
+
+
+def _at_least(low: float, high: float) -> tuple[float, float]:
+    missing = max(0.0, NARROWEST - (high - low)) / 2
+    return low - missing, high + missing
 
 
 def _region(axes: Axes, block: pd.DataFrame, audit: str) -> None:
-    """From the lowest to the highest retrained model of all seeds, on both axes."""
-    edges = {(name, end): block.get(f"retrained_{end}.{name}") for name in (UTILITY, audit) for end in ("low", "high")}
-    if any(values is None or values.isna().all() for values in edges.values()):
-        return
-    left, right = edges[UTILITY, "low"].min(), edges[UTILITY, "high"].max()
-    bottom, top = edges[audit, "low"].min(), edges[audit, "high"].max()
-    axes.add_patch(Rectangle((left, bottom), right - left, top - bottom, color=RETRAINED, alpha=0.25, linewidth=0.8, zorder=1))
+    """Across the panel, from the lowest to the highest retrained model of all seeds, on either axis."""
+    for span, name in ((axes.axvspan, UTILITY), (axes.axhspan, audit)):
+        low, high = column(block, f"retrained_low.{name}").min(), column(block, f"retrained_high.{name}").max()
+        if pd.notna(low):
+            span(low, high, color=RETRAINED, alpha=0.18, linewidth=0, zorder=1)
 
 
 def _point(group: pd.DataFrame, model: str, audit: str) -> tuple[Estimate, Estimate]:
-    return tuple(estimate(group[f"{model}.{name}"], group["seed"]) for name in (UTILITY, audit))  # type: ignore[return-value]
+    x, y = (estimate(column(group, f"{model}.{name}"), group["seed"]) for name in (UTILITY, audit))
+    return x, y
 
 
 def _bar(value: Estimate) -> float | None:
@@ -98,7 +119,7 @@ def _bar(value: Estimate) -> float | None:
 
 def _legend(looks: dict[str, Look]) -> Iterator[Line2D | Rectangle]:
     yield Line2D([], [], linestyle="none", marker="*", markersize=9, color=RETRAINED, label="retrained (mean)")
-    yield Rectangle((0, 0), 1, 1, color=RETRAINED, alpha=0.25, label="retrained (lowest to highest)")
+    yield Rectangle((0, 0), 1, 1, color=RETRAINED, alpha=0.18, label="retrained (lowest to highest)")
     yield Line2D([], [], linestyle="none", marker="o", markerfacecolor="none", color=ORIGINAL, label="original")
     for label, (marker, colour) in looks.items():
         yield Line2D([], [], linestyle="none", marker=marker, color=colour, label=label)

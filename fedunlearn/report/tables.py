@@ -15,7 +15,7 @@ from fedunlearn.report import runs as reading
 from fedunlearn.report import words
 from fedunlearn.report.formats import to_latex, to_markdown, to_rich
 from fedunlearn.report.runs import Run
-from fedunlearn.report.statistics import estimate
+from fedunlearn.report.statistics import column, estimate
 
 __all__ = ["headline", "summary_table", "tidy", "to_latex", "to_markdown", "to_rich"]
 
@@ -48,7 +48,7 @@ def frame_of(runs: list[Run]) -> pd.DataFrame:
     )
     for row, where, name in zip(rows, settings, labels, strict=True):
         row |= {"setting": where, "label": name.partition("\n")[2]}
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).astype({"clients": "Int64", "seed": "Int64"})
 
 
 def _row(run: Run) -> dict[str, Any]:
@@ -77,7 +77,11 @@ def _row(run: Run) -> dict[str, Any]:
 
 
 def _audits(run: Run) -> dict[str, float]:
-    row = {f"{model}.{a}": x for model in ("original", "retrained", "unlearned") for a, x in run.numbers("models", model).items()}
+    row = {
+        f"{model}.{a}": x
+        for model in ("original", "retrained", "unlearned")
+        for a, x in run.numbers("models", model).items()
+    }
     for audit in run.numbers("models", "retrained"):
         each = run.retrained(audit)
         if each:
@@ -100,11 +104,11 @@ def headline(frame: pd.DataFrame) -> list[str]:
     """The audits worth a column: the chosen few that some run has, with the stand-ins that some run needs."""
     shown: list[str] = []
     for audit in words.HEADLINE:
-        value = _column(frame, f"unlearned.{audit}")
+        value = column(frame, f"unlearned.{audit}")
         stand_in = words.STAND_IN.get(audit)
         if value.notna().any():
             shown.append(audit)
-        if stand_in and _column(frame, f"unlearned.{stand_in}")[value.isna()].notna().any():
+        if stand_in and column(frame, f"unlearned.{stand_in}")[value.isna()].notna().any():
             shown.append(stand_in)
     return shown
 
@@ -129,7 +133,7 @@ def summary_table(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _block(setting: str, block: pd.DataFrame, audits: list[str]) -> list[dict[str, Any]]:
     references = [_reference(block, kind, audits) for kind in ("original", "retrained")]
-    noise = {audit: estimate(_column(block, f"noise.{audit}"), block["seed"]).mean for audit in audits}
+    noise = {audit: estimate(column(block, f"noise.{audit}"), block["seed"]).mean for audit in audits}
     methods = [_method(str(label), group, audits) for label, group in block.groupby("label", sort=False)]
     _mark_best(methods, audits)
     rows = [*references, {"kind": "noise", "row": "noise floor", "failed_gates": "", **noise}, *methods]
@@ -143,8 +147,8 @@ def _reference(block: pd.DataFrame, kind: str, audits: list[str]) -> dict[str, A
 def _method(label: str, group: pd.DataFrame, audits: list[str]) -> dict[str, Any]:
     row = {"kind": "method", "row": label, **_means(group, "unlearned", audits), **_mean_costs(group, "unlearn")}
     for audit in audits:
-        gap = estimate(_column(group, f"gap.{audit}"), group["seed"]).mean
-        floor = estimate(_column(group, f"noise.{audit}"), group["seed"]).mean
+        gap = estimate(column(group, f"gap.{audit}"), group["seed"]).mean
+        floor = estimate(column(group, f"noise.{audit}"), group["seed"]).mean
         judged = not row["failed_gates"] and pd.notna(gap) and pd.notna(floor)
         row |= {f"{audit}.gap": gap, f"{audit}.within": bool(abs(gap) <= floor) if judged else None}
     return row
@@ -153,13 +157,13 @@ def _method(label: str, group: pd.DataFrame, audits: list[str]) -> dict[str, Any
 def _means(group: pd.DataFrame, model: str, audits: list[str]) -> dict[str, Any]:
     row: dict[str, Any] = {"runs": group["seed"].nunique(), "failed_gates": _failed_gates(group)}
     for audit in audits:
-        value = estimate(_column(group, f"{model}.{audit}"), group["seed"])
+        value = estimate(column(group, f"{model}.{audit}"), group["seed"])
         row |= {audit: value.mean, f"{audit}.sd": value.sd}
     return row
 
 
 def _mean_costs(group: pd.DataFrame, stage: str) -> dict[str, float]:
-    return {name: estimate(_column(group, f"cost.{stage}.{name}"), group["seed"]).mean for name in COSTS}
+    return {name: estimate(column(group, f"cost.{stage}.{name}"), group["seed"]).mean for name in COSTS}
 
 
 def _mark_best(methods: list[dict[str, Any]], audits: list[str]) -> None:
@@ -179,10 +183,3 @@ def _failed_gates(group: pd.DataFrame) -> str:
             seeds = [str(int(seed)) for seed in sorted(failed.unique())]
             said.append(f"{words.gate(column.removeprefix('gate.'))} ({words.several('seed', 'seeds', seeds)})")
     return "; ".join(said)
-
-
-def _column(frame: pd.DataFrame, name: str) -> pd.Series:
-    """A column of numbers, all of them missing where no run has it."""
-    if name not in frame:
-        return pd.Series(float("nan"), index=frame.index)
-    return pd.to_numeric(frame[name])

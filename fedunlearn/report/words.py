@@ -20,7 +20,7 @@ LABELS = {
     "flow_confidence": "flow confidence",
     "ausuc": "AUSUC",
     "leak": "AUSUC leak",
-    "gamma_recovered": "γ recovered",
+    "gamma_recovered": "accuracy recovered by γ",
     "probe_forget_accuracy": "probe forget accuracy",
     "probe_accuracy": "probe accuracy",
 }
@@ -96,7 +96,10 @@ def _flatten(key: str, value: object, into: dict[str, str]) -> None:
 
 def told_apart(texts: Sequence[str], details: Sequence[Mapping[str, str]]) -> list[str]:
     """`texts`, each followed by those of its details in which texts that read the same differ: `fucrt (unlearn.lr=1)`."""
-    return [_with_difference(text, own, [d for t, d in zip(texts, details) if t == text]) for text, own in zip(texts, details)]
+    return [
+        _with_difference(text, own, [d for t, d in zip(texts, details) if t == text])
+        for text, own in zip(texts, details)
+    ]
 
 
 def _with_difference(text: str, own: Mapping[str, str], others: Sequence[Mapping[str, str]]) -> str:

@@ -52,10 +52,6 @@ def test_views_hold_the_outputs_of_the_model_in_order(model: Classifier, dataset
         assert view.labels.tolist() == split.labels.tolist()
         dtypes = [str(part.dtype) for part in (view.features, view.logits, view.labels)]
         assert dtypes == ["float32", "float32", "int64"]
-            "float32",
-            "float32",
-            "int64",
-        ]
         assert view.forget.tolist() == [label in (1, 3) for label in split.labels]
         assert view.features.shape == (len(split), 6)
 

@@ -1,0 +1,37 @@
+# make demo, make test, make lint: each creates its own environment in .venv first, if it is not there.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format wheel clean
+
+help: ## show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+demo: $(READY) ## the main job on embedded data: FUCRT and its controls against retraining (under 90 s)
+	$(BIN)/fedunlearn -m method=fucrt,relabel,random_relabel,finetune,head_mask,retrain output.dir=outputs/demo
+
+test: $(READY) ## the tests (under 10 minutes on two cores)
+	$(BIN)/python -m pytest -n 2
+
+lint: $(READY) ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy fedunlearn
+
+format: $(READY) ## let ruff rewrite what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+wheel: $(READY) ## build the wheel into dist/
+	$(BIN)/python -m build --wheel
+
+clean: ## remove the environment and built files (results in outputs/ stay)
+	rm -rf $(VENV) dist build

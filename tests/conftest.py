@@ -1,0 +1,49 @@
+"""Small worlds that every test can use: real code, tiny data, no files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
+
+import numpy as np
+import pytest
+import torch
+
+from fedunlearn.data.types import Dataset, ImageSet, Request
+from fedunlearn.federation.world import World
+from fedunlearn.models.base import Classifier
+
+
+def blobs(per_class: int, classes: int, seed: int) -> ImageSet:
+    """4×4 grey images: class c is bright in its own row (or corner), plus noise."""
+    stream = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(classes), per_class)
+    images = stream.integers(0, 80, (len(labels), 1, 4, 4))
+    images[np.arange(len(labels)), 0, labels % 4, labels // 4] += 150
+    return ImageSet(torch.from_numpy(images.astype(np.uint8)), torch.from_numpy(labels))
+
+
+def flat_model(seed: int, classes: int, width: int = 6) -> Classifier:
+    """A two-layer perceptron on 4×4 images."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        encoder = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, width), torch.nn.ReLU())
+        return Classifier(encoder, width, classes)
+
+
+@pytest.fixture
+def make_world() -> Callable[..., World]:
+    """A world of blobs: `make_world(clients=3, classes=4, forget=(1,))`."""
+
+    def make(clients: int = 3, classes: int = 4, forget: tuple[int, ...] = (1,), per_class: int = 12) -> World:
+        train, test = blobs(per_class, classes, 0), blobs(5, classes, 1)
+        names = tuple(f"c{c}" for c in range(classes))
+        dataset = Dataset("blobs", train, test, names, (0.2,), (0.25,), "blobs")
+        order = np.random.default_rng(2).permutation(len(train))
+        parts = [np.sort(part) for part in np.array_split(order, clients)]
+        wanted = Request("class", np.isin(train.labels.numpy(), forget), forget)
+        return World(dataset, parts, wanted, lambda seed: flat_model(seed, classes), torch.device("cpu"), 0)
+
+    return make
