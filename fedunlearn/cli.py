@@ -12,8 +12,9 @@ import sys
 from pathlib import Path
 
 import hydra
+from omegaconf import DictConfig
 
-from fedunlearn import job, overrides
+from fedunlearn import overrides
 from fedunlearn.errors import RequestError
 
 INTERRUPTED = 130
@@ -29,7 +30,7 @@ def main() -> None:
     """Entry point of `fedunlearn` and `python -m fedunlearn`."""
     overrides.register_plugins()
     try:
-        arguments = overrides.expand_rerun(sys.argv[1:])
+        arguments = overrides.flags_first(overrides.expand_rerun(sys.argv[1:]))
         overrides.check(arguments, conf_dir())
     except RequestError as error:
         sys.exit(refuse(error))
@@ -37,10 +38,17 @@ def main() -> None:
         sys.exit(INTERRUPTED)
     sys.argv[1:] = arguments
     try:
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job.task)()
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(task)()
     except KeyboardInterrupt:
         print("\nInterrupted. Finished rounds are kept: the same command goes on from there.", file=sys.stderr)
         sys.exit(INTERRUPTED)
+
+
+def task(composed: DictConfig) -> None:
+    """One job. Imported here, so that `--help` does not wait for torch."""
+    from fedunlearn import job
+
+    job.task(composed)
 
 
 def refuse(error: RequestError) -> int:

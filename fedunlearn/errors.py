@@ -25,4 +25,5 @@ def unknown(what: str, given: object, allowed: Iterable[object]) -> RequestError
     words = sorted(str(value) for value in allowed)
     near = difflib.get_close_matches(str(given), words, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]}?" if near else ""
-    return RequestError(f"there is no {what} called {str(given)!r}: choose {listed(words)}{hint}")
+    choice = f": choose {listed(words)}" if words else ""
+    return RequestError(f"there is no {what} called {str(given)!r}{choice}{hint}")

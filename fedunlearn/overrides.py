@@ -49,8 +49,10 @@ def expand_rerun(arguments: list[str]) -> list[str]:
     path = Path(arguments[at + 1])
     try:
         saved = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise RequestError(f"{RERUN}: {path} cannot be read as a run's config.yaml ({error})") from error
+    except OSError as error:
+        raise RequestError(f"{RERUN}: {path} cannot be read ({error.strerror or error})") from error
+    except yaml.YAMLError as error:
+        raise RequestError(f"{RERUN}: {path} is not a run's config.yaml ({_first_line(error)})") from error
     if not isinstance(saved, Mapping):
         raise RequestError(f"{RERUN}: {path} is not a run's config.yaml")
     return [*arguments[:at], *_as_overrides(saved), *arguments[at + 2 :]]
@@ -74,11 +76,23 @@ def _quoted(value: Any) -> str:
     return json.dumps(value)
 
 
-def check(arguments: list[str], conf: Path) -> None:
-    """Raise RequestError if any job of this command line cannot be run as asked. Trains nothing."""
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command line as Hydra's parser understands it, with flags and overrides in any order."""
     parser = get_args_parser()
     parser.error = _refuse  # type: ignore[assignment]
-    asked: argparse.Namespace = parser.parse_args(arguments)
+    asked: argparse.Namespace = parser.parse_intermixed_args(arguments)
+    return asked
+
+
+def flags_first(arguments: list[str]) -> list[str]:
+    """The same command line in the only order that Hydra takes: flags, then overrides."""
+    words = parse(arguments).overrides
+    return [word for word in arguments if word not in words] + words
+
+
+def check(arguments: list[str], conf: Path) -> None:
+    """Raise RequestError if any job of this command line cannot be run as asked. Trains nothing."""
+    asked = parse(arguments)
     if asked.help or asked.hydra_help or asked.shell_completion or asked.cfg or asked.info:
         return
     for job in _distinct_jobs(_parse(asked.overrides), asked.multirun):
@@ -134,7 +148,7 @@ def read(words: list[str], conf: Path, extra: str | None = None) -> RunConfig:
             composed = compose("config", [*words, *search])
         return from_hydra(composed)
     except (HydraException, OmegaConfBaseException) as error:
-        raise _explain(error, conf) from error
+        raise _explain(error, words, conf) from error
     finally:
         GlobalHydra.instance().clear()
 
@@ -146,7 +160,7 @@ def from_hydra(composed: DictConfig) -> RunConfig:
     return configuration.load({str(key): value for key, value in mapping.items()})
 
 
-def _explain(error: Exception, conf: Path) -> RequestError:
+def _explain(error: Exception, words: list[str], conf: Path) -> RequestError:
     """Hydra's message as one sentence with the nearest right spelling."""
     text = str(error)
     missing = re.search(r"Could not find '(\w+)/([^']+)'", text)
@@ -154,10 +168,8 @@ def _explain(error: Exception, conf: Path) -> RequestError:
         return unknown(missing[1], missing[2], _options(missing[1], conf))
     key = re.search(r"Could not (?:override|append to config) '([^']+)'", text)
     if key:
-        return unknown("setting", key[1], _all_keys(conf))
-    group = re.search(r"(?:No match in the defaults list|Could not find) .*?'?([\w/.]+)'?", text)
-    if "No match in the defaults list" in text and group:
-        return unknown("group", group[1], _all_keys(conf))
+        parent, _, name = key[1].rpartition(".")
+        return unknown(f"setting in {parent}" if parent else "setting", name, _siblings(parent, words, conf))
     return RequestError(_first_line(error))
 
 
@@ -166,17 +178,13 @@ def _options(group: str, conf: Path) -> list[str]:
     return ours + [point.name for point in entry_points(group=f"fedunlearn.{CHOSEN_SECTIONS.get(group, group)}s")]
 
 
-def _all_keys(conf: Path) -> list[str]:
+def _siblings(parent: str, words: list[str], conf: Path) -> list[str]:
+    """The settings in `parent`, given the groups' members that were chosen."""
+    chosen = [word for word in words if word.partition("=")[0] in CHOSEN_SECTIONS]
     with initialize_config_dir(str(conf), version_base="1.3"):
-        composed = OmegaConf.to_container(compose("config"))
-    return list(_flatten(composed, ""))
-
-
-def _flatten(node: Any, prefix: str) -> Iterator[str]:
-    for key, value in node.items():
-        yield f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{key}.")
+        composed = compose("config", chosen)
+    node = OmegaConf.select(composed, parent) if parent else composed
+    return [str(key) for key in node if key != "name"] if isinstance(node, DictConfig) else []
 
 
 def _first_line(error: Exception) -> str:

@@ -75,8 +75,10 @@ def run(config: RunConfig, console: Console) -> Outcome:
 def check_method(config: RunConfig) -> None:
     """Does the method define the kind of request that is made? Raises RequestError."""
     method: Method = registry.find("method", config.method.name)
-    level = config.request.level
-    if level not in method.levels:
+    request = config.request
+    asked = bool(request.classes or request.clients or request.samples)  # an empty request is refused elsewhere
+    level = request.level
+    if asked and level not in method.levels:
         raise RequestError(
             f"method {method.name} forgets at {listed(sorted(method.levels))} level, but the request is for {level}s"
         )

@@ -190,5 +190,5 @@ def _describe(hint: Any) -> str:
     if origin is Literal:
         return listed(typing.get_args(hint))
     if origin is tuple:
-        return f"a list of {_describe(typing.get_args(hint)[0]).removeprefix('a ')}s"
+        return f"a list in brackets, each item {_describe(typing.get_args(hint)[0])}"
     return _WORDS.get(hint, "a group of settings")

@@ -1,0 +1,122 @@
+"""Every mistake costs one sentence and exit status 2, before any training and without a traceback."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from fedunlearn import cli, pipeline
+
+MISTAKES = {
+    "misspelt group": ["metod=fucrt"],
+    "misspelt choice": ["method=fucrtt"],
+    "misspelt key": ["train.round=3"],
+    "misspelt new key": ["+train.round=3"],
+    "unknown nested key": ["method.selection.treshold=0.1"],
+    "wrong type": ["train.rounds=many"],
+    "a fraction where a count belongs": ["train.rounds=2.5"],
+    "negative rounds": ["train.rounds=-1"],
+    "no rounds at all": ["train.rounds=0"],
+    "negative unlearning rounds": ["unlearn.rounds=-3"],
+    "alpha of zero": ["partition.alpha=0"],
+    "negative alpha": ["partition.alpha=-0.5"],
+    "alpha without a Dirichlet": ["partition=iid", "partition.alpha=0.3"],
+    "no clients": ["partition.clients=0"],
+    "more clients than samples": ["partition.clients=10000"],
+    "class that does not exist": ["request.classes=[12]"],
+    "negative class": ["request.classes=[-1]"],
+    "the same class twice": ["request.classes=[3,3]"],
+    "all classes": ["request.classes=[0,1,2,3,4,5,6,7,8,9]"],
+    "nothing to forget": ["request.classes=[]"],
+    "two kinds of request": ["request.clients=[0]"],
+    "client that does not exist": ["request.classes=[]", "request.clients=[10]"],
+    "request level that the method lacks": ["request.classes=[]", "request.clients=[0]"],
+    "text for a list": ["request.classes=nine"],
+    "missing data": ["dataset=fashion_mnist", "data.root=/no/such/folder"],
+    "missing CIFAR": ["dataset=cifar10", "data.root=/no/such/folder"],
+    "image folder without a path": ["dataset=image_folder"],
+    "image folder that is not there": ["dataset=image_folder", "dataset.path=/no/such/folder"],
+    "no GPU": ["device=cuda"],
+    "device that does not exist": ["device=tpu"],
+    "unwritable output": ["output.dir=/dev/null/results"],
+    "unwritable store": ["store.dir=/dev/null/store"],
+    "participation above one": ["train.participation=1.5"],
+    "no participation": ["train.participation=0"],
+    "momentum of one": ["train.momentum=1"],
+    "learning rate of zero": ["train.lr=0"],
+    "not a number": ["train.lr=nan"],
+    "image too small for the model": ["model=lenet"],
+    "model setting out of range": ["model.width=0"],
+    "model setting not among the choices": ["model.norm=layer"],
+    "unknown audit": ["+audit.acuracy={}"],
+    "audit setting of the wrong kind": ["audit.linear_probe.samples=none"],
+    "limit below one sample per class": ["data.limit=5"],
+    "several values without -m": ["seed=0,1"],
+    "half an override": ["seed="],
+    "not an override": ["seed"],
+    "unknown engine": ["engine=rya"],
+    "negative seed": ["seed=-1"],
+    "unknown option": ["--sweep"],
+    "rerun of nothing": ["--rerun", "/no/such/config.yaml"],
+    "mistake in one value of a sweep": ["-m", "method=fucrt,fintune"],
+}
+
+HINTS = {
+    "misspelt choice": "did you mean fucrt?",
+    "misspelt key": "did you mean rounds?",
+    "misspelt new key": "did you mean rounds?",
+    "unknown nested key": "did you mean threshold?",
+    "nothing to forget": "request.classes",
+    "text for a list": "a list in brackets",
+    "misspelt group": "did you mean method?",
+    "more clients than samples": "1437",
+    "class that does not exist": "12",
+    "missing data": "data.download=true",
+    "mistake in one value of a sweep": "did you mean finetune?",
+    "unknown audit": "did you mean accuracy?",
+    "unknown engine": "did you mean ray?",
+}
+
+
+@pytest.fixture
+def run_main(monkeypatch, tmp_path, capsys):
+    """The command in this process: (exit status, what it said on stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def no_training(*args, **kwargs):
+        raise AssertionError("training started")
+
+    monkeypatch.setattr(pipeline, "run_stage", no_training)
+
+    def run(arguments):
+        base = [f"output.dir={tmp_path}/run", f"store.dir={tmp_path}/store"]
+        keys = {argument.partition("=")[0] for argument in arguments}
+        words = [word for word in base if word.partition("=")[0] not in keys]
+        monkeypatch.setattr(sys, "argv", ["fedunlearn", *words, *arguments])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        return stop.value.code, capsys.readouterr().err
+
+    return run
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_one_sentence_and_status_2(name, run_main):
+    status, said = run_main(MISTAKES[name])
+    assert status == 2, said
+    lines = said.strip().splitlines()
+    assert len(lines) == 1, said
+    assert lines[0].startswith("fedunlearn: ")
+    assert "Traceback" not in said
+    assert HINTS.get(name, "") in said
+
+
+def test_the_installed_command_behaves_the_same(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "fedunlearn", "method=fucrtt"], capture_output=True, text=True, cwd=tmp_path, timeout=120
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("fedunlearn: there is no method called 'fucrtt'")
+    assert list(tmp_path.iterdir()) == []
