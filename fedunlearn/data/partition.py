@@ -116,7 +116,7 @@ def counts(parts: list[np.ndarray], labels: np.ndarray, classes: int) -> np.ndar
 def _deal(partitioner: Partitioner, labels: np.ndarray, order: np.ndarray) -> list[np.ndarray]:
     import datasets
 
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of new attempts and classes left out: documented, or followed by an error
         partitioner.dataset = datasets.Dataset.from_dict({"label": labels[order], "index": order})
         shares = (partitioner.load_partition(client)["index"] for client in range(partitioner.num_partitions))

@@ -119,6 +119,11 @@ def test_small_alpha_is_few_classes_and_large_alpha_is_iid() -> None:
     assert even.max() < 1.3 * 14.37 and skewed.max() > 5 * 14.37
 
 
+def test_the_proportions_depend_on_the_seed() -> None:
+    sizes = [[len(part) for part in deal("dirichlet", DirichletSettings(), seed=seed)] for seed in (0, 1)]
+    assert sizes[0] != sizes[1]
+
+
 def test_dirichlet_honours_min_samples() -> None:
     assert min(map(len, deal("dirichlet", DirichletSettings(alpha=0.3)))) < 60
     assert min(map(len, deal("dirichlet", DirichletSettings(alpha=0.3, min_samples=60)))) >= 60
@@ -205,18 +210,18 @@ def test_unknown_scheme_suggests_the_nearest() -> None:
         deal("dirichlett", IidSettings())
 
 
-@pytest.mark.parametrize("sizes", [[3, 0], [3]])
-def test_schemes_of_others_are_checked(sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("parts", [[[0, 1, 2], []], [[0, 1, 2]], [[0, 1], [1, 2]]])
+def test_schemes_of_others_are_checked(parts: list[list[int]], monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
 
     class Careless:
-        """Has an empty partition, or too few."""
+        """Has an empty partition, too few, or some that overlap."""
 
-        num_partitions = len(sizes)
+        num_partitions = len(parts)
         dataset: datasets.Dataset
 
         def load_partition(self, client: int) -> datasets.Dataset:
-            return self.dataset.select(range(sizes[client]))
+            return self.dataset.select(parts[client])
 
     scheme = PartitionScheme("careless", IidSettings, lambda settings, labels, seed: Careless())  # type: ignore
     monkeypatch.setattr(registry, "find", lambda kind, name: scheme)
@@ -236,5 +241,6 @@ def test_nothing_is_cached_or_fetched(tmp_path: Path) -> None:
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "XDG_"))}
     environment |= {"HOME": str(tmp_path), "PYTHONPATH": str(REPOSITORY)}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "10\n", "")
+    assert (done.returncode, done.stdout) == (0, "10\n"), done.stderr
+    assert "%|" not in done.stderr  # no progress bars either
     assert not list(tmp_path.rglob("*huggingface*"))

@@ -48,6 +48,11 @@ def test_a_clients_draw_is_its_own(first: int, second: int, seed: int) -> None:
     assert np.array_equal(both.forget[PARTS[1]], alone.forget[PARTS[1]])
 
 
+def test_clients_draw_independently() -> None:
+    requests = [ask(seed, samples={"1": 2, "2": 2}) for seed in range(20)]
+    assert any(not np.array_equal(r.forget[PARTS[1]], r.forget[PARTS[2]]) for r in requests)
+
+
 def test_draws_depend_on_the_seed() -> None:
     assert chosen(ask(3, samples={"1": 2})) == chosen(ask(3, samples={"1": 2}))
     draws = {tuple(chosen(ask(seed, samples={"1": 2}))) for seed in range(60)}

@@ -119,8 +119,8 @@ def test_fingerprint_sees_every_part() -> None:
     parts = (digits.train, digits.test, digits.class_names, digits.mean, digits.std)
     assert sources._fingerprint(*parts) == digits.fingerprint
     images, labels = digits.test.images.clone(), digits.test.labels.clone()
-    images[0, 0, 0, 0] ^= 1
-    labels[0] = (labels[0] + 1) % 10
+    images[-1, 0, 7, 7] ^= 1
+    labels[-1] = (labels[-1] + 1) % 10
     changed = [
         (digits.train, dataclasses.replace(digits.test, images=images), *parts[2:]),
         (digits.train, dataclasses.replace(digits.test, labels=labels), *parts[2:]),
@@ -266,6 +266,7 @@ def test_download_fetches_what_is_missing_and_only_that(tmp_path: Path, monkeypa
         lambda data: data[:-20],
         lambda data: b"",
         lambda data: b"not an archive",
+        lambda data: data[:10] + b"\xff" * 20,  # an invalid block type
         lambda data: gzip.compress(gzip.decompress(data)[:-1]),
         lambda data: gzip.compress(b"\0\0"),
         lambda data: data[:-8] + bytes(8),
@@ -423,8 +424,8 @@ def paletted(transparency: bytes | None) -> Image.Image:
         (paletted(b"\xff\x80"), ".png", [10, 20, 30]),
         (paletted(None), ".gif", [10, 20, 30]),
         (Image.new("CMYK", (2, 2), (255, 0, 0, 0)), ".tif", [0, 255, 255]),
-        (Image.fromarray(np.full((2, 2), 257 * 100, np.uint16)), ".png", [100, 100, 100]),
-        (Image.fromarray(np.full((2, 2), 257 * 100, np.int32)), ".tiff", [100, 100, 100]),
+        (Image.fromarray(np.full((2, 2), 257 * 200, np.uint16)), ".png", [200, 200, 200]),
+        (Image.fromarray(np.full((2, 2), 257 * 200, np.int32)), ".tiff", [200, 200, 200]),
         (Image.new("RGB", (2, 2), (10, 20, 30)), ".BMP", [10, 20, 30]),
     ],
 )
