@@ -21,6 +21,8 @@ from fedunlearn.schema import parse
 if TYPE_CHECKING:  # methods build on this package; here only their type is needed
     from fedunlearn.methods.base import Method
 
+MEMORY = "memory"  # record in a client's Flower context
+
 
 def client_app(
     open_world: Callable[[], World], pack: wire.Pack, stopped: Callable[[], bool] = lambda: False
@@ -50,9 +52,11 @@ def _train(
     with world.borrowed_model() as model:
         _load(model, message, world.device)
         objective = method.objective(settings, plan)
-        outcome = local.train(model, client, objective, shared, plan.training, order, stopped)
+        data = objective.substitute(model, client) if objective.substitute else client
+        outcome = local.train(model, data, objective, shared, plan.training, order, stopped)
         uploads = objective.uploads(model, client, shared)
         state = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    _remember(client, context, pack)
     metrics = MetricRecord(
         {"partition-id": number, "trained": outcome.trained, "processed": outcome.processed, "loss": outcome.loss}
     )
@@ -70,6 +74,7 @@ def _query(message: Message, context: Context, world: World, pack: wire.Pack) ->
         _load(model, message, world.device)
         with torch.no_grad():
             answer = method.queries[name](model, client, settings, plan)
+    _remember(client, context, pack)
     return RecordDict({"uploads": pack(answer), "metrics": metrics})
 
 
@@ -77,7 +82,16 @@ def _assignment(message: Message, context: Context, world: World) -> tuple[Plan,
     task = message.content["task"]
     assert isinstance(task, ConfigRecord)
     number = int(context.node_config["partition-id"])
-    return Plan.from_json(str(task["plan"])), number, world.client(number)
+    client = world.client(number)
+    if MEMORY in context.state:
+        client.memory.update(wire.unpack(context.state[MEMORY], world.device))
+    return Plan.from_json(str(task["plan"])), number, client
+
+
+def _remember(client: ClientData, context: Context, pack: wire.Pack) -> None:
+    """Keep the client's memory in its Flower context until its next message."""
+    if client.memory:
+        context.state[MEMORY] = pack(client.memory)
 
 
 def _method(plan: Plan) -> tuple[Method, object]:

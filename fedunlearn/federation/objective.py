@@ -28,6 +28,10 @@ def no_uploads(model: Classifier, client: ClientData, shared: Tensors) -> Tensor
     return {}
 
 
+# What a client trains on instead of its own data, such as distilled images; `client.memory` may hold it between rounds.
+Substitute = Callable[[Classifier, ClientData], ClientData]
+
+
 # New values of the parameters after an optimiser step, given those of the received model and what was shared:
 # a projection, or entries that must not move. Pure; parameters by name.
 Constrain = Callable[[Tensors, Tensors, Tensors], Tensors]
@@ -37,7 +41,8 @@ Constrain = Callable[[Tensors, Tensors, Tensors], Tensors]
 class Objective:
     """Pure functions, so that one definition runs in the reference loop, stacked, and on another machine.
 
-    `clip`: largest norm of a batch's gradient (all parameters together), or None.
+    `clip`: largest norm of a batch's gradient (all parameters together), or None. `substitute`: the data that
+    targets and batches are made of, or None for the client's own; uploads always see its own.
     """
 
     targets: Targets
@@ -45,6 +50,7 @@ class Objective:
     uploads: Uploads = no_uploads
     constrain: Constrain | None = None
     clip: float | None = None
+    substitute: Substitute | None = None
 
 
 def true_labels(model: Classifier, client: ClientData, shared: Tensors) -> Tensor:

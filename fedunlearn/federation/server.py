@@ -93,8 +93,15 @@ class FederatedStage(Strategy):
         """The new global model, given the average of what the clients of round `number` sent back."""
         return model
 
+    def hear(self, client: int, model: Tensors, weight: float) -> None:
+        """Called with every client's model before it is averaged; `weight` is the number of samples it trained on."""
+
     def absorb(self, totals: Tensors) -> None:
         """Called after every round with the clients' uploads added up."""
+
+    def payload(self, content: RecordDict) -> int:
+        """Bytes of a message of the round in progress, either way; for methods that would really send less."""
+        return _payload(content)
 
     # Flower's side -----------------------------------------------------------------------------------------------
 
@@ -114,7 +121,7 @@ class FederatedStage(Strategy):
         chosen = sample(len(self._roster), self.plan.training.participation, self.plan, number)
         self._asked = len(chosen)
         for client in chosen:
-            self.cost.bytes_down += _payload(content)
+            self.cost.bytes_down += self.payload(content)
             yield Message(content, self._roster[client], "train", group_id=str(number))
 
     def aggregate_train(
@@ -129,12 +136,14 @@ class FederatedStage(Strategy):
                 continue
             answered += 1
             metrics = reply.content["metrics"]
-            self.cost.bytes_up += _payload(reply.content)
+            self.cost.bytes_up += self.payload(reply.content)
             self.cost.samples += int(metrics["processed"])
             weight = float(metrics["trained"])
             if weight > 0:
                 loss += weight * float(metrics["loss"])
-                total.add(self._unpack(reply, "model"), weight, self._unpack(reply, "uploads"))
+                state = self._unpack(reply, "model")
+                self.hear(int(metrics["partition-id"]), state, weight)
+                total.add(state, weight, self._unpack(reply, "uploads"))
         if answered < self.min_replies * self._asked or answered == 0:
             raise RunError(
                 f"{self.plan.stage}: only {answered} of {self._asked} clients answered in round {self.cost.rounds + 1}"
@@ -199,6 +208,9 @@ class Clients:
 
     stage: FederatedStage
     grid: Grid
+
+    def __len__(self) -> int:
+        return len(self.stage._roster)
 
     def each(self, query: str, model: Tensors) -> Iterator[Tensors]:
         """Their answers to `query` about `model`, one by one."""

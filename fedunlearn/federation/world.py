@@ -6,7 +6,7 @@ import json
 import queue
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -26,6 +26,8 @@ class ClientData:
     """A client's samples: positions 0..n-1 into its own data, images fetched and normalised on demand.
 
     `labels`: int64 [n]; `forget`: bool [n], true for its share of D_f; `seed` roots its private random streams.
+    `memory`: tensors that a method keeps with the client until the stage ends. They never leave the client and do
+    not outlive its process, so a method must be able to compute them again and get the same.
     """
 
     number: int
@@ -35,6 +37,7 @@ class ClientData:
     seed: int
     pixels: Tensor
     normalise: Normaliser
+    memory: dict[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -1,0 +1,107 @@
+"""Hooks by which a method changes what its server counts and hears, and what its clients keep and train on."""
+
+from dataclasses import replace
+from threading import Event
+
+import pytest
+import torch
+from flwr.app import Context, RecordDict
+
+from fedunlearn import registry
+from fedunlearn.config import TrainConfig
+from fedunlearn.federation import wire
+from fedunlearn.federation.client import client_app
+from fedunlearn.federation.grid import LocalGrid
+from fedunlearn.federation.objective import Objective, cross_entropy, true_labels
+from fedunlearn.federation.plan import Plan
+from fedunlearn.federation.server import FederatedStage, server_app
+from fedunlearn.methods.base import Method, NoSettings
+
+TRAINING = TrainConfig(rounds=2, local_epochs=1, batch_size=100, lr=0.1, momentum=0.0, weight_decay=0.0)
+PLAN = Plan("train", 0, "probe", TRAINING, 4)
+
+
+def count_calls(model, client, settings, plan):
+    client.memory["calls"] = client.memory.get("calls", torch.zeros(())) + 1
+    return {"calls": client.memory["calls"]}
+
+
+def first_two(model, client):
+    client.memory["calls"] = client.memory.get("calls", torch.zeros(())) + 1
+    return replace(client, index=client.index[:2], labels=client.labels[:2], forget=client.forget[:2])
+
+
+OBJECTIVE = Objective(
+    true_labels,
+    cross_entropy,
+    lambda model, client, shared: {"calls": client.memory["calls"], "held": torch.tensor(float(len(client)))},
+    substitute=first_two,
+)
+PROBE = Method("probe", NoSettings, lambda settings, plan: OBJECTIVE, queries={"count": count_calls})
+
+
+@pytest.fixture
+def run(make_world, monkeypatch):
+    """Run the stage of a server on a world of three clients."""
+    monkeypatch.setattr(registry, "find", lambda kind, name: PROBE)
+
+    def go(strategy, rounds=2):
+        world = make_world(clients=3)
+        model = world.fresh_model(0).state_dict()
+        app = server_app(strategy, model, rounds, False, lambda number, state: None)
+        with LocalGrid(client_app(lambda: world, wire.by_reference), 3, 2, Event()) as grid:
+            app(grid, Context(1, 1, {}, RecordDict(), {}))
+        return world, model
+
+    return go
+
+
+class Listener(FederatedStage):
+    """Remembers what it was told; asks every client twice."""
+
+    def prepare(self, model, clients):
+        self.told, self.totals, self.clients = [], [], len(clients)
+        self.asked = [clients.total("count", model)["calls"].item() for _ in range(2)]
+        return model
+
+    def hear(self, client, model, weight):
+        self.told.append((client, weight, model["head.bias"]))
+
+    def absorb(self, totals):
+        self.totals.append({name: value.item() for name, value in totals.items()})
+
+
+def test_memory_stays_with_the_client_through_queries_and_rounds(run):
+    server = Listener(PLAN, wire.by_reference, torch.device("cpu"))
+    run(server)
+    assert server.clients == 3
+    assert server.asked == [3, 6]
+    assert [totals["calls"] for totals in server.totals] == [9, 12]
+
+
+def test_clients_train_on_the_substitute_and_report_on_their_own_data(run):
+    server = Listener(PLAN, wire.by_reference, torch.device("cpu"))
+    run(server)
+    assert [weight for _, weight, _ in server.told] == [2.0] * 6
+    assert server.totals[0]["held"] == 48
+
+
+def test_the_server_hears_every_model_before_the_average(run):
+    server = Listener(PLAN, wire.by_reference, torch.device("cpu"))
+    averages = []
+    server.incoming = lambda number, model: averages.append(model["head.bias"]) or model
+    run(server)
+    assert [client for client, _, _ in server.told] == [0, 1, 2, 0, 1, 2]
+    torch.testing.assert_close(torch.stack([bias for _, _, bias in server.told[:3]]).mean(0), averages[0])
+    assert len({tuple(bias.tolist()) for _, _, bias in server.told[:3]}) == 3
+
+
+def test_traffic_is_what_the_method_says_it_is(run):
+    honest = FederatedStage(PLAN, wire.by_reference, torch.device("cpu"))
+    thrifty = FederatedStage(PLAN, wire.by_reference, torch.device("cpu"))
+    thrifty.payload = lambda content: 7
+    _, model = run(honest)
+    run(thrifty)
+    whole = sum(value.numel() * 4 for value in model.values())
+    assert (honest.cost.bytes_down, honest.cost.bytes_up) == (6 * whole, 6 * (whole + 8))
+    assert (thrifty.cost.bytes_down, thrifty.cost.bytes_up) == (42, 42)
