@@ -112,12 +112,15 @@ def transformed_labels(plan: Plan, model: Classifier, client: ClientData, shared
     if len(held):
         row = torch.tensor([plan.forget_classes.index(int(label)) for label in client.labels[held].cpu()])
         allowed = shared["allowed"].bool()[row.to(labels.device)]
-        labels[held] = _logits(model, client, held, shared).masked_fill(~allowed, -torch.inf).argmax(1)
+        labels[held] = labelling_logits(model, client, held, shared).masked_fill(~allowed, -torch.inf).argmax(1)
     return labels
 
 
-def _logits(model: Classifier, client: ClientData, held: Tensor, shared: Tensors) -> Tensor:
-    """By the received model, or by the original one where the server sent it along (`relabel="once"`)."""
+def labelling_logits(model: Classifier, client: ClientData, held: Tensor, shared: Tensors) -> Tensor:
+    """Logits [m, classes] of the samples at positions `held`, by the model that decides about labels.
+
+    That is the received model, or the original one where the server sent it along (`relabel="once"`).
+    """
     original = {name.removeprefix(ORIGINAL): value for name, value in shared.items() if name.startswith(ORIGINAL)}
     if not original:
         return observe(model, client, held)[1]

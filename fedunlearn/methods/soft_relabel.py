@@ -1,0 +1,81 @@
+"""Soft relabelling: forget samples learn what the original model says of them once the forgotten classes are masked.
+
+Masking the forgotten classes in the original prediction and dividing the rest by its sum is the target distribution
+of the OU@eps audit and of the Spotter loss of Ha et al. (arXiv 2506.01318); Ebrahimpour-Boroojeny et al. (arXiv
+2506.20893) start from the same distribution and tilt it towards similar classes, which is left out here. Putting it
+into federated training with true labels for the retain samples is our reading. Next to FUCRT, which gives every
+forget sample a single class, it tells what the rest of the distribution is worth.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fedunlearn.federation import wire
+from fedunlearn.federation.objective import Objective
+from fedunlearn.federation.plan import Plan
+from fedunlearn.federation.server import Clients, FederatedStage, Tensors
+from fedunlearn.federation.world import ClientData
+from fedunlearn.methods.base import Method
+from fedunlearn.methods.transformation import ORIGINAL, labelling_logits
+from fedunlearn.models.base import Classifier
+from fedunlearn.schema import Positive
+
+
+@dataclass(frozen=True)
+class SoftRelabel:
+    """Hyper-parameters."""
+
+    temperature: Positive = 1.0  # T: logits are divided by it before the softmax; above 1 the targets are flatter
+    relabel: Literal["once", "round"] = "once"  # predictions of the original model, or of the one received each round
+
+
+class SoftRelabelServer(FederatedStage):
+    """FedAvg; sends the original model along where it decides about the targets."""
+
+    def __init__(self, plan: Plan, settings: SoftRelabel, pack: wire.Pack, device: torch.device) -> None:
+        super().__init__(plan, pack, device)
+        self.settings = settings
+
+    def prepare(self, model: Tensors, clients: Clients) -> Tensors:
+        """Clients keep nothing between rounds, so that the original model travels in every one of them."""
+        if self.settings.relabel == "once":
+            self.shared.update({ORIGINAL + name: value for name, value in model.items()})
+        return model
+
+
+def masked_prediction(logits: Tensor, forget_classes: tuple[int, ...], temperature: float) -> Tensor:
+    """softmax(logits / T) [n, classes] with the forgotten classes at zero and the rest summing to one."""
+    masked = logits.index_fill(1, torch.tensor(forget_classes, device=logits.device), -torch.inf)
+    return (masked / temperature).softmax(1)
+
+
+def soft_targets(settings: SoftRelabel, plan: Plan, model: Classifier, client: ClientData, shared: Tensors) -> Tensor:
+    """Float [n, classes]: one-hot true labels of retain samples, masked predictions of forget samples."""
+    targets = F.one_hot(client.labels, plan.classes).float()
+    held = client.forget.nonzero()[:, 0]
+    logits = labelling_logits(model, client, held, shared)
+    targets[held] = masked_prediction(logits, plan.forget_classes, settings.temperature)
+    return targets
+
+
+def soft_cross_entropy(features: Tensor, logits: Tensor, targets: Tensor, shared: Tensors) -> Tensor:
+    """−Σ_c q_c log p_c for soft targets q [b, classes], averaged over the rows that are not all zeros."""
+    return -(targets * logits.log_softmax(1)).sum() / (targets.sum(1) > 0).sum().clamp_min(1)
+
+
+METHODS = {
+    "soft_relabel": Method(
+        name="soft_relabel",
+        settings=SoftRelabel,
+        objective=lambda settings, plan: Objective(partial(soft_targets, settings, plan), soft_cross_entropy),
+        server=SoftRelabelServer,
+        levels=frozenset({"class"}),
+    )
+}
