@@ -37,8 +37,8 @@ class TrainConfig:
     """Federated training of the original model (FedAvg, McMahan et al. 2017)."""
 
     rounds: Count = 30
-    local_epochs: Count = 2
-    batch_size: Count = 32
+    local_epochs: Count = 1
+    batch_size: Count = 20
     lr: Positive = 0.05
     momentum: Annotated[float, AtLeast(0), Below(1)] = 0.9
     weight_decay: NonNegative = 5e-4
@@ -92,6 +92,7 @@ class StoreConfig:
     """Where finished stages are kept and shared between runs."""
 
     dir: str = "outputs/store"
+    enabled: bool = True  # false: compute every stage anew in a temporary store, share and keep nothing
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,13 @@ class OutputConfig:
     """Where the results of this run (or sweep) go."""
 
     dir: str = "outputs/run"
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    """What a command should do with its jobs. No part of any run's own configuration."""
+
+    dry_run: bool = False  # show the jobs, what the store holds of them and how long the rest may take; run nothing
 
 
 @dataclass(frozen=True)
@@ -120,6 +128,8 @@ class RunConfig:
     engine: EngineConfig = field(default_factory=EngineConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
     output: OutputConfig = field(default_factory=OutputConfig)
+    tracking: Chosen = Chosen("none", None)
+    sweep: SweepConfig = field(default_factory=SweepConfig)
 
     def as_dict(self) -> dict[str, Any]:
         """The configuration as plain data, in the layout of conf/."""
@@ -133,13 +143,39 @@ class RunConfig:
         return TrainConfig(**{**plain(self.train), **given, "rounds": self.unlearn.rounds})
 
 
-CHOSEN_SECTIONS = {"dataset": "dataset", "model": "model", "partition": "partitioner", "method": "method"}
+CHOSEN_SECTIONS = {
+    "dataset": "dataset",
+    "model": "model",
+    "partition": "partitioner",
+    "method": "method",
+    "tracking": "tracker",
+}
 PLAIN_SECTIONS = ("seed", "device", "data", "request", "train", "retrain", "unlearn", "engine", "store", "output")
+# (section, key), or the whole section.
+WITHOUT_EFFECT = (
+    ("data", "root"),
+    ("data", "download"),
+    ("engine", "workers"),
+    ("store", None),
+    ("output", None),
+    ("tracking", None),
+)
+
+
+def essence(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's `as_dict` without what cannot change its results: where things are, how many work on them, who watches."""
+    kept = {name: dict(part) if isinstance(part, Mapping) else part for name, part in config.items()}
+    for section, key in WITHOUT_EFFECT:
+        if key is None:
+            kept.pop(section, None)
+        else:
+            kept.get(section, {}).pop(key, None)
+    return kept
 
 
 def load(mapping: Mapping[str, Any]) -> RunConfig:
     """Check a composed configuration and freeze it. Raises RequestError."""
-    given = dict(mapping)
+    given = {"tracking": {"name": "none"}, **mapping}
     chosen = {key: _choose(kind, key, given.pop(key, None)) for key, kind in CHOSEN_SECTIONS.items()}
     audits = given.pop("audit", None) or {}
     if not isinstance(audits, Mapping):
@@ -168,4 +204,4 @@ def _choose(kind: str, where: str, given: object) -> Chosen:
 
 
 def _open(chosen: Chosen) -> dict[str, Any]:
-    return {"name": chosen.name, **plain(chosen.settings)}
+    return {"name": chosen.name, **(plain(chosen.settings) or {})}
