@@ -8,7 +8,8 @@ that masking the head gains nothing. A retrained model is far above zero, hence 
 
 Precision: thresholds are exact differences of the float32 logits. A constant c that was added in float32 has rounded
 them to about |c| / 10^7 (0.00006 for c = 1000), which can swap samples that are nearer than that. It has to be
-finite: what was overwritten by infinity, or rounded away by a constant as large as 10^9, no scalar brings back.
+finite: no scalar brings back what infinity has overwritten. One as large as 10^9 rounds away what the forgotten
+logits said, and the area comes out too small.
 """
 
 from __future__ import annotations
@@ -64,8 +65,8 @@ def curve(logits: np.ndarray, labels: np.ndarray, forget_classes: Collection[int
     forgotten = np.isin(np.arange(logits.shape[1]), list(forget_classes))
     of_forgotten = forgotten[labels]
     best_retain, best_forget = (np.where(allowed, wide, -np.inf) for allowed in (~forgotten, forgotten))
-    right_below = ~of_forgotten & (best_retain.argmax(axis=1) == labels)
-    right_above = of_forgotten & (best_forget.argmax(axis=1) == labels)
+    right_below = best_retain.argmax(axis=1) == labels  # retain samples only: no other class was allowed
+    right_above = best_forget.argmax(axis=1) == labels  # forget samples only
     values, step = np.unique(best_retain.max(axis=1) - best_forget.max(axis=1), return_inverse=True)
     lost, won = (np.bincount(step[right], minlength=len(values)) for right in (right_below, right_above))
     retain_right = right_below.sum() - np.concatenate([[0], np.cumsum(lost)])

@@ -41,11 +41,12 @@ def test_a_class_that_the_head_hides_is_found(evidence: Any, labels: np.ndarray)
     assert found["probe_accuracy"] > 0.97
 
 
-def test_a_class_that_is_not_in_the_features_is_not_found(evidence: Any, labels: np.ndarray) -> None:
+def test_a_class_that_is_not_in_the_features_is_not_found(evidence: Any) -> None:
+    labels = np.tile([0, 1, 1, 1, FORGET, 3], 100)  # where 1 and 2 look alike, 1 is the better guess
     z = features(np.random.default_rng(0), labels, collapsed=True)
-    found = measure(evidence(np.zeros((400, 4)), labels, [FORGET], z))
-    assert 0.2 < found["probe_forget_accuracy"] < 0.8  # a coin between classes 1 and 2
-    assert found["probe_accuracy"] == pytest.approx(0.75, abs=0.05)
+    found = measure(evidence(np.zeros((600, 4)), labels, [FORGET], z), samples=600)
+    assert found["probe_forget_accuracy"] < 0.05
+    assert found["probe_accuracy"] == pytest.approx(5 / 6, abs=0.03)
 
 
 def test_features_that_are_all_constant_are_chance(evidence: Any, labels: np.ndarray) -> None:
@@ -53,10 +54,11 @@ def test_features_that_are_all_constant_are_chance(evidence: Any, labels: np.nda
 
 
 def test_scale_and_shift_of_a_feature_do_not_matter(evidence: Any, labels: np.ndarray) -> None:
-    z = features(np.random.default_rng(0), labels, collapsed=True)
-    scaled = z * [1e-3, 1, 1e3, 1, 10, 1, 1, 1] + [0, 5, 0, -50, 0, 0, 0, 0]
+    z = features(np.random.default_rng(0), labels)
+    # what tells the classes apart becomes tiny, the noise large
+    scaled = z * [1e-4, 1e-4, 1e-4, 1e-4, 10, 10, 10, 1] + [0, 0.1, 0, 0, 0, 0, -50, 0]
     one, other = (measure(evidence(np.zeros((400, 4)), labels, [FORGET], values)) for values in (z, scaled))
-    assert one["probe_accuracy"] == pytest.approx(other["probe_accuracy"], abs=0.01)
+    assert one["probe_accuracy"] == pytest.approx(other["probe_accuracy"], abs=0.005)
 
 
 def test_the_seed_of_the_reference_decides(evidence: Any, labels: np.ndarray) -> None:
