@@ -66,6 +66,7 @@ def run_stage(
     pack = PACKS[config.engine.name]
     settings = parse(method.settings, plan.settings, "method")
     strategy = method.server(plan, settings, pack, world.device)
+    strategy.new_model = world.fresh_model
     restore(strategy, begin)
     resumed = bool(begin.history)
     latest = [begin]

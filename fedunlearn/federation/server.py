@@ -8,7 +8,7 @@ clients and the same seed gives the same bits on every engine.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,9 +18,11 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import Strategy
 from torch import Tensor
 
+from fedunlearn.config import TrainConfig
 from fedunlearn.errors import RunError
 from fedunlearn.federation import wire
 from fedunlearn.federation.plan import Plan
+from fedunlearn.models.base import Classifier
 from fedunlearn.randomness import numpy_stream
 
 Tensors = dict[str, Tensor]
@@ -65,8 +67,12 @@ class FederatedStage(Strategy):
 
     `shared`: tensors that travel to the clients with the model in every round (prototypes, masks …). `memory`:
     tensors that stay on the server. `notes`: plain data for the summary. All three are part of the round checkpoint,
-    so a stage resumes exactly.
+    so a stage resumes exactly. While a stage runs, `clients` can be queried in any round, and `new_model(seed)` is a
+    freshly initialised model (the engine provides both).
     """
+
+    clients: Clients
+    new_model: Callable[[int], Classifier]
 
     def __init__(self, plan: Plan, pack: wire.Pack, device: torch.device, min_replies: float = 0.5) -> None:
         self.plan, self.pack, self.device, self.min_replies = plan, pack, device, min_replies
@@ -93,6 +99,10 @@ class FederatedStage(Strategy):
         """The new global model, given the average of what the clients of round `number` sent back."""
         return model
 
+    def training(self, number: int) -> TrainConfig:
+        """How the clients of round `number` train: as asked for, unless a phase of the method has a pace of its own."""
+        return self.plan.training
+
     def hear(self, client: int, model: Tensors, weight: float) -> None:
         """Called with every client's model before it is averaged; `weight` is the number of samples it trained on."""
 
@@ -109,7 +119,8 @@ class FederatedStage(Strategy):
         """Learn who the clients are and, at a true start, let the method prepare."""
         self._like = model
         self._roster = self._roll_call(grid)
-        return model if resumed else self.prepare(model, Clients(self, grid))
+        self.clients = Clients(self, grid)
+        return model if resumed else self.prepare(model, self.clients)
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -117,7 +128,8 @@ class FederatedStage(Strategy):
         """One message per sampled client, made as it is sent."""
         number = self.cost.rounds + 1
         model = self.outgoing(number, wire.unpack(arrays, self.device))
-        content = self._content(self.pack(model), round=number)
+        plan = replace(self.plan, training=self.training(number))
+        content = self._content(plan, self.pack(model), round=number)
         chosen = sample(len(self._roster), self.plan.training.participation, self.plan, number)
         self._asked = len(chosen)
         for client in chosen:
@@ -172,8 +184,8 @@ class FederatedStage(Strategy):
 
     # Helpers -----------------------------------------------------------------------------------------------------
 
-    def _content(self, arrays: ArrayRecord, **task: str | int) -> RecordDict:
-        record = ConfigRecord({"plan": self.plan.to_json(), **task})
+    def _content(self, plan: Plan, arrays: ArrayRecord, **task: str | int) -> RecordDict:
+        record = ConfigRecord({"plan": plan.to_json(), **task})
         return RecordDict({"model": arrays, "shared": self.pack(self.shared), "task": record})
 
     def _unpack(self, reply: Message, name: str) -> Tensors:
@@ -182,7 +194,7 @@ class FederatedStage(Strategy):
         return wire.unpack(record, self.device)
 
     def _roll_call(self, grid: Grid) -> list[int]:
-        content = self._content(self.pack({}), query="roll_call")
+        content = self._content(self.plan, self.pack({}), query="roll_call")
         replies = list(grid.send_and_receive(Message(content, node, "query") for node in grid.get_node_ids()))
         lost = [problem for problem in map(_problem, replies) if problem]
         if lost or not replies:
@@ -192,7 +204,7 @@ class FederatedStage(Strategy):
 
     def query(self, grid: Grid, name: str, model: Tensors) -> Iterator[Tensors]:
         """Every client's answer to the query `name` about `model`, in the order of their numbers."""
-        content = self._content(self.pack(model), query=name)
+        content = self._content(self.plan, self.pack(model), query=name)
         for reply in grid.send_and_receive(Message(content, node, "query") for node in self._roster):
             self.cost.bytes_down += _payload(content)
             problem = _problem(reply)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from fedunlearn.config import RunConfig
 from fedunlearn.federation import wire
 from fedunlearn.federation.objective import Objective
 from fedunlearn.federation.plan import Plan
@@ -33,7 +34,8 @@ class Method:
     `settings`: a frozen dataclass of hyper-parameters. `objective(settings, plan)`: what clients train on.
     `server(plan, settings, pack, device)`: the strategy. `queries`: computations the server can ask clients for.
     `levels`: the request levels that the method defines. `start`: the model it starts from. `rounds`: how many
-    rounds it gets, given the rounds of training and of unlearning.
+    rounds it gets, given the rounds of training and of unlearning. `check(settings, config)` raises RequestError where
+    the settings do not fit the rest of the run, such as phases that are longer than the budget.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Method:
     levels: frozenset[str] = frozenset({"class", "client", "sample"})
     start: Literal["original", "fresh"] = "original"
     rounds: Callable[[int, int], int] = lambda train, unlearn: unlearn
+    check: Callable[[Any, RunConfig], None] = lambda settings, config: None
 
 
 @dataclass(frozen=True)

@@ -105,3 +105,25 @@ def test_traffic_is_what_the_method_says_it_is(run):
     whole = sum(value.numel() * 4 for value in model.values())
     assert (honest.cost.bytes_down, honest.cost.bytes_up) == (6 * whole, 6 * (whole + 8))
     assert (thrifty.cost.bytes_down, thrifty.cost.bytes_up) == (42, 42)
+
+
+class Slower(FederatedStage):
+    """Halves the learning rate, and asks the clients in the middle of a round."""
+
+    def outgoing(self, number, model):
+        self.notes[f"calls in round {number}"] = self.clients.total("count", model)["calls"].item()
+        return model
+
+    def training(self, number):
+        return replace(TRAINING, lr=TRAINING.lr / 2)
+
+
+def test_a_method_sets_the_pace_of_a_round_and_asks_clients_in_the_middle_of_it(run):
+    moves = []
+    for kind in (FederatedStage, Slower):
+        server, heard = kind(PLAN, wire.by_reference, torch.device("cpu")), []
+        server.hear = lambda client, model, weight, heard=heard: heard.append(model["head.bias"])
+        _, model = run(server)
+        moves.append(heard[0] - model["head.bias"])
+    torch.testing.assert_close(moves[1], moves[0] / 2)
+    assert server.notes == {"calls in round 1": 3.0, "calls in round 2": 9.0}
