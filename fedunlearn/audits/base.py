@@ -1,7 +1,8 @@
 """What an audit sees and what it returns.
 
 Every audit is run on the original model, on every retrained model and on the unlearned model, always next to the
-same reference. A retrained model is never its own reference: for it, `Reference.retrained` holds the others.
+same reference. Distances to the retrained models leave out the model that is being measured (`Reference.others`);
+scores that only use the retrained models' mean as the zero of a scale use them all, so that their mean is zero.
 """
 
 from __future__ import annotations
@@ -46,6 +47,10 @@ class Reference:
     forget_classes: tuple[int, ...]
     classes: int
     seed: int
+
+    def others(self, evidence: Evidence) -> tuple[Evidence, ...]:
+        """The retrained models, without the one that `evidence` is of."""
+        return tuple(other for other in self.retrained if other is not evidence)
 
     @property
     def retain_classes(self) -> np.ndarray:

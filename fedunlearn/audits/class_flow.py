@@ -30,7 +30,8 @@ def measure(evidence: Evidence, reference: Reference, settings: ClassFlowSetting
     `class_flow` [classes]: share predicted as each class, any class allowed. `class_flow_retain` [classes]: the same
     with only retain classes allowed (0 for forgotten ones). `flow_confidence`: mean over the samples of the largest
     softmax probability among retain classes. `flow_tv`, `flow_js`: total variation and Jensen-Shannon divergence
-    (base 2), both in [0, 1], between `class_flow_retain` and its mean over the retrained models; None without any.
+    (base 2), both in [0, 1], between `class_flow_retain` and its mean over the (other)
+    retrained models; None without any.
     """
     if not reference.forget_classes:
         return dict.fromkeys(FINDINGS)
@@ -44,8 +45,9 @@ def measure(evidence: Evidence, reference: Reference, settings: ClassFlowSetting
         "flow_tv": None,
         "flow_js": None,
     }
-    if reference.retrained:
-        expected = np.mean([retain_flow(other.test, retain) for other in reference.retrained], axis=0)
+    others = reference.others(evidence)
+    if others:
+        expected = np.mean([retain_flow(other.test, retain) for other in others], axis=0)
         findings |= {"flow_tv": total_variation(flow, expected), "flow_js": jensen_shannon(flow, expected)}
     return findings
 

@@ -90,3 +90,10 @@ def test_divergences_agree_with_scipy_and_bound_each_other(one: list[int], other
     assert jensen_shannon(p, q) == pytest.approx(np.nan_to_num(jensenshannon(p, q, base=2)) ** 2, abs=1e-12)
     assert jensen_shannon(p, q) == pytest.approx(jensen_shannon(q, p))
     assert total_variation(p, q) ** 2 / 2 - 1e-12 <= jensen_shannon(p, q) <= total_variation(p, q) + 1e-12
+
+
+def test_a_retrained_model_is_compared_with_the_others_only(evidence: Any) -> None:
+    one, other = (evidence(predicting(*rows), LABELS, [2]) for rows in ((0, 0, 0, 0), (1, 1, 1, 1)))
+    reference = Reference(one, (one, other), (2,), classes=4, seed=0)
+    found = AUDITS["class_flow"].measure(one, reference, ClassFlowSettings())
+    assert found["flow_tv"] == pytest.approx(1.0)  # against both it would be one half
