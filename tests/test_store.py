@@ -33,6 +33,14 @@ plain_data = st.recursive(
 )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def impatient() -> Iterator[None]:
+    """No test here pulls a plug, and waiting for a busy disk thousands of times takes long."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
 @pytest.fixture
 def said() -> list[str]:
     return []
@@ -145,6 +153,14 @@ def test_fingerprint_sees_every_source_file(tmp_path: Path) -> None:
     assert len(seen) == 5
 
 
+def test_fingerprint_by_hand(tmp_path: Path) -> None:
+    (tmp_path / "pack").mkdir()
+    for name in "fbdaec":
+        (tmp_path / "pack" / f"{name}.py").write_bytes(f"{name} = 1\r\n".encode())
+    text = "".join(f"pack/{name}.py\0{name} = 1\n\0" for name in "abcdef")
+    assert code_fingerprint(tmp_path / "pack") == hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
 def test_fingerprint_of_modules() -> None:
     import fedunlearn.store
     from fedunlearn import errors
@@ -206,6 +222,7 @@ def awkward_tensors() -> dict[str, torch.Tensor]:
         "channels_last": torch.rand(2, 3, 4, 4).to(memory_format=torch.channels_last),
         "conjugate": torch.view_as_complex(base.reshape(12, 2)).conj(),
         "negative": torch.view_as_complex(base.reshape(12, 2)).conj().imag,
+        "one negative": torch.view_as_complex(torch.tensor([[1.0, 2.0]])).conj().imag,
         "empty": torch.zeros(0, 3),
         "number": torch.tensor(2.5, dtype=torch.float64),
         "integers": torch.tensor([[-(2**62)]]),
@@ -330,6 +347,21 @@ def test_any_flipped_bit_is_found(
     assert len(list((root / "damaged").iterdir())) == 1
 
 
+def test_damage_is_described(store: Store, tmp_path: Path, said: list[str]) -> None:
+    tensors = folder_of(tmp_path) / "tensors.safetensors"
+    for damage in (DAMAGE["truncated"], flip, DAMAGE["removed"], replace_by_folder):
+        store.get("train", DETERMINANTS, make())
+        size = tensors.stat().st_size
+        damage(tensors)
+    store.get("train", DETERMINANTS, make())
+    assert [message.split(": ")[1].split(";")[0] for message in said] == [
+        f"tensors.safetensors has {size - 1} bytes instead of {size}",
+        "the checksum of tensors.safetensors does not match",
+        "tensors.safetensors is missing",
+        "tensors.safetensors cannot be read (is a directory)",
+    ]
+
+
 def test_damaged_artifacts_are_numbered(store: Store, tmp_path: Path) -> None:
     for _ in range(3):
         key = store.get("train", DETERMINANTS, make()).key
@@ -420,6 +452,20 @@ def test_a_damaged_checkpoint_is_passed_over(
 
     store.get("train", DETERMINANTS, compute)
     assert len(said) == 1 and "checkpoint" in said[0] and name in said[0]
+
+
+def test_of_two_checkpoints_the_newest_whole_one_counts(store: Store, tmp_path: Path) -> None:
+    def compute(checkpoint: Checkpoint) -> Artifact:
+        with pytest.MonkeyPatch.context() as patch:  # as if killed before the older one was removed
+            patch.setattr(shutil, "rmtree", lambda *args, **kwargs: None)
+            for number in range(1, 12):
+                checkpoint.save(Artifact({}, {"done": number}))
+        assert checkpoint.load() == Artifact({}, {"done": 11})
+        flip(next(tmp_path.rglob("11")) / "data.json")
+        assert checkpoint.load() == Artifact({}, {"done": 10})
+        return Artifact()
+
+    store.get("train", DETERMINANTS, compute)
 
 
 def test_an_interrupted_save_leaves_the_checkpoint_before(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

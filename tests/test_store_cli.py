@@ -2,7 +2,8 @@ import os
 import re
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from filelock import FileLock
 
 from fedunlearn import store_cli
-from fedunlearn.store import Artifact, Checkpoint, Store, key_of
+from fedunlearn.store import Artifact, Checkpoint, Store, folder, key_of
 from fedunlearn.store.catalogue import differences, flatten
 
 SLOW = {"train": {"lr": 0.05, "rounds": 30}, "data": "abc"}
@@ -20,6 +21,14 @@ OTHER = {"train": {"lr": 0.05, "rounds": 5, "momentum": 0.9}, "data": "xyz"}
 
 def forgetting(original: dict[str, Any]) -> dict[str, Any]:
     return {"inputs": {"original": key_of("train", original)}, "request": {"classes": [0]}}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def impatient() -> Iterator[None]:
+    """No test here pulls a plug, and waiting for a busy disk thousands of times takes long."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 @pytest.fixture
@@ -119,6 +128,26 @@ def test_explain_takes_the_nearest_artifact_as_the_old_one(cli: Cli) -> None:
     text = cli("explain", key_of("train", FAST))
     assert f"train {key_of('train', SLOW)} → {key_of('train', FAST)}: 1 difference\n" in text
     assert ["train.lr", "0.05", "0.1"] in rows(text)
+
+
+def test_explain_prefers_the_newest_of_equally_near_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store, cli = Store(tmp_path), Cli(tmp_path, capsys)
+    for number in (3, 7, 5, 1, 9):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(folder, "datetime", Clock(number))
+            store.get("audit", {"number": number}, lambda checkpoint: Artifact())
+    key = key_of("audit", {"number": 5})
+    assert f"audit {key_of('audit', {'number': 9})} → {key}: 1 difference\n" in cli("explain", key)
+
+
+class Clock:
+    """Stands in for `datetime`: it is always the same day of January."""
+
+    def __init__(self, day: int) -> None:
+        self.day = day
+
+    def now(self, zone: tzinfo) -> datetime:
+        return datetime(2030, 1, self.day, tzinfo=zone)
 
 
 def test_explain_follows_the_artifacts_that_it_was_made_from(cli: Cli) -> None:

@@ -169,8 +169,7 @@ def _independent(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Copies without views, gradients or other devices, which safetensors refuses (or stores twice)."""
     if "__metadata__" in tensors:
         raise ValueError("a tensor cannot be called __metadata__: safetensors keeps that name for itself")
-    plain = {name: t.detach().cpu().resolve_conj().resolve_neg().contiguous() for name, t in tensors.items()}
-    return {name: tensor.clone() for name, tensor in plain.items()}
+    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
 
 
 def _tensors_to_bytes(tensors: dict[str, Tensor]) -> bytes:
