@@ -63,9 +63,19 @@ def retain_labels(model: Classifier, client: ClientData, shared: Tensors) -> Ten
     return client.labels.masked_fill(client.forget, -1)
 
 
+def forget_labels(model: Classifier, client: ClientData, shared: Tensors) -> Tensor:
+    """Forget samples with their own label; retain samples are left out."""
+    return client.labels.masked_fill(~client.forget, -1)
+
+
 def cross_entropy(features: Tensor, logits: Tensor, targets: Tensor, shared: Tensors) -> Tensor:
     """Mean cross-entropy over the rows that are not left out."""
     return F.cross_entropy(logits, targets, ignore_index=-1)
+
+
+def soft_cross_entropy(features: Tensor, logits: Tensor, targets: Tensor, shared: Tensors) -> Tensor:
+    """−Σ_c q_c log p_c for soft labels q [b, classes], averaged over the rows that are not left out."""
+    return -(targets * logits.log_softmax(1)).sum() / (targets.sum(1) > 0).sum().clamp_min(1)
 
 
 def present(targets: Tensor) -> Tensor:

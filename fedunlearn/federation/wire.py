@@ -55,6 +55,6 @@ def _tensor(array: Array) -> Tensor:
     return array.tensor if isinstance(array, TensorArray) else torch.from_numpy(array.numpy())
 
 
-def payload(record: ArrayRecord) -> int:
-    """Bytes of array content in a record (elements × width; headers and protocol are not counted)."""
+def payload(record: Mapping[str, Array]) -> int:
+    """Bytes of array content in a record or a part of one (elements × width; headers and protocol are not counted)."""
     return sum(int(np.prod(array.shape, dtype=np.int64)) * np.dtype(array.dtype).itemsize for array in record.values())

@@ -6,6 +6,8 @@ the published code of FUSED (Zhong et al., CVPR 2025) does with forgotten classe
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -26,14 +28,15 @@ def other_labels(labels: Tensor, plan: Plan, stream: torch.Generator) -> Tensor:
     return (labels + torch.randint(1, plan.classes, labels.shape, generator=stream)) % plan.classes
 
 
+def confused_labels(plan: Plan, model: Classifier, client: ClientData, shared: Tensors) -> Tensor:
+    """Retain samples with their own label; forget samples with another one, the same in every round."""
+    drawn = other_labels(client.labels.cpu(), plan, torch_stream(client.seed, plan.stage, "labels"))
+    return torch.where(client.forget, drawn.to(client.labels.device), client.labels)
+
+
 def objective(settings: NoSettings, plan: Plan) -> Objective:
-    """Retain samples keep their label; forget samples get another one, the same in every round."""
-
-    def targets(model: Classifier, client: ClientData, shared: Tensors) -> Tensor:
-        drawn = other_labels(client.labels.cpu(), plan, torch_stream(client.seed, plan.stage, "labels"))
-        return torch.where(client.forget, drawn.to(client.labels.device), client.labels)
-
-    return Objective(targets, cross_entropy)
+    """Cross-entropy on the confused labels."""
+    return Objective(partial(confused_labels, plan), cross_entropy)
 
 
 METHODS = {"random_relabel": Method(name="random_relabel", settings=NoSettings, objective=objective)}

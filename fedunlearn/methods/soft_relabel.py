@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fedunlearn.federation import wire
-from fedunlearn.federation.objective import Objective
+from fedunlearn.federation.objective import Objective, soft_cross_entropy
 from fedunlearn.federation.plan import Plan
 from fedunlearn.federation.server import Clients, FederatedStage, Tensors
 from fedunlearn.federation.world import ClientData
@@ -63,11 +63,6 @@ def soft_targets(settings: SoftRelabel, plan: Plan, model: Classifier, client: C
     logits = labelling_logits(model, client, held, shared)
     targets[held] = masked_prediction(logits, plan.forget_classes, settings.temperature)
     return targets
-
-
-def soft_cross_entropy(features: Tensor, logits: Tensor, targets: Tensor, shared: Tensors) -> Tensor:
-    """−Σ_c q_c log p_c for soft targets q [b, classes], averaged over the rows that are not all zeros."""
-    return -(targets * logits.log_softmax(1)).sum() / (targets.sum(1) > 0).sum().clamp_min(1)
 
 
 METHODS = {

@@ -8,12 +8,12 @@ import torch
 from fedunlearn.config import TrainConfig
 from fedunlearn.federation import wire
 from fedunlearn.federation.local import observe
+from fedunlearn.federation.objective import soft_cross_entropy
 from fedunlearn.federation.plan import Plan
 from fedunlearn.methods.soft_relabel import (
     SoftRelabel,
     SoftRelabelServer,
     masked_prediction,
-    soft_cross_entropy,
     soft_targets,
 )
 

@@ -1,0 +1,110 @@
+"""FedAU: an auxiliary head on the shared encoder, whose combination with the original head forgets.
+
+Gu et al., "Unlearning during Learning: An Efficient Federated Machine Unlearning Method", IJCAI 2024, arXiv
+2405.15474. There the auxiliary head W_ul is trained together with the model, which needs to be known in advance what
+will be forgotten, and which shapes the encoder as well. Here it is trained after the request, on the original
+model's encoder, frozen (our deviation); the combination is theirs. Only clients that hold forget data train it.
+
+- Class level: for every sample, whatever its label, the auxiliary target is the forgotten class; W ← W − W_ul. With
+  several forgotten classes the target is spread evenly over them (our reading). W_ul starts from zero, so that its
+  rows for the retain classes stay equal: subtracting them changes no comparison between retain classes, and the
+  whole amounts to lowering the forgotten logits by an amount that depends on the image. That is close to
+  `head_mask`; the features are untouched.
+- Client and sample level: retain samples keep their label in the auxiliary head, forget samples get a random other one;
+  W ← (1 − a) W + a W_ul. W_ul starts from W (our reading).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from flwr.app import ArrayRecord, RecordDict
+from torch import Tensor
+
+from fedunlearn.federation import wire
+from fedunlearn.federation.objective import Objective, cross_entropy, soft_cross_entropy
+from fedunlearn.federation.plan import Plan
+from fedunlearn.federation.server import Clients, FederatedStage, Tensors
+from fedunlearn.federation.world import ClientData
+from fedunlearn.methods.base import Method
+from fedunlearn.methods.random_relabel import confused_labels
+from fedunlearn.models.base import Classifier
+from fedunlearn.schema import Share
+
+HEAD = ("head.weight", "head.bias")
+
+
+@dataclass(frozen=True)
+class FedAU:
+    """Hyper-parameters."""
+
+    share: Share = 0.9  # a: of the auxiliary head in the new head, below class level
+
+
+class AuxiliaryServer(FederatedStage):
+    """Keeps the original head and the auxiliary one; clients get the encoder once and then only the latter."""
+
+    def __init__(self, plan: Plan, settings: FedAU, pack: wire.Pack, device: torch.device) -> None:
+        super().__init__(plan, pack, device)
+        self.share = settings.share
+        self._encoder: Tensors = {}
+
+    def prepare(self, model: Tensors, clients: Clients) -> Tensors:
+        """Set the original head aside and send the encoder to every client."""
+        start = torch.zeros_like if self.plan.level == "class" else torch.clone
+        self.memory = {f"original/{name}": model[name] for name in HEAD}
+        self.memory |= {f"auxiliary/{name}": start(model[name]) for name in HEAD}
+        self.cost.bytes_down += len(clients) * wire.payload(self.pack(encoder_of(model)))
+        return model
+
+    def outgoing(self, number: int, model: Tensors) -> Tensors:
+        """The encoder with the auxiliary head."""
+        self._encoder = encoder_of(model)
+        return {**model, **{name: self.memory[f"auxiliary/{name}"] for name in HEAD}}
+
+    def incoming(self, number: int, model: Tensors) -> Tensors:
+        """The encoder as it was (running statistics included), with the combined head."""
+        self.memory |= {f"auxiliary/{name}": model[name] for name in HEAD}
+        return {**self._encoder, **{name: self.combined(name) for name in HEAD}}
+
+    def combined(self, name: str) -> Tensor:
+        """The new head's weight or bias."""
+        original, auxiliary = self.memory[f"original/{name}"], self.memory[f"auxiliary/{name}"]
+        if self.plan.level == "class":
+            return original - auxiliary
+        return (1 - self.share) * original + self.share * auxiliary
+
+    def payload(self, content: RecordDict) -> int:
+        """The auxiliary head alone travels: the encoder does not change."""
+        model = content["model"]
+        assert isinstance(model, ArrayRecord)
+        return wire.payload({name: model[name] for name in HEAD})
+
+
+def encoder_of(model: Tensors) -> Tensors:
+    """Everything but the head."""
+    return {name: value for name, value in model.items() if name not in HEAD}
+
+
+def frozen_encoder(values: Tensors, received: Tensors, shared: Tensors) -> Tensors:
+    """Only the head moves."""
+    return {name: value if name in HEAD else received[name] for name, value in values.items()}
+
+
+def forgotten_class(plan: Plan, model: Classifier, client: ClientData, shared: Tensors) -> Tensor:
+    """Float [n, classes]: every sample is of the forgotten classes, in equal parts."""
+    targets = torch.zeros(len(client), plan.classes, device=client.labels.device)
+    targets[:, list(plan.forget_classes)] = 1 / len(plan.forget_classes)
+    return targets
+
+
+def objective(settings: FedAU, plan: Plan) -> Objective:
+    """Cross-entropy of the auxiliary head."""
+    if plan.level == "class":
+        return Objective(partial(forgotten_class, plan), soft_cross_entropy, constrain=frozen_encoder)
+    return Objective(partial(confused_labels, plan), cross_entropy, constrain=frozen_encoder)
+
+
+METHODS = {"fedau": Method(name="fedau", settings=FedAU, objective=objective, server=AuxiliaryServer)}
