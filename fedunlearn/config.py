@@ -86,6 +86,9 @@ class EngineConfig:
     name: Literal["local", "ray"] = "local"
     workers: Count | Literal["auto"] = "auto"  # clients trained at the same time; auto: one per core
 
+    client_timeout: Positive | None = None  # seconds that a client may train in a round; null: as long as it takes
+    min_replies: Share = 0.5  # share of the clients asked that must answer, or the run stops
+    profile: bool = False  # show where the rounds' time went
 
 @dataclass(frozen=True)
 class StoreConfig:

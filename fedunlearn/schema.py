@@ -13,6 +13,7 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any, Literal, TypeVar, Union
 
 from fedunlearn.errors import RequestError, listed, unknown
@@ -84,7 +85,7 @@ def parse(cls: type[T], given: object, where: str = "") -> T:
     if not isinstance(given, Mapping):
         raise RequestError(f"{where or 'the configuration'} takes a group of settings, not {given!r}")
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    hints = typing.get_type_hints(cls, include_extras=True)
+    hints = _hints(cls)
     for key in given:
         if key not in fields:
             raise unknown(f"setting in {where or 'the configuration'}", key, fields)
@@ -109,6 +110,11 @@ def plain(value: object) -> Any:
     if isinstance(value, (tuple, list)):
         return [plain(item) for item in value]
     return value
+
+
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls, include_extras=True)
 
 
 def _dotted(where: str, name: str) -> str:

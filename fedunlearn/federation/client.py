@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
-from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from torch import Tensor
 
@@ -25,14 +26,20 @@ MEMORY = "memory"  # record in a client's Flower context
 
 
 def client_app(
-    open_world: Callable[[], World], pack: wire.Pack, stopped: Callable[[], bool] = lambda: False
+    open_world: Callable[[], World],
+    pack: wire.Pack,
+    stopped: Callable[[], bool] = lambda: False,
+    limit: float | None = None,
 ) -> ClientApp:
-    """The app that every client runs. `open_world` gives this process's data, `pack` how replies travel."""
+    """The app that every client runs. `open_world` gives this process's data, `pack` how replies travel.
+
+    A client gives up between two batches when the run is `stopped`, or after `limit` seconds of training.
+    """
     app = ClientApp()
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
-        return Message(_train(message, context, open_world(), pack, stopped), reply_to=message)
+        return Message(_train(message, context, open_world(), pack, watchman(stopped, limit)), reply_to=message)
 
     @app.query()
     def query(message: Message, context: Context) -> Message:
@@ -41,26 +48,57 @@ def client_app(
     return app
 
 
+def watchman(stopped: Callable[[], bool], limit: float | None) -> Callable[[], None]:
+    """To be called between batches: raises Interrupted or, more than `limit` seconds from now, TimeoutError."""
+    end = None if limit is None else time.monotonic() + limit
+
+    def check() -> None:
+        if stopped():
+            raise local.Interrupted
+        if end is not None and time.monotonic() > end:
+            raise TimeoutError(f"not finished after {limit:g} s")
+
+    return check
+
+
 def _train(
-    message: Message, context: Context, world: World, pack: wire.Pack, stopped: Callable[[], bool]
+    message: Message, context: Context, world: World, pack: wire.Pack, check: Callable[[], None]
 ) -> RecordDict:
+    started = time.perf_counter()
     plan, number, client = _assignment(message, context, world)
-    method, settings = _method(plan)
+    method, settings = method_of(plan)
     shared = wire.unpack(message.content["shared"], world.device)
-    server_round = int(message.content["task"]["round"])
-    order = torch_stream(plan.seed, plan.stage, "batches", server_round, number)
+    order = batch_order(plan, message, number)
     with world.borrowed_model() as model:
         _load(model, message, world.device)
         objective = method.objective(settings, plan)
         data = objective.substitute(model, client) if objective.substitute else client
-        outcome = local.train(model, data, objective, shared, plan.training, order, stopped)
+        outcome = local.train(model, data, objective, shared, plan.training, order, check)
         uploads = objective.uploads(model, client, shared)
-        state = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        state = {name: value.clone() for name, value in model.state_dict().items()}
     _remember(client, context, pack)
-    metrics = MetricRecord(
-        {"partition-id": number, "trained": outcome.trained, "processed": outcome.processed, "loss": outcome.loss}
-    )
-    return RecordDict({"model": pack(state), "uploads": pack(uploads), "metrics": metrics})
+    seconds = time.perf_counter() - started
+    return train_reply(number, outcome, seconds, pack(state), pack(uploads))
+
+
+def batch_order(plan: Plan, message: Message, number: int) -> torch.Generator:
+    """What shuffles the batches of client `number` in the round that `message` is about."""
+    return torch_stream(plan.seed, plan.stage, "batches", int(message.content["task"]["round"]), number)
+
+
+def train_reply(
+    number: int, outcome: local.Trained, seconds: float, state: ArrayRecord, uploads: ArrayRecord
+) -> RecordDict:
+    """A client's answer to `train`: its model, what the method adds up, and numbers for the server's books."""
+    metrics = {
+        "partition-id": number,
+        "trained": outcome.trained,
+        "processed": outcome.processed,
+        "loss": outcome.loss,
+        "seconds": seconds,
+        "data-seconds": outcome.data_seconds,
+    }
+    return RecordDict({"model": state, "uploads": uploads, "metrics": MetricRecord(metrics)})
 
 
 def _query(message: Message, context: Context, world: World, pack: wire.Pack) -> RecordDict:
@@ -69,7 +107,7 @@ def _query(message: Message, context: Context, world: World, pack: wire.Pack) ->
     metrics = MetricRecord({"partition-id": number})
     if name == "roll_call":
         return RecordDict({"uploads": pack({}), "metrics": metrics})
-    method, settings = _method(plan)
+    method, settings = method_of(plan)
     with world.borrowed_model() as model:
         _load(model, message, world.device)
         with torch.no_grad():
@@ -94,11 +132,14 @@ def _remember(client: ClientData, context: Context, pack: wire.Pack) -> None:
         context.state[MEMORY] = pack(client.memory)
 
 
-def _method(plan: Plan) -> tuple[Method, object]:
+def method_of(plan: Plan) -> tuple[Method, object]:
+    """The method that a plan names, and its settings."""
     method: Method = registry.find("method", plan.method)
     return method, parse(method.settings, plan.settings, "method")
 
 
+@torch.no_grad()
 def _load(model: Classifier, message: Message, device: torch.device) -> None:
-    state: dict[str, Tensor] = wire.unpack(message.content["model"], device)
-    model.load_state_dict(state)
+    received: dict[str, Tensor] = wire.unpack(message.content["model"], device)
+    for name, value in model.state_dict().items():  # load_state_dict does the same, slowly
+        value.copy_(received[name])

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
+import joblib
 import torch
 from flwr.app import Context, RecordDict
 from flwr.serverapp import ServerApp
@@ -20,10 +21,11 @@ from fedunlearn import registry
 from fedunlearn.config import EngineConfig, RunConfig
 from fedunlearn.federation import wire
 from fedunlearn.federation.client import client_app
+from fedunlearn.federation.clock import CHECKPOINT, EVALUATION, breakdown
 from fedunlearn.federation.evaluation import class_accuracy
-from fedunlearn.federation.grid import LocalGrid
+from fedunlearn.federation.grid import GRACE, LocalGrid
 from fedunlearn.federation.plan import Plan
-from fedunlearn.federation.server import FederatedStage, Tensors, server_app
+from fedunlearn.federation.server import FOREVER, FederatedStage, Tensors, server_app
 from fedunlearn.federation.world import World, world_from_json
 from fedunlearn.schema import parse
 
@@ -67,25 +69,33 @@ def run_stage(
     settings = parse(method.settings, plan.settings, "method")
     strategy = method.server(plan, settings, pack, world.device)
     strategy.new_model = world.fresh_model
+    strategy.min_replies = config.engine.min_replies
     restore(strategy, begin)
     resumed = bool(begin.history)
     latest = [begin]
+    workers = worker_count(config.engine)
     started = time.perf_counter() - begin.cost.get("seconds", 0.0)
 
     def evaluate(server_round: int, state: Tensors) -> None:
         if server_round == 0 and resumed:
             return
-        strategy.cost.seconds = time.perf_counter() - started
-        entry = {"round": strategy.cost.rounds, "class_accuracy": class_accuracy(world, state)}
+        strategy.watch.restart()
+        entry = {"round": strategy.cost.rounds, "class_accuracy": class_accuracy(world, state, workers)}
+        strategy.watch.lap(EVALUATION)
         if strategy.losses:
             entry["loss"] = strategy.losses.pop()
+        if strategy.left_out:
+            entry |= {"failures": len(strategy.left_out), "failure": strategy.left_out[-1]}
+        strategy.cost.seconds = time.perf_counter() - started
+        strategy.cost.profile = added(begin.cost.get("profile", {}), breakdown(strategy.watch.seconds, workers))
         history = [*latest[0].history, entry]
         kept = (dict(strategy.shared), dict(strategy.memory), dict(strategy.notes))
         latest[0] = Progress(state, *kept, history, asdict(strategy.cost))
         after_round(latest[0])
+        strategy.watch.lap(CHECKPOINT)
 
     left = rounds - begin.cost.get("rounds", 0)
-    app = server_app(strategy, begin.model, left, resumed, evaluate)
+    app = server_app(strategy, begin.model, left, resumed, evaluate, round_limit(config.engine, len(world.parts)))
     with quiet_torch():
         ENGINES[config.engine.name](app, world, config, pack)
     return latest[0]
@@ -98,11 +108,23 @@ def restore(strategy: FederatedStage, begin: Progress) -> None:
         setattr(strategy.cost, name, value)
 
 
+def added(first: Mapping[str, float], second: Mapping[str, float]) -> dict[str, float]:
+    """Two profiles of the same stage as one."""
+    return {part: first.get(part, 0.0) + seconds for part, seconds in second.items()}
+
+
+def round_limit(engine: EngineConfig, clients: int) -> float:
+    """Seconds for a round in which every client takes as long as it may."""
+    if engine.client_timeout is None:
+        return FOREVER
+    return (engine.client_timeout + GRACE) * math.ceil(clients / worker_count(engine))
+
+
 def run_local(app: ServerApp, world: World, config: RunConfig, pack: wire.Pack) -> None:
     """All clients in this process, several at a time."""
-    stop = Event()
-    clients = client_app(lambda: world, pack, stop.is_set)
-    with LocalGrid(clients, len(world.parts), worker_count(config.engine), stop) as grid:
+    stop, limit = Event(), config.engine.client_timeout
+    clients = client_app(lambda: world, pack, stop.is_set, limit)
+    with LocalGrid(clients, len(world.parts), worker_count(config.engine), stop, limit) as grid:
         app(grid, Context(1, 1, {}, RecordDict(), {}))
 
 
@@ -111,7 +133,7 @@ def run_ray(app: ServerApp, world: World, config: RunConfig, pack: wire.Pack) ->
     from fedunlearn.federation import ray_engine
 
     text = json.dumps(config.as_dict(), sort_keys=True)
-    clients = client_app(partial(world_from_json, text), pack)
+    clients = client_app(partial(world_from_json, text), pack, limit=config.engine.client_timeout)
     ray_engine.simulate(app, clients, len(world.parts), worker_count(config.engine))
 
 
@@ -122,7 +144,7 @@ PACKS: dict[str, wire.Pack] = {"local": wire.by_reference, "ray": wire.as_bytes}
 def worker_count(engine: EngineConfig) -> int:
     """How many clients train at the same time."""
     if engine.workers == "auto":
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return joblib.cpu_count()  # those that this process may use, in a container as well
     return engine.workers
 
 

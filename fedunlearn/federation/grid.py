@@ -10,8 +10,8 @@ import itertools
 import traceback
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
+from typing import Protocol
 
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
@@ -21,22 +21,49 @@ from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
 from fedunlearn.federation.local import Interrupted
+from fedunlearn.federation.workers import Job, Overdue, Workers
 
 RUN_ID = 1
 FIRST_NODE = SUPERLINK_NODE_ID + 1  # node ids start above the server's own
 
+GRACE = 1.0  # seconds more than a client's own limit, so that one that notices by itself can say so
+Work = Job[list[Message]]
+
+
+class Stacks(Protocol):
+    """Answers several messages at once."""
+
+    def split(self, messages: Iterable[Message]) -> Iterator[list[Message]]:
+        """The messages in groups, in an order that is the same every time."""
+
+    def answer(self, group: list[Message], contexts: list[Context]) -> list[Message]:
+        """The replies to a group of at least two messages, in its order; exceptions as error replies."""
+
 
 class LocalGrid(Grid):
-    """Runs `clients` clients of `app` on `workers` threads. `stop` is set when the grid is closed early."""
+    """Runs `clients` clients of `app` on `workers` threads. `stop` is set when the grid is closed early.
 
-    def __init__(self, app: ClientApp, clients: int, workers: int, stop: Event) -> None:
+    A client that has been at work for `limit` seconds and a little is given up: its reply is an error. `stacks`, if
+    given, answers several messages at once.
+    """
+
+    def __init__(
+        self,
+        app: ClientApp,
+        clients: int,
+        workers: int,
+        stop: Event,
+        limit: float | None = None,
+        stacks: Stacks | None = None,
+    ) -> None:
         # Flower's Message reads the sender from this process-wide record; its own simulation sets it the same way.
         TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = RUN_ID, SUPERLINK_NODE_ID, 1
-        self._app, self._clients, self._workers, self._stop = app, clients, workers, stop
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="client")
-        self._states: dict[int, RecordDict] = {}  # what clients keep between messages; only of those that keep something
+        self._app, self._clients, self._window, self._stop = app, clients, 2 * workers, stop
+        self._limit, self._stacks = limit, stacks
+        self._workers = Workers(workers)
+        self._states: dict[int, RecordDict] = {}  # of the clients that keep something between messages
         self._numbers = itertools.count(1)
-        self._pushed: dict[str, Future[Message]] = {}
+        self._pushed: dict[str, tuple[Message, Work]] = {}
         self._run = Run.create_empty(RUN_ID)
 
     def __enter__(self) -> LocalGrid:
@@ -45,7 +72,7 @@ class LocalGrid(Grid):
     def __exit__(self, *exception: object) -> None:
         if exception[0] is not None:
             self._stop.set()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._workers.close()
 
     def set_run(self, run: Run) -> None:
         """Flower's own grids are told their run; this one has a single one."""
@@ -68,47 +95,73 @@ class LocalGrid(Grid):
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
         """Start work on messages; the ids fetch the replies."""
-        pushed = [(self._stamp(message), self._submit(message)) for message in messages]
-        self._pushed.update(pushed)
-        return [name for name, _ in pushed]
+        pushed = [(message, self._submit([message])) for message in messages]
+        self._pushed.update({message.metadata.message_id: (message, work) for message, work in pushed})
+        return [message.metadata.message_id for message, _ in pushed]
 
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
         """The replies that are ready, each handed out once."""
-        ready = [name for name in message_ids if name in self._pushed and self._pushed[name].done()]
-        return [self._pushed.pop(name).result() for name in ready]
+        ready = [name for name in message_ids if name in self._pushed and self._pushed[name][1].done()]
+        pulled = [self._pushed.pop(name) for name in ready]
+        return [reply for message, work in pulled for reply in self._collect([message], work)]
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterator[Message]:
-        """Replies in the order of `messages`, lazily: a message is made when a worker is about to be free for it."""
-        waiting: deque[Future[Message]] = deque()
-        for message in messages:
-            self._stamp(message)
-            waiting.append(self._submit(message))
-            if len(waiting) >= 2 * self._workers:
-                yield waiting.popleft().result()
+        """Replies in the order of `messages`, lazily: a message is made when a worker is about to be free for it.
+
+        Stacks have an order of their own, the same every time. `timeout` is for grids that cannot watch every client.
+        """
+        waiting: deque[tuple[list[Message], Work]] = deque()
+        groups = self._stacks.split(messages) if self._stacks else ([message] for message in messages)
+        for group in groups:
+            waiting.append((group, self._submit(group)))
+            if len(waiting) >= self._window:
+                yield from self._collect(*waiting.popleft())
         while waiting:
-            yield waiting.popleft().result()
+            yield from self._collect(*waiting.popleft())
 
-    def _stamp(self, message: Message) -> str:
-        name = str(next(self._numbers))
-        message.metadata.__dict__["_message_id"] = name  # Flower's own in-memory grid stamps it this way
-        return name
+    def _submit(self, group: list[Message]) -> Work:
+        for message in group:
+            # Flower's own in-memory grid stamps messages this way.
+            message.metadata.__dict__["_message_id"] = str(next(self._numbers))
+        return self._workers.submit(lambda: self._answer(group))
 
-    def _submit(self, message: Message) -> Future[Message]:
-        return self._pool.submit(self._answer, message)
-
-    def _answer(self, message: Message) -> Message:
-        """Run the app as Flower's engines do: an exception becomes an error reply, and its state is dropped."""
-        node = message.metadata.dst_node_id
-        number = node - FIRST_NODE
-        state = self._states.get(node, RecordDict()).copy()
-        context = Context(RUN_ID, node, {"partition-id": number, "num-partitions": self._clients}, state, {})
+    def _collect(self, group: list[Message], work: Work) -> list[Message]:
+        limit = None if self._limit is None else self._limit * len(group) + GRACE
         try:
-            reply = self._app(message, context)
+            return work.result(limit)
+        except Overdue:
+            self._workers.give_up(work)
+            late = TimeoutError(f"no answer after {limit:g} s")
+            return [error_reply(message, late) for message in group]
+
+    def _answer(self, group: list[Message]) -> list[Message]:
+        """Run the app as Flower's engines do: an exception becomes an error reply, and its state is dropped."""
+        contexts = [self._context(message.metadata.dst_node_id) for message in group]
+        if self._stacks and len(group) > 1:
+            replies = self._stacks.answer(group, contexts)
+        else:
+            replies = [self._single(message, context) for message, context in zip(group, contexts, strict=True)]
+        for reply, context in zip(replies, contexts, strict=True):
+            if context.state and not reply.has_error():
+                self._states[context.node_id] = context.state
+        return replies
+
+    def _context(self, node: int) -> Context:
+        state = self._states.get(node, RecordDict()).copy()
+        return Context(RUN_ID, node, {"partition-id": node - FIRST_NODE, "num-partitions": self._clients}, state, {})
+
+    def _single(self, message: Message, context: Context) -> Message:
+        try:
+            return self._app(message, context)
         except Interrupted:
             raise
         except Exception as error:
-            reason = f"{traceback.format_exc()}client {number}: {type(error).__name__}: {error}"
-            return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason), reply_to=message)
-        if context.state:
-            self._states[node] = context.state
-        return reply
+            return error_reply(message, error)
+
+
+def error_reply(message: Message, error: Exception) -> Message:
+    """What the server gets instead of a reply; the last line of the reason says which client and why."""
+    number = message.metadata.dst_node_id - FIRST_NODE
+    trace = "".join(traceback.format_exception(error))
+    reason = f"{trace}client {number}: {type(error).__name__}: {error}"
+    return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason), reply_to=message)

@@ -7,11 +7,11 @@ clients and the same seed gives the same bits on every engine.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid, ServerApp
@@ -21,11 +21,14 @@ from torch import Tensor
 from fedunlearn.config import TrainConfig
 from fedunlearn.errors import RunError
 from fedunlearn.federation import wire
+from fedunlearn.federation.clock import AGGREGATION, CLIENT_DATA, CLIENT_WORK, WAITING, Stopwatch
 from fedunlearn.federation.plan import Plan
+from fedunlearn.federation.totals import Total
 from fedunlearn.models.base import Classifier
 from fedunlearn.randomness import numpy_stream
 
 Tensors = dict[str, Tensor]
+FOREVER = 1e9  # seconds
 
 
 @dataclass
@@ -37,29 +40,8 @@ class Cost:
     bytes_up: int = 0
     bytes_down: int = 0
     samples: int = 0
-    failures: int = 0  # client replies left out: errors and non-finite numbers
-
-
-@dataclass
-class Total:
-    """A running weighted sum of states in float64, and a plain sum of uploads."""
-
-    weight: float = 0.0
-    state: Tensors = field(default_factory=dict)
-    uploads: Tensors = field(default_factory=dict)
-
-    def add(self, state: Tensors, weight: float, uploads: Tensors) -> None:
-        """Take one client's reply into account."""
-        self.weight += weight
-        for name, value in state.items():
-            self.state[name] = self.state.get(name, 0) + value.double() * weight
-        for name, value in uploads.items():
-            self.uploads[name] = self.uploads.get(name, 0) + value.double()
-
-    def mean(self, like: Tensors) -> Tensors:
-        """The weighted mean, in the types of `like`; integers (such as counters of batch norm) are rounded."""
-        means = {name: total / self.weight for name, total in self.state.items()}
-        return {name: _cast(means[name], like[name].dtype) for name in like}
+    failures: int = 0  # clients left out of a round or a vote: errors, too late, non-finite numbers
+    profile: dict[str, float] = field(default_factory=dict)  # seconds by part (see `clock.breakdown`)
 
 
 class FederatedStage(Strategy):
@@ -80,7 +62,9 @@ class FederatedStage(Strategy):
         self.memory: Tensors = {}
         self.notes: dict[str, Any] = {}
         self.cost = Cost()
-        self.losses: list[float] = []
+        self.losses: list[float] = []  # of the last round, until the round's entry in the history is made
+        self.left_out: list[str] = []  # why clients were left out of the last round
+        self.watch = Stopwatch()
         self._roster: list[int] = []  # node id of client 0, 1, …
         self._like: Tensors = {}
         self._asked = 0
@@ -126,47 +110,42 @@ class FederatedStage(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterator[Message]:
         """One message per sampled client, made as it is sent."""
+        self.watch.restart()
         number = self.cost.rounds + 1
         model = self.outgoing(number, wire.unpack(arrays, self.device))
         plan = replace(self.plan, training=self.training(number))
         content = self._content(plan, self.pack(model), round=number)
+        size = self.payload(content)
         chosen = sample(len(self._roster), self.plan.training.participation, self.plan, number)
         self._asked = len(chosen)
         for client in chosen:
-            self.cost.bytes_down += self.payload(content)
+            self.cost.bytes_down += size
             yield Message(content, self._roster[client], "train", group_id=str(number))
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Average the models of the clients that answered."""
-        total, loss, answered, reason = Total(), 0.0, 0, ""
+        total, loss, answered = Total(), 0.0, 0
+        self.left_out = []
         for reply in replies:
+            self.watch.lap(WAITING)
             problem = _problem(reply)
             if problem:
-                self.cost.failures, reason = self.cost.failures + 1, problem
-                continue
-            answered += 1
-            metrics = reply.content["metrics"]
-            self.cost.bytes_up += self.payload(reply.content)
-            self.cost.samples += int(metrics["processed"])
-            weight = float(metrics["trained"])
-            if weight > 0:
-                loss += weight * float(metrics["loss"])
-                state = self._unpack(reply, "model")
-                self.hear(int(metrics["partition-id"]), state, weight)
-                total.add(state, weight, self._unpack(reply, "uploads"))
-        if answered < self.min_replies * self._asked or answered == 0:
-            raise RunError(
-                f"{self.plan.stage}: only {answered} of {self._asked} clients answered in round {self.cost.rounds + 1}"
-                + (f"; the last failure: {reason}" if reason else "")
-            )
+                self.left_out.append(problem)
+            else:
+                answered += 1
+                loss += self._take(reply, total)
+            self.watch.lap(AGGREGATION)
+        self.watch.lap(WAITING)
+        self._check_turnout(answered)
         self.cost.rounds += 1
         self.absorb(total.uploads)
         if total.weight == 0:  # nobody had anything to train on: the model stays
             return None, None
         self.losses.append(loss / total.weight)
         model = self.incoming(self.cost.rounds, total.mean(self._like))
+        self.watch.lap(AGGREGATION)
         return self.pack(model), MetricRecord({"loss": loss / total.weight})
 
     def configure_evaluate(
@@ -188,6 +167,33 @@ class FederatedStage(Strategy):
         record = ConfigRecord({"plan": plan.to_json(), **task})
         return RecordDict({"model": arrays, "shared": self.pack(self.shared), "task": record})
 
+    def _take(self, reply: Message, total: Total) -> float:
+        """Add a client's reply to `total`; its loss, times its weight."""
+        metrics = reply.content["metrics"]
+        self.cost.bytes_up += self.payload(reply.content)
+        self.cost.samples += int(metrics["processed"])
+        data = float(metrics["data-seconds"])
+        self.watch.add(CLIENT_DATA, data)
+        self.watch.add(CLIENT_WORK, float(metrics["seconds"]) - data)
+        weight = float(metrics["trained"])
+        if weight == 0:
+            return 0.0
+        state = self._unpack(reply, "model")
+        self.hear(int(metrics["partition-id"]), state, weight)
+        total.add(state, weight, self._unpack(reply, "uploads"))
+        return weight * float(metrics["loss"])
+
+    def _check_turnout(self, answered: int) -> None:
+        """Count the clients that are left out of the round. Raises RunError if too few are left."""
+        silent = self._asked - answered - len(self.left_out)
+        self.left_out = ["no answer in time"] * silent + self.left_out
+        self.cost.failures += len(self.left_out)
+        if answered < self.min_replies * self._asked or answered == 0:
+            raise RunError(
+                f"{self.plan.stage}: only {answered} of {self._asked} clients answered in round {self.cost.rounds + 1}"
+                + (f"; the last failure: {self.left_out[-1]}" if self.left_out else "")
+            )
+
     def _unpack(self, reply: Message, name: str) -> Tensors:
         record = reply.content[name]
         assert isinstance(record, ArrayRecord)
@@ -202,16 +208,19 @@ class FederatedStage(Strategy):
         numbered = {int(reply.content["metrics"]["partition-id"]): reply.metadata.src_node_id for reply in replies}
         return [numbered[number] for number in sorted(numbered)]
 
-    def query(self, grid: Grid, name: str, model: Tensors) -> Iterator[Tensors]:
-        """Every client's answer to the query `name` about `model`, in the order of their numbers."""
+    def query(self, grid: Grid, name: str, model: Tensors) -> Iterator[tuple[Tensors, str]]:
+        """Every client's answer to the query `name` about `model`, in the order of their numbers.
+
+        With each comes why it cannot be used: nothing, if it can.
+        """
         content = self._content(self.plan, self.pack(model), query=name)
+        size = _payload(content)
         for reply in grid.send_and_receive(Message(content, node, "query") for node in self._roster):
-            self.cost.bytes_down += _payload(content)
+            self.cost.bytes_down += size
             problem = _problem(reply)
-            if problem:
-                raise RunError(f"{self.plan.stage}: a client could not answer {name!r}: {problem}")
-            self.cost.bytes_up += _payload(reply.content)
-            yield self._unpack(reply, "uploads")
+            if not problem:
+                self.cost.bytes_up += _payload(reply.content)
+            yield ({}, problem) if problem else (self._unpack(reply, "uploads"), "")
 
 
 @dataclass(frozen=True)
@@ -225,14 +234,27 @@ class Clients:
         return len(self.stage._roster)
 
     def each(self, query: str, model: Tensors) -> Iterator[Tensors]:
-        """Their answers to `query` about `model`, one by one."""
-        return self.stage.query(self.grid, query, model)
+        """Their answers to `query` about `model`, one by one. Raises RunError if one of them does not answer."""
+        for answer, problem in self.stage.query(self.grid, query, model):
+            if problem:
+                raise RunError(f"{self.stage.plan.stage}: a client could not answer {query!r}: {problem}")
+            yield answer
 
     def total(self, query: str, model: Tensors) -> Tensors:
-        """Their answers, added up."""
-        total = Total()
-        for answer in self.each(query, model):
-            total.add({}, 0.0, answer)
+        """Their answers, added up over those that answer. Raises RunError if too few do."""
+        total, problems, answered = Total(), [""], 0
+        for answer, problem in self.stage.query(self.grid, query, model):
+            if problem:
+                problems.append(problem)
+            else:
+                answered += 1
+                total.add({}, 0.0, answer)
+        self.stage.cost.failures += len(self) - answered
+        if answered < self.stage.min_replies * len(self) or answered == 0:
+            raise RunError(
+                f"{self.stage.plan.stage}: only {answered} of {len(self)} clients could answer {query!r}; "
+                f"the last failure: {problems[-1]}"
+            )
         return total.uploads
 
 
@@ -244,9 +266,17 @@ def sample(clients: int, participation: float, plan: Plan, server_round: int) ->
 
 
 def server_app(
-    strategy: FederatedStage, model: Tensors, rounds: int, resumed: bool, after_round: Callable[[int, Tensors], None]
+    strategy: FederatedStage,
+    model: Tensors,
+    rounds: int,
+    resumed: bool,
+    after_round: Callable[[int, Tensors], None],
+    timeout: float = FOREVER,
 ) -> ServerApp:
-    """The Flower ServerApp of a stage; `after_round(k, state)` is called with k = 0 before the first round."""
+    """The Flower ServerApp of a stage; `after_round(k, state)` is called with k = 0 before the first round.
+
+    `timeout`: seconds for a round, for grids that do not look after their clients themselves.
+    """
     app = ServerApp()
 
     def evaluate(server_round: int, arrays: ArrayRecord) -> None:
@@ -255,7 +285,7 @@ def server_app(
     @app.main()
     def main(grid: Grid, context: object) -> None:
         start = strategy.begin(grid, model, resumed)
-        strategy.start(grid, strategy.pack(start), num_rounds=rounds, evaluate_fn=evaluate)
+        strategy.start(grid, strategy.pack(start), num_rounds=rounds, timeout=timeout, evaluate_fn=evaluate)
 
     return app
 
@@ -271,12 +301,11 @@ def _problem(reply: Message) -> str:
         return lines[-1] if lines else "no reason given"
     for record in reply.content.array_records.values():
         for name, tensor in wire.unpack(record, torch.device("cpu")).items():
-            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            if tensor.is_floating_point() and not _finite(tensor):
                 return f"{name} is not finite"
     return ""
 
 
-def _cast(value: Tensor, dtype: torch.dtype) -> Tensor:
-    return value.to(dtype) if dtype.is_floating_point else value.round().to(dtype)
-
-
+def _finite(values: Tensor) -> bool:
+    # One pass without a temporary: infinities and NaN survive a sum; a sum that overflows by itself is looked into.
+    return math.isfinite(values.sum(dtype=torch.float64)) or bool(values.isfinite().all())

@@ -49,18 +49,61 @@ def test_left_out_samples_do_not_influence_training(make_world):
     assert outcome.processed == 2 * outcome.trained
 
 
-def test_stopping_ends_in_the_middle_of_an_epoch(make_world):
-    client = make_world().client(0)
+def test_a_check_that_raises_ends_training_and_leaves_nothing_for_the_next_borrower(make_world):
+    world, training = make_world(), TrainConfig(local_epochs=1, batch_size=4)
+    client, objective, calls = world.client(0), Objective(true_labels, cross_entropy), []
+
+    def check():
+        calls.append(1)
+        if len(calls) == 2:
+            raise local.Interrupted
+
+    def trained(model, check=local.never):
+        local.train(model, client, objective, {}, training, torch.Generator().manual_seed(4), check)
+        return model.state_dict()
+
+    used, fresh = world.fresh_model(0), world.fresh_model(1)
+    loss = torch.nn.functional.cross_entropy(used(client.images(torch.arange(4))), client.labels[:4])
+    loss.backward()  # as if the last borrower had been interrupted between gradient and step
     with pytest.raises(local.Interrupted):
-        local.train(
-            make_world().fresh_model(0),
-            client,
-            Objective(true_labels, cross_entropy),
-            {},
-            TrainConfig(),
-            torch.Generator(),
-            lambda: True,
-        )
+        trained(used, check)
+    assert len(calls) == 2
+    used.load_state_dict(fresh.state_dict())
+    expected = trained(fresh)
+    assert all(torch.equal(value, expected[name]) for name, value in trained(used).items())
+
+
+def test_many_images_are_fetched_batch_by_batch_with_the_same_outcome(make_world, monkeypatch):
+    world, training = make_world(clients=1), TrainConfig(local_epochs=2, batch_size=5)
+    outcomes = []
+    for limit in (local.FETCH_AT_ONCE, 0):
+        monkeypatch.setattr(local, "FETCH_AT_ONCE", limit)
+        model = world.fresh_model(0)
+        order = torch.Generator().manual_seed(4)
+        local.train(model, world.client(0), Objective(true_labels, cross_entropy), {}, training, order)
+        outcomes.append(model.state_dict())
+    for name, value in outcomes[0].items():
+        torch.testing.assert_close(value, outcomes[1][name])
+
+
+@pytest.mark.parametrize("clip", [None, 0.05])
+def test_training_is_what_torchs_own_optimiser_does(make_world, clip):
+    world = make_world(clients=1)
+    client, model, own = world.client(0), world.fresh_model(3), world.fresh_model(3)
+    training = TrainConfig(local_epochs=3, batch_size=7, lr=0.1, momentum=0.9, weight_decay=0.01)
+    objective = Objective(true_labels, cross_entropy, clip=clip)
+    local.train(model, client, objective, {}, training, torch.Generator().manual_seed(4))
+    sgd = torch.optim.SGD(own.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01)
+    order = torch.Generator().manual_seed(4)
+    for _ in range(3):
+        for batch in local.batches(torch.arange(len(client)), 7, order):
+            sgd.zero_grad()
+            torch.nn.functional.cross_entropy(own(client.images(batch)), client.labels[batch]).backward()
+            if clip:
+                torch.nn.utils.clip_grad_norm_(own.parameters(), clip)
+            sgd.step()
+    for name, value in own.state_dict().items():
+        torch.testing.assert_close(model.state_dict()[name], value, atol=1e-6, rtol=1e-5)
 
 
 def test_observe_of_nothing_has_the_right_shape(make_world):

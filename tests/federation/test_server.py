@@ -23,6 +23,7 @@ def reply(number, value, trained, uploads=None):
 
     content["metrics"] = MetricRecord(
         {"partition-id": number, "trained": trained, "processed": trained, "loss": float(number)}
+        | {"seconds": 2.0, "data-seconds": 0.5}
     )
 
     return FakeReply(content)
