@@ -7,12 +7,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fedunlearn import registry
 from fedunlearn.errors import RequestError
-from fedunlearn.schema import Below, Count, AtLeast, NonNegative, Positive, Share, Whole, parse, plain
+from fedunlearn.schema import AtLeast, Below, Count, NonNegative, Positive, Share, Whole, parse, plain
 
 
 @dataclass(frozen=True)
@@ -85,10 +86,10 @@ class EngineConfig:
 
     name: Literal["local", "ray"] = "local"
     workers: Count | Literal["auto"] = "auto"  # clients trained at the same time; auto: one per core
-
     client_timeout: Positive | None = None  # seconds that a client may train in a round; null: as long as it takes
     min_replies: Share = 0.5  # share of the clients asked that must answer, or the run stops
     profile: bool = False  # show where the rounds' time went
+
 
 @dataclass(frozen=True)
 class StoreConfig:
@@ -140,6 +141,10 @@ class RunConfig:
         chosen = {kind: _open(getattr(self, kind)) for kind in CHOSEN_SECTIONS}
         return {**sections, **chosen, "audit": {audit.name: plain(audit.settings) for audit in self.audit}}
 
+    def in_folder(self, folder: Path) -> RunConfig:
+        """The same run with its results in `folder` (a sweep gives every run its own)."""
+        return replace(self, output=replace(self.output, dir=str(folder)))
+
     def unlearning_budget(self) -> TrainConfig:
         """`unlearn` with its nulls filled from `train`; `rounds` is at least 1 only where a method trains."""
         given = {key: value for key, value in plain(self.unlearn).items() if value is not None and key != "rounds"}
@@ -166,7 +171,7 @@ WITHOUT_EFFECT = (
 
 
 def essence(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's `as_dict` without what cannot change its results: where things are, how many work on them, who watches."""
+    """A run's `as_dict` without what cannot change its results: where things are, how many work, who watches."""
     kept = {name: dict(part) if isinstance(part, Mapping) else part for name, part in config.items()}
     for section, key in WITHOUT_EFFECT:
         if key is None:

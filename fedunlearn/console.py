@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -18,34 +18,54 @@ Advance = Callable[[int, str], None]  # (rounds done, text beside the bar)
 
 
 class Console:
-    """Prints to the terminal and into a log file."""
+    """Prints to the terminal and into a log file.
 
-    def __init__(self, log: IO[str] | None = None) -> None:
+    `prefix` starts every line on the screen; with one there are no bars, because several jobs share the terminal.
+    """
+
+    def __init__(self, log: IO[str] | None = None, prefix: str = "") -> None:
         self.screen = rich.console.Console(highlight=False, soft_wrap=True)
-        self._log = log
+        self._log, self._prefix = log, prefix
+        self._bars = self.screen.is_terminal and not prefix
 
     def say(self, text: str, style: str = "") -> None:
         """One line of text."""
-        self.screen.print(text, style=style, markup=False)
+        self.screen.print(self._prefix + text, style=style, markup=False)
         self.record(text)
 
     def show(self, picture: RenderableType) -> None:
         """A table or panel."""
         self.screen.print(picture)
+        self.keep(picture)
+
+    def keep(self, picture: RenderableType) -> None:
+        """A table or panel for the log file alone."""
         if self._log:
-            rich.console.Console(file=self._log, width=140).print(picture)
+            sheet = rich.console.Console(width=140, color_system=None, force_terminal=False)
+            with sheet.capture() as captured:
+                sheet.print(picture)
+            self._write(captured.get())
 
     def record(self, text: str) -> None:
         """A line for the log file alone."""
-        if self._log:
-            self._log.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+        self._write(f"{time.strftime('%H:%M:%S')} {text}\n")
+
+    def _write(self, text: str) -> None:
+        """A log that cannot be written, as on a full disk, ends with a remark; it never ends the run."""
+        if self._log is None:
+            return
+        try:
+            self._log.write(text)
             self._log.flush()
+        except OSError as error:
+            self._log = None
+            self.say(f"log.txt cannot be written any more: {error.strerror or error}", style="yellow")
 
     @contextmanager
-    def progress(self, what: str, rounds: int) -> Iterator[Advance]:
-        """A bar over `rounds`, or a line every few seconds where there is no terminal."""
+    def progress(self, what: str, total: int, unit: str = "rounds") -> Iterator[Advance]:
+        """A bar over `total`, or a line every few seconds where there is no terminal."""
         started = time.perf_counter()
-        last = [started, ""]
+        said, latest = started, ""
         with Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -55,24 +75,29 @@ class Console:
             TextColumn("{task.fields[text]}"),
             console=self.screen,
             transient=True,
-            disable=not self.screen.is_terminal,
+            disable=not self._bars,
         ) as bar:
-            task = bar.add_task(f"{what:<12}", total=rounds, text="")
+            task = bar.add_task(f"{what:<12}", total=total, text="")
 
             def advance(done: int, text: str) -> None:
+                nonlocal said, latest
                 bar.update(task, completed=done, text=text)
-                now = time.perf_counter()
-                last[1] = text
-                if not self.screen.is_terminal and now - float(last[0]) > QUIET_SECONDS:
-                    last[0] = now
-                    self.say(f"{what}: round {done} of {rounds}, {text}")
+                now, latest = time.perf_counter(), text
+                if not self._bars and now - said > QUIET_SECONDS:
+                    said = now
+                    self.say(f"{what}: {done} of {total} {unit}  {text}")
 
             yield advance
-        self.say(f"{what}: {rounds} rounds in {time.perf_counter() - started:.1f} s  {last[1]}")
+        result = latest if unit == "rounds" else ""
+        self.say(f"{what}: {total} {unit} in {time.perf_counter() - started:.1f} s  {result}".rstrip())
 
 
 @contextmanager
-def logged_to(path: Path) -> Iterator[Console]:
-    """A console whose lines are also appended to the file at `path`."""
-    with path.open("a", encoding="utf-8") as log:
-        yield Console(log)
+def logged_to(path: Path, prefix: str = "") -> Iterator[Console]:
+    """A console whose lines are also appended to the file at `path`. Raises OSError if it cannot be opened."""
+    log = path.open("a", encoding="utf-8")
+    try:
+        yield Console(log, prefix)
+    finally:
+        with suppress(OSError):  # what could not be written was said before
+            log.close()

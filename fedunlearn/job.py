@@ -6,80 +6,153 @@ import json
 import logging
 import shlex
 import sys
+import time
 import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from fedunlearn import overrides, pipeline
-from fedunlearn.config import RunConfig
+from fedunlearn import dry_run, jobs, overrides, pipeline, placement, registry, stages
+from fedunlearn.config import RunConfig, essence
 from fedunlearn.console import Console, logged_to
 from fedunlearn.errors import RequestError, RunError
 from fedunlearn.federation.world import open_world
-from fedunlearn.report import figures, tables
+from fedunlearn.placement import Place
+from fedunlearn.report import figures, runs, tables
 from fedunlearn.report.files import write_text
-from fedunlearn.summary import metric_lines, summarise, write_run, write_setting
+from fedunlearn.store.folder import reason
+from fedunlearn.summary import metric_lines, summarise, write_metrics, write_setting, write_summary
+from fedunlearn.tracking import base as tracking
+
+LOCK = ".lock"
 
 
 def task(composed: DictConfig) -> None:
     """What Hydra calls for every job. A single run ends the process with its status; a sweep goes on."""
-    single = HydraConfig.get().mode == RunMode.RUN
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    words = list(HydraConfig.get().overrides.task)
-    status = execute(pipeline.with_output(overrides.from_hydra(composed), str(folder)), folder, words)
-    if single and status:
+    hydra = HydraConfig.get()
+    folder, words = Path(hydra.runtime.output_dir), list(hydra.overrides.task)
+    if hydra.mode == RunMode.RUN:
+        root, place = folder, Place()
+    else:
+        root = Path(hydra.sweep.dir)
+        place = placement.of_job(hydra.launcher, hydra.job.num, jobs.count(root))
+    try:
+        status = _task(composed, folder, words, place)
+    except KeyboardInterrupt as stop:
+        stop.add_note(str(root))
+        raise
+    if hydra.mode == RunMode.RUN and status:
         sys.exit(status)
 
 
-def execute(config: RunConfig, folder: Path, words: list[str]) -> int:
+def _task(composed: DictConfig, folder: Path, words: list[str], place: Place) -> int:
+    try:
+        config = overrides.from_hydra(composed).in_folder(folder)
+        if config.sweep.dry_run:
+            dry_run.show([dry_run.Planned("this run", config, finished(folder, config))], Console())
+            return 0
+    except RequestError as error:  # settings that are right one by one, but not together
+        asked = OmegaConf.to_container(composed)
+        assert isinstance(asked, dict)
+        return fail(folder, {str(key): value for key, value in asked.items()}, words, Console(), str(error), 2)
+    return execute(config, folder, words, place)
+
+
+def execute(config: RunConfig, folder: Path, words: Sequence[str], place: Place = Place()) -> int:  # noqa: B008 (frozen)
     """Run `config` in `folder`; the exit status. Never raises, except for Ctrl-C."""
     logging.getLogger("flwr").setLevel(logging.ERROR)  # Flower's own round-by-round log; ours says the same
-    command = shlex.join(["fedunlearn", *words])
-    folder.mkdir(parents=True, exist_ok=True)
-    with logged_to(folder / "log.txt") as console:
-        console.record(command)
-        try:
-            if finished(folder, config):
-                console.say(f"{folder}: finished already, nothing to do", style="dim")
-                return 0
-            write_setting(folder, config)
-            report(pipeline.run(config, console), folder, command, console)
-        except RequestError as error:
-            return fail(folder, config, command, console, str(error), 2)
-        except RunError as error:
-            return fail(folder, config, command, console, str(error), 1)
-        except Exception as error:
-            console.record(traceback.format_exc())
-            return fail(folder, config, command, console, f"{type(error).__name__}: {error}", 1)
+    screen = Console(prefix=_prefix(place))
+    if not place.alone:
+        screen.say(f"{place.title}: {folder.name}" if not _prefix(place) else folder.name, style="bold")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with alone_in(folder, screen), logged_to(folder / "log.txt", _prefix(place)) as console:
+            return _attempt(config, folder, words, place, console)
+    except OSError as error:
+        print(f"fedunlearn: cannot write in {folder}: {reason(error)}", file=sys.stderr)
+        return 1
+
+
+def _attempt(config: RunConfig, folder: Path, words: Sequence[str], place: Place, console: Console) -> int:
+    """What `execute` does once the folder is its own."""
+    console.record(command_of(words, folder))
+    if finished(folder, config):
+        console.say(f"{folder}: finished already, nothing to do", style="dim")
+        return 0
+    started = time.perf_counter()
+    try:
+        begin(folder, config, place)
+        run = tracking.Tracked(folder, folder.name, config.as_dict())
+        with tracking.opened(config.tracking, run, lambda text: console.say(text, style="yellow")) as tracker:
+            outcome = pipeline.run(placement.settled(config, place), console, tracker)
+            tracker.finished(report(replace(outcome, config=config), folder, words, place, console))
+    except RequestError as error:
+        return fail(folder, config.as_dict(), words, console, str(error), 2)
+    except RunError as error:
+        return fail(folder, config.as_dict(), words, console, str(error), 1)
+    except OSError as error:
+        console.record(traceback.format_exc())
+        said = f"cannot use {error.filename}: {reason(error)}" if error.filename else reason(error)
+        return fail(folder, config.as_dict(), words, console, said, 1)
+    except Exception as error:
+        console.record(traceback.format_exc())
+        return fail(folder, config.as_dict(), words, console, f"{type(error).__name__}: {error}", 1)
+    console.say(f"Done in {time.perf_counter() - started:.1f} s: {folder}")
     return 0
 
 
-def report(outcome: pipeline.Outcome, folder: Path, command: str, console: Console) -> None:
-    """Write the run's files and figures, and show its table."""
-    summary = summarise(outcome, command)
-    write_run(folder, summary, metric_lines(outcome))
-    drawn = figures.draw_run(folder)
-    console.show(tables.to_rich(tables.summary_table(tables.tidy([folder]))))
+def begin(folder: Path, config: RunConfig, place: Place) -> None:
+    """Make the folder that of a run that is going on: nothing of an earlier attempt can be taken for its result."""
+    (folder / "summary.json").unlink(missing_ok=True)
+    for left_over in [*folder.glob(".*.tmp"), *folder.glob("figures/.*.tmp")]:
+        left_over.unlink(missing_ok=True)
+    here = placement.settled(config, place)
+    write_setting(folder, config, {"workers": here.engine.workers, "device": here.device})
+
+
+def report(
+    outcome: pipeline.Outcome, folder: Path, words: Sequence[str], place: Place, console: Console
+) -> dict[str, Any]:
+    """Write the run's files and figures, the summary last: whoever finds it finds the rest. Shows the table."""
+    summary = summarise(outcome, command_of(words, folder))
+    write_metrics(folder, metric_lines(outcome))
+    run = runs.Run(folder, "done", "", json.loads(json.dumps(summary)))
+    drawn = figures.draw(run)
+    write_summary(folder, summary)
+    table = tables.to_rich(tables.summary_table(tables.frame_of([run])))
+    console.show(table) if place.alone else console.keep(table)
     for warning in summary["warnings"]:
         console.say(f"Warning: {warning}", style="yellow")
-    console.say(f"Results: {folder}")
     for path in drawn:
-        if path.suffix == ".png":
+        if path.suffix == ".png" and place.alone:
             console.say(f"  {path}")
+    return summary
 
 
-def fail(folder: Path, config: RunConfig, command: str, console: Console, reason: str, status: int) -> int:
+def fail(folder: Path, config: dict[str, Any], words: Sequence[str], console: Console, why: str, status: int) -> int:
     """Leave a failed summary behind and say where to look."""
-    summary = {"status": "failed", "reason": reason, "command": command, "config": config.as_dict()}
-    write_text(folder / "summary.json", json.dumps(summary, indent=1) + "\n")
-    console.record(reason)
-    print(f"fedunlearn: {reason}", file=sys.stderr)
+    summary = {"status": "failed", "reason": why, "command": command_of(words, folder), "config": config}
+    with suppress(OSError):  # on a full disk what the screen says must do
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / "summary.json", json.dumps(summary, indent=1) + "\n")
+    console.record(why)
+    print(f"fedunlearn: {why}", file=sys.stderr)
     if status == 1:
         print(f"fedunlearn: see {folder / 'log.txt'}; the same command goes on from the last round", file=sys.stderr)
     return status
+
+
+def command_of(words: Sequence[str], folder: Path) -> str:
+    """The command that makes this very run, in this folder."""
+    others = [word for word in words if word.partition("=")[0] != "output.dir"]
+    return shlex.join(["fedunlearn", *others, f"output.dir={folder}"])
 
 
 def finished(folder: Path, config: RunConfig) -> bool:
@@ -88,14 +161,33 @@ def finished(folder: Path, config: RunConfig) -> bool:
         summary: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return bool(summary.get("status") == "done" and summary.get("config") == config.as_dict())
+    done = summary.get("status") == "done" and essence(summary.get("config", {})) == essence(config.as_dict())
+    return bool(done and summary.get("code") == stages.code(config))
+
+
+@contextmanager
+def alone_in(folder: Path, console: Console) -> Iterator[None]:
+    """Hold the folder's lock, which the system lets go of when its holder dies."""
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        console.say(f"waiting for another fedunlearn process that is working in {folder}", style="yellow")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def preflight(config: RunConfig) -> None:
     """Everything that can be found wrong without training. Raises RequestError."""
     pipeline.check_method(config)
-    check_writable(Path(config.output.dir).expanduser(), "output.dir")
-    check_writable(Path(config.store.dir).expanduser(), "store.dir")
+    tracking.check(registry.find("tracker", config.tracking.name))
+    if not config.sweep.dry_run:
+        check_writable(Path(config.output.dir).expanduser(), "output.dir")
+    if config.store.enabled:
+        check_writable(Path(config.store.dir).expanduser(), "store.dir")
     open_world(config)
 
 
@@ -108,3 +200,7 @@ def check_writable(folder: Path, key: str) -> None:
         probe.unlink()
     except OSError as error:
         raise RequestError(f"{key}={folder} cannot be written to: {error.strerror or error}") from error
+
+
+def _prefix(place: Place) -> str:
+    return f"{place.title}: " if place.at_once > 1 else ""

@@ -1,8 +1,8 @@
-"""Find datasets, models, partitioners, methods and audits by name: ours, and those that other packages declare.
+"""Find datasets, models, partitioners, methods, audits and trackers by name: ours, and those of other packages.
 
 Ours are found by looking into the package (so a new file is enough); other people's through entry points in the
-groups `fedunlearn.datasets`, `fedunlearn.models`, `fedunlearn.partitioners`, `fedunlearn.methods` and
-`fedunlearn.audits`, each pointing at the same kind of object that our own files hold.
+groups `fedunlearn.datasets`, `fedunlearn.models`, `fedunlearn.partitioners`, `fedunlearn.methods`,
+`fedunlearn.audits` and `fedunlearn.trackers`, each pointing at the same kind of object that our own files hold.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ PLACES = {
     "model": ("fedunlearn.models", "MODELS"),
     "method": ("fedunlearn.methods", "METHODS"),
     "audit": ("fedunlearn.audits", "AUDITS"),
+    "tracker": ("fedunlearn.tracking", "TRACKERS"),
 }
 
 

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
+from fedunlearn import stages
 from fedunlearn.audits.base import Findings
 from fedunlearn.config import RunConfig
 from fedunlearn.data.partition import counts
-from fedunlearn.pipeline import Outcome, StageModel, split_accuracy
+from fedunlearn.pipeline import Outcome, StageModel, round_values
 from fedunlearn.provenance import environment
 from fedunlearn.report.files import write_text
 
@@ -34,6 +35,7 @@ def summarise(outcome: Outcome, command: str) -> dict[str, Any]:
         "status": "done",
         "config": outcome.config.as_dict(),
         "command": command,
+        "code": stages.code(outcome.config),
         "models": {"original": numbers["original"], "retrained": retrained, "unlearned": unlearned},
         "retrained_seeds": seeds,
         "noise_floor": {name: _spread([seed[name] for seed in seeds]) for name in retrained},
@@ -100,27 +102,26 @@ def metric_lines(outcome: Outcome) -> list[dict[str, Any]]:
 def _stage_lines(stage: str, model: StageModel, outcome: Outcome) -> list[dict[str, Any]]:
     lines = []
     for entry in model.history:
-        forget, retain = split_accuracy(entry["class_accuracy"], outcome.world)
-        values = {"forget_accuracy": forget, "retain_accuracy": retain, "train_loss": entry.get("loss")}
-        lines += [
-            {"stage": stage, "round": entry["round"], "name": name, "value": value}
-            for name, value in values.items()
-            if value is not None
-        ]
+        values = round_values(entry, outcome.world)
+        lines += [{"stage": stage, "round": entry["round"], "name": n, "value": v} for n, v in values.items()]
     return lines
 
 
-def write_run(folder: Path, summary: dict[str, Any], lines: list[dict[str, Any]]) -> None:
-    """summary.json last: whoever finds it finds the rest."""
+def write_metrics(folder: Path, lines: list[dict[str, Any]]) -> None:
+    """metrics.jsonl."""
     write_text(folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+
+
+def write_summary(folder: Path, summary: dict[str, Any]) -> None:
+    """summary.json, which says that the run is done."""
     write_text(folder / "summary.json", json.dumps(summary, indent=1) + "\n")
 
 
-def write_setting(folder: Path, config: RunConfig) -> None:
-    """config.yaml and environment.json, known before the run starts."""
+def write_setting(folder: Path, config: RunConfig, here: dict[str, Any]) -> None:
+    """config.yaml and environment.json, known before the run starts. `here`: the workers and device it runs on."""
     header = "# Run this again with: fedunlearn --rerun <path of this file> output.dir=<another folder>\n"
     write_text(folder / "config.yaml", header + OmegaConf.to_yaml(OmegaConf.create(config.as_dict())))
-    write_text(folder / "environment.json", json.dumps(environment(config.seed), indent=1) + "\n")
+    write_text(folder / "environment.json", json.dumps({**environment(config.seed), **here}, indent=1) + "\n")
 
 
 def _scalars(findings: Findings) -> dict[str, float | None]:

@@ -1,20 +1,53 @@
-"""What happens around a Hydra multirun: at its end the runs become one table and figure, and failures are counted."""
+"""What happens around a Hydra multirun: before it the jobs are listed, after it the runs become a report.
+
+Hydra calls these functions in the process that started the sweep, whatever launcher runs the jobs.
+"""
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
+from fedunlearn import jobs, overrides
 from fedunlearn.console import Console
-from fedunlearn.report import sweep, tables
+from fedunlearn.errors import RequestError
+from fedunlearn.jobs import Job
+from fedunlearn.report import runs, sweep, tables
 
 
 class SweepCallback(Callback):
-    """Hydra calls this in the process that started the sweep, whatever launcher ran the jobs."""
+    """Lists a sweep's jobs, keeps its folder to itself, and sums it up."""
+
+    def __init__(self) -> None:
+        self._lock: FileLock | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Launchers send callbacks along with their jobs; the lock stays with the process that took it."""
+        return {"_lock": None}
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Write sweep.json, or show what would be done. Ends the process where the sweep cannot be."""
+        folder = Path(config.hydra.sweep.dir)
+        try:
+            listed = jobs.of_sweep(config)
+            if config.sweep.dry_run:
+                forecast(listed)
+                sys.exit(0)
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = take(folder)
+            if listed:
+                jobs.write_list(folder, shlex.join(["fedunlearn", *sys.argv[1:]]), listed)
+        except (RequestError, HydraException, OmegaConfBaseException, OSError) as error:
+            print(f"fedunlearn: {str(error).splitlines()[0]}", file=sys.stderr)
+            sys.exit(2)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Build the sweep's report; exit status 1 if any run failed."""
@@ -26,7 +59,43 @@ class SweepCallback(Callback):
         for path in report.files:
             if path.parent == folder.resolve():
                 console.say(f"  {path}")
-        for problem in report.problems:
-            console.say(problem, style="red")
+        if self._lock:
+            self._lock.release()
         if report.problems:
+            complain(folder, report.problems, console)
             sys.exit(1)
+
+
+def forecast(listed: list[Job]) -> None:
+    """Show the jobs and what the store holds of them. Raises RequestError."""
+    from fedunlearn import dry_run, job  # these load torch, which a launcher's own process can do without
+
+    if not listed:
+        raise RequestError("sweep.dry_run works with Hydra's own sweeper alone: another one chooses jobs as it goes")
+    configs = [overrides.from_hydra(one.settings()).in_folder(one.folder) for one in listed]
+    planned = [
+        dry_run.Planned(words, config, job.finished(one.folder, config))
+        for words, one, config in zip(jobs.varying(listed), listed, configs, strict=True)
+    ]
+    dry_run.show(planned, Console())
+
+
+def take(folder: Path) -> FileLock:
+    """The lock of a sweep's folder. Raises RequestError if another sweep has it."""
+    lock = FileLock(folder / ".sweep.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RequestError(
+            f"another sweep is running in {folder}: wait for its end, or give this one another output.dir"
+        ) from None
+    return lock
+
+
+def complain(folder: Path, problems: tuple[str, ...], console: Console) -> None:
+    """List the runs that did not end well, and how to go on."""
+    count = len(runs.find(folder))
+    console.say(f"{len(problems)} of {count} runs did not end well:", style="red")
+    for problem in problems:
+        console.say(f"  {problem}", style="red")
+    console.say("The same command, with the same output.dir, runs these again and nothing else.")

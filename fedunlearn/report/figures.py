@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from fedunlearn.report import partition_figure, run_figures, style, sweep_figure
-from fedunlearn.report.runs import read
+from fedunlearn.report.runs import Run, read
 
 OF_A_RUN = {
     "erasure_utility": run_figures.erasure_utility,
@@ -17,16 +17,20 @@ OF_A_RUN = {
 
 
 def draw_run(folder: Path) -> list[Path]:
-    """Write `figures/NAME.png` and `.svg` of the run in `folder`, from its summary and metrics; returns their paths.
+    """`draw` for the run in `folder`."""
+    return draw(read(folder))
+
+
+def draw(run: Run) -> list[Path]:
+    """Write `figures/NAME.png` and `.svg` into the run's folder, from its summary and metrics; returns their paths.
 
     A figure that the run has nothing to show in is left out (class flow where no class was forgotten), and an older
     one of that name is removed.
     """
-    run = read(folder)
     written: list[Path] = []
     with style.styled():
-        for name, draw in OF_A_RUN.items():
-            written += style.replace(draw(run), folder / "figures", name)
+        for name, figure_of in OF_A_RUN.items():
+            written += style.replace(figure_of(run), run.folder / "figures", name)
     return written
 
 

@@ -1,0 +1,67 @@
+"""Where a job runs: its share of the machine's cores and its GPU, given the other jobs that run beside it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from fedunlearn.config import RunConfig
+
+
+@dataclass(frozen=True)
+class Place:
+    """A job among others. `number` counts from 0; `jobs` of the sweep (0: not known); `at_once` on this machine."""
+
+    number: int = 0
+    jobs: int = 1
+    at_once: int = 1
+    cores: int | None = None  # given by the launcher; None: this process's share of the machine
+
+    @property
+    def alone(self) -> bool:
+        """Is this a single run, not a job of a sweep?"""
+        return self.jobs == 1 and self.at_once == 1
+
+    @property
+    def title(self) -> str:
+        """`job 7 of 45`."""
+        return f"job {self.number + 1} of {self.jobs}" if self.jobs else f"job {self.number + 1}"
+
+
+def of_job(launcher: Mapping[str, Any], number: int, jobs: int) -> Place:
+    """The place of job `number` of `jobs`, from the settings of Hydra's launcher.
+
+    joblib says how many jobs run at once (`n_jobs`), submitit how many cores each was given (`cpus_per_task`);
+    every other launcher is taken to run one job at a time.
+    """
+    at_once = 1
+    if launcher.get("n_jobs") is not None:
+        from joblib import effective_n_jobs
+
+        at_once = max(1, min(effective_n_jobs(launcher["n_jobs"]), jobs or effective_n_jobs(-1)))
+    return Place(number, jobs, at_once, launcher.get("cpus_per_task"))
+
+
+def settled(config: RunConfig, place: Place) -> RunConfig:
+    """The same run with `auto` replaced by a number of workers and a device for this very place."""
+    engine = config.engine
+    if engine.workers == "auto":
+        engine = replace(engine, workers=cores_for(place))
+    return replace(config, engine=engine, device=device_for(config.device, place))
+
+
+def cores_for(place: Place) -> int:
+    """How many cores the job may use, at least one."""
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    share = max(1, there // place.at_once)
+    return min(share, place.cores) if place.cores else share
+
+
+def device_for(asked: str, place: Place) -> str:
+    """`auto` among several jobs at once becomes one of the GPUs, in turn; anything else stays as it is."""
+    gpus = torch.cuda.device_count() if asked == "auto" and place.at_once > 1 else 0
+    return f"cuda:{place.number % gpus}" if gpus else asked

@@ -1,0 +1,163 @@
+"""What a run is made of, known before anything is computed: its stages, and exactly what each result depends on.
+
+A stage's key follows from its determinants, and the key of a stage is a determinant of the stages that build on it.
+So what a run needs can be looked up in a store without computing any of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from fedunlearn import registry
+from fedunlearn.config import Chosen, RunConfig, TrainConfig
+from fedunlearn.federation.plan import Plan
+from fedunlearn.federation.world import World
+from fedunlearn.methods.base import Method
+from fedunlearn.provenance import fingerprint
+from fedunlearn.schema import plain
+from fedunlearn.store import key_of
+
+Determinants = dict[str, Any]
+TRAINING_CODE = ("randomness", "schema", "data", "models", "federation", "methods.base")
+AUDIT_CODE = ("audits.base", "audits.observe")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One result of a run. `kind`: train, retrain, unlearn or audit, its folder in the store."""
+
+    kind: str
+    name: str
+    determinants: Determinants
+
+    @cached_property
+    def key(self) -> str:
+        """What the result is called in the store."""
+        return key_of(self.kind, self.determinants)
+
+
+@dataclass(frozen=True)
+class ModelStage:
+    """A stage that trains: `rounds` rounds of `plan`, from the model of `start` or from a fresh one."""
+
+    stage: Stage
+    plan: Plan
+    rounds: int
+    start: ModelStage | None
+
+
+@dataclass(frozen=True)
+class AuditStage:
+    """One audit of the model called `subject`; `retrained` names all retrained models."""
+
+    stage: Stage
+    audit: Chosen
+    subject: str
+    retrained: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RunStages:
+    """All stages of a run. `models`: by subject: original, retrained_0, …, unlearned."""
+
+    models: dict[str, ModelStage]
+    audits: tuple[AuditStage, ...]
+
+    def __iter__(self) -> Iterator[Stage]:
+        yield from (model.stage for model in self.models.values())
+        yield from (audit.stage for audit in self.audits)
+
+
+def of_run(config: RunConfig, world: World) -> RunStages:
+    """The stages of a run, in the order in which they are needed."""
+    original = _train(config, world)
+    retrained = {f"retrained_{number}": _retrain(config, world, number) for number in range(config.retrain.seeds)}
+    models = {"original": original, **retrained, "unlearned": _unlearn(config, world, original)}
+    audits = tuple(_audit(config, world, models, name, chosen) for name in models for chosen in config.audit)
+    return RunStages(models, audits)
+
+
+def code(config: RunConfig) -> str:
+    """A fingerprint of all code that a run's results depend on."""
+    method: Method = registry.find("method", config.method.name)
+    measures = [registry.find("audit", audit.name).measure for audit in config.audit]
+    parts = [fingerprint(TRAINING_CODE, method.objective), *(fingerprint(AUDIT_CODE, measure) for measure in measures)]
+    return key_of("code", {"parts": parts})
+
+
+def _train(config: RunConfig, world: World) -> ModelStage:
+    """The original model w_o, on all data. Depends on neither the request nor the method."""
+    plan = _plan(config, world, "train", Chosen("fedavg", None), config.train)
+    return _model(config, world, plan, config.train.rounds, None, {})
+
+
+def _retrain(config: RunConfig, world: World, number: int) -> ModelStage:
+    """The retrained model w_r number 0, 1, …: a fresh start on D_r, for all rounds of training and unlearning."""
+    plan = _plan(config, world, f"retrain_{number}", Chosen("retrain", None), config.train)
+    return _model(config, world, plan, config.train.rounds + config.unlearn.rounds, None, _request(world))
+
+
+def _unlearn(config: RunConfig, world: World, original: ModelStage) -> ModelStage:
+    """The unlearned model w_u of the chosen method."""
+    method: Method = registry.find("method", config.method.name)
+    plan = _plan(config, world, "unlearn", config.method, config.unlearning_budget())
+    rounds = method.rounds(config.train.rounds, config.unlearn.rounds)
+    return _model(config, world, plan, rounds, original if method.start == "original" else None, _request(world))
+
+
+def _plan(config: RunConfig, world: World, stage: str, method: Chosen, training: TrainConfig) -> Plan:
+    return Plan(
+        stage=stage,
+        seed=config.seed,
+        method=method.name,
+        training=training,
+        classes=world.dataset.classes,
+        level=world.request.level,
+        forget_classes=world.request.classes,
+        settings=plain(method.settings) if method.settings is not None else {},
+    )
+
+
+def _request(world: World) -> Determinants:
+    forgotten = np.packbits(world.request.forget).tobytes()
+    return {"classes": plain(world.request.classes), "samples": hashlib.sha256(forgotten).hexdigest()}
+
+
+def _model(
+    config: RunConfig, world: World, plan: Plan, rounds: int, start: ModelStage | None, request: Determinants
+) -> ModelStage:
+    method: Method = registry.find("method", plan.method)
+    determinants = {
+        "data": {"fingerprint": world.dataset.fingerprint, "partition": plain(config.partition)},
+        "model": plain(config.model),
+        "device": world.device.type,
+        "seed": plan.seed,
+        "stage": plan.stage,
+        "method": {"name": plan.method, **plan.settings},
+        "training": {**plain(plan.training), "rounds": rounds},
+        "request": request,
+        "start": start.stage.key if start else "fresh",
+        "code": fingerprint(TRAINING_CODE, method.objective),
+    }
+    kind = plan.stage.split("_")[0]
+    return ModelStage(Stage(kind, plan.stage, determinants), plan, rounds, start)
+
+
+def _audit(config: RunConfig, world: World, models: dict[str, ModelStage], subject: str, audit: Chosen) -> AuditStage:
+    retrained = tuple(name for name in models if name.startswith("retrained_"))
+    determinants = {
+        "audit": plain(audit),
+        "subject": models[subject].stage.key,
+        "original": models["original"].stage.key,
+        "retrained": [models[name].stage.key for name in retrained],
+        "request": _request(world),
+        "seed": config.seed,
+        "code": fingerprint(AUDIT_CODE, registry.find("audit", audit.name).measure),
+    }
+    return AuditStage(Stage("audit", f"{audit.name} of {subject}", determinants), audit, subject, retrained)
