@@ -61,13 +61,11 @@ def watchman(stopped: Callable[[], bool], limit: float | None) -> Callable[[], N
     return check
 
 
-def _train(
-    message: Message, context: Context, world: World, pack: wire.Pack, check: Callable[[], None]
-) -> RecordDict:
+def _train(message: Message, context: Context, world: World, pack: wire.Pack, check: Callable[[], None]) -> RecordDict:
     started = time.perf_counter()
     plan, number, client = _assignment(message, context, world)
     method, settings = method_of(plan)
-    shared = wire.unpack(message.content["shared"], world.device)
+    shared = wire.tensors(message.content, "shared", world.device)
     order = batch_order(plan, message, number)
     with world.borrowed_model() as model:
         _load(model, message, world.device)
@@ -83,14 +81,15 @@ def _train(
 
 def batch_order(plan: Plan, message: Message, number: int) -> torch.Generator:
     """What shuffles the batches of client `number` in the round that `message` is about."""
-    return torch_stream(plan.seed, plan.stage, "batches", int(message.content["task"]["round"]), number)
+    server_round = int(wire.number(message.content, "task", "round"))
+    return torch_stream(plan.seed, plan.stage, "batches", server_round, number)
 
 
 def train_reply(
     number: int, outcome: local.Trained, seconds: float, state: ArrayRecord, uploads: ArrayRecord
 ) -> RecordDict:
     """A client's answer to `train`: its model, what the method adds up, and numbers for the server's books."""
-    metrics = {
+    metrics: dict[str, int | float | list[int] | list[float]] = {
         "partition-id": number,
         "trained": outcome.trained,
         "processed": outcome.processed,
@@ -122,7 +121,7 @@ def _assignment(message: Message, context: Context, world: World) -> tuple[Plan,
     number = int(context.node_config["partition-id"])
     client = world.client(number)
     if MEMORY in context.state:
-        client.memory.update(wire.unpack(context.state[MEMORY], world.device))
+        client.memory.update(wire.tensors(context.state, MEMORY, world.device))
     return Plan.from_json(str(task["plan"])), number, client
 
 
@@ -140,6 +139,6 @@ def method_of(plan: Plan) -> tuple[Method, object]:
 
 @torch.no_grad()
 def _load(model: Classifier, message: Message, device: torch.device) -> None:
-    received: dict[str, Tensor] = wire.unpack(message.content["model"], device)
+    received: dict[str, Tensor] = wire.tensors(message.content, "model", device)
     for name, value in model.state_dict().items():  # load_state_dict does the same, slowly
         value.copy_(received[name])

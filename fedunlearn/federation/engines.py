@@ -66,7 +66,7 @@ def run_stage(
     """
     method: Method = registry.find("method", plan.method)
     pack = PACKS[config.engine.name]
-    settings = parse(method.settings, plan.settings, "method")
+    settings: Any = parse(method.settings, plan.settings, "method")
     strategy = method.server(plan, settings, pack, world.device)
     strategy.new_model = world.fresh_model
     strategy.min_replies = config.engine.min_replies
@@ -144,7 +144,7 @@ PACKS: dict[str, wire.Pack] = {"local": wire.by_reference, "ray": wire.as_bytes}
 def worker_count(engine: EngineConfig) -> int:
     """How many clients train at the same time."""
     if engine.workers == "auto":
-        return joblib.cpu_count()  # those that this process may use, in a container as well
+        return int(joblib.cpu_count())  # those that this process may use, in a container as well
     return engine.workers
 
 

@@ -35,7 +35,7 @@ def evaluate_clients(world: World, state: State, workers: int = 1) -> np.ndarray
 
 def correct(world: World, state: State, split: ImageSet, workers: int = 1) -> Tensor:
     """Which images of a split the model `state` gets right, bool [N], with `workers` threads."""
-    batches = list(zip(split.images.split(EVALUATION_BATCH), split.labels.split(EVALUATION_BATCH), strict=True))
+    batches = list(zip(*(torch.split(part, EVALUATION_BATCH) for part in (split.images, split.labels)), strict=True))
 
     @torch.no_grad()
     def judge(batch: tuple[Tensor, Tensor]) -> Tensor:
@@ -44,7 +44,8 @@ def correct(world: World, state: State, split: ImageSet, workers: int = 1) -> Te
             model.load_state_dict(state)
             model.eval()
             x = world.normalise(images).contiguous(memory_format=torch.channels_last)
-            return model(x).argmax(1) == labels
+            right: Tensor = model(x).argmax(1) == labels
+            return right
 
     with ThreadPoolExecutor(workers) as pool:
         return torch.cat(list(pool.map(judge, batches)))

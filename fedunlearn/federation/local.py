@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -67,7 +68,7 @@ def train(
             check()
             features = model.features(fetch(batch))
             loss = objective.loss(features, model.head(features), targets[batch], shared)
-            loss.backward()
+            torch.autograd.backward(loss)
             if objective.clip is not None:
                 torch.nn.utils.clip_grad_norm_(model.parameters(), objective.clip)
             optimiser.step()
@@ -113,7 +114,7 @@ class Sgd:
         momenta = [self._momenta[i] for i in moved]
         sgd(
             [self._parameters[i] for i in moved],
-            [self._parameters[i].grad for i in moved],
+            [cast(Tensor, self._parameters[i].grad) for i in moved],
             momenta,
             fused=True,
             lr=self._training.lr,
@@ -140,7 +141,7 @@ def batches(rows: Tensor, size: int, order: torch.Generator) -> Iterator[Tensor]
     batch statistics and contrastive terms are undefined for one sample.
     """
     shuffled = rows[torch.randperm(len(rows), generator=order).to(rows.device)]
-    pieces = list(shuffled.split(size))
+    pieces = list(torch.split(shuffled, size))
     if len(pieces) > 1 and len(pieces[-1]) == 1:
         pieces[-2:] = [torch.cat(pieces[-2:])]
     return (piece for piece in pieces if len(piece) > 1)
@@ -150,6 +151,6 @@ def batches(rows: Tensor, size: int, order: torch.Generator) -> Iterator[Tensor]
 def observe(model: Classifier, client: ClientData, positions: Tensor) -> tuple[Tensor, Tensor]:
     """Features [m, d] and logits [m, classes] of the samples at `positions`, in evaluation mode."""
     model.eval()
-    features = [model.features(client.images(part)) for part in positions.split(EVALUATION_BATCH)]
+    features = [model.features(client.images(part)) for part in torch.split(positions, EVALUATION_BATCH)]
     gathered = torch.cat(features) if features else model.head.weight.new_zeros(0, model.head.in_features)
     return gathered, model.head(gathered)

@@ -69,5 +69,8 @@ def simulate(app: ServerApp, clients: ClientApp, count: int, workers: int) -> No
     resources = {"num_cpus": 1, "num_gpus": 0.0}
     init = {"num_cpus": workers, "include_dashboard": False, "log_to_driver": False}
     run_simulation(
-        ordered, clients, count, backend_config={"client_resources": resources, "init_args": init}  # type: ignore[dict-item]
+        ordered,
+        clients,
+        count,
+        backend_config={"client_resources": resources, "init_args": init},  # type: ignore[dict-item]
     )

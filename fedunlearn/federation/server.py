@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -169,19 +170,18 @@ class FederatedStage(Strategy):
 
     def _take(self, reply: Message, total: Total) -> float:
         """Add a client's reply to `total`; its loss, times its weight."""
-        metrics = reply.content["metrics"]
+        metric = partial(wire.number, reply.content, "metrics")
         self.cost.bytes_up += self.payload(reply.content)
-        self.cost.samples += int(metrics["processed"])
-        data = float(metrics["data-seconds"])
-        self.watch.add(CLIENT_DATA, data)
-        self.watch.add(CLIENT_WORK, float(metrics["seconds"]) - data)
-        weight = float(metrics["trained"])
+        self.cost.samples += int(metric("processed"))
+        self.watch.add(CLIENT_DATA, metric("data-seconds"))
+        self.watch.add(CLIENT_WORK, metric("seconds") - metric("data-seconds"))
+        weight = metric("trained")
         if weight == 0:
             return 0.0
-        state = self._unpack(reply, "model")
-        self.hear(int(metrics["partition-id"]), state, weight)
-        total.add(state, weight, self._unpack(reply, "uploads"))
-        return weight * float(metrics["loss"])
+        state = wire.tensors(reply.content, "model", self.device)
+        self.hear(_number(reply), state, weight)
+        total.add(state, weight, wire.tensors(reply.content, "uploads", self.device))
+        return weight * metric("loss")
 
     def _check_turnout(self, answered: int) -> None:
         """Count the clients that are left out of the round. Raises RunError if too few are left."""
@@ -194,18 +194,13 @@ class FederatedStage(Strategy):
                 + (f"; the last failure: {self.left_out[-1]}" if self.left_out else "")
             )
 
-    def _unpack(self, reply: Message, name: str) -> Tensors:
-        record = reply.content[name]
-        assert isinstance(record, ArrayRecord)
-        return wire.unpack(record, self.device)
-
     def _roll_call(self, grid: Grid) -> list[int]:
         content = self._content(self.plan, self.pack({}), query="roll_call")
         replies = list(grid.send_and_receive(Message(content, node, "query") for node in grid.get_node_ids()))
         lost = [problem for problem in map(_problem, replies) if problem]
         if lost or not replies:
             raise RunError(f"{len(lost)} clients did not answer the roll call: {lost[0] if lost else 'there are none'}")
-        numbered = {int(reply.content["metrics"]["partition-id"]): reply.metadata.src_node_id for reply in replies}
+        numbered = {_number(reply): reply.metadata.src_node_id for reply in replies}
         return [numbered[number] for number in sorted(numbered)]
 
     def query(self, grid: Grid, name: str, model: Tensors) -> Iterator[tuple[Tensors, str]]:
@@ -220,7 +215,7 @@ class FederatedStage(Strategy):
             problem = _problem(reply)
             if not problem:
                 self.cost.bytes_up += _payload(reply.content)
-            yield ({}, problem) if problem else (self._unpack(reply, "uploads"), "")
+            yield ({}, problem) if problem else (wire.tensors(reply.content, "uploads", self.device), "")
 
 
 @dataclass(frozen=True)
@@ -288,6 +283,10 @@ def server_app(
         strategy.start(grid, strategy.pack(start), num_rounds=rounds, timeout=timeout, evaluate_fn=evaluate)
 
     return app
+
+
+def _number(reply: Message) -> int:
+    return int(wire.number(reply.content, "metrics", "partition-id"))
 
 
 def _payload(content: RecordDict) -> int:

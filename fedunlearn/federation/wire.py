@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import cast
 
 import numpy as np
 import torch
-from flwr.app import Array, ArrayRecord
+from flwr.app import Array, ArrayRecord, RecordDict
 from torch import Tensor
 
 Pack = Callable[[Mapping[str, Tensor]], ArrayRecord]
@@ -14,6 +15,8 @@ Pack = Callable[[Mapping[str, Tensor]], ArrayRecord]
 
 class TensorArray(Array):
     """A Flower Array that holds a tensor and turns it into bytes only if somebody asks for the bytes."""
+
+    tensor: Tensor
 
     def __init__(self, tensor: Tensor) -> None:
         self.__dict__.update(
@@ -44,6 +47,16 @@ def by_reference(tensors: Mapping[str, Tensor]) -> ArrayRecord:
 def as_bytes(tensors: Mapping[str, Tensor]) -> ArrayRecord:
     """For clients in other processes or on other machines."""
     return ArrayRecord({name: Array(tensor.detach().cpu().contiguous().numpy()) for name, tensor in tensors.items()})
+
+
+def tensors(content: RecordDict, name: str, device: torch.device) -> dict[str, Tensor]:
+    """The tensors of the record `name` in a message's content."""
+    return unpack(cast(ArrayRecord, content[name]), device)
+
+
+def number(content: RecordDict, record: str, name: str) -> float:
+    """The number `name` of the record `record` in a message's content."""
+    return cast(float, content[record][name])
 
 
 def unpack(record: ArrayRecord, device: torch.device) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from fedunlearn import config as configuration
 from fedunlearn.config import RunConfig
 from fedunlearn.data import partition, request, sources
-from fedunlearn.data.types import Dataset, ImageSet, Normaliser, Request
+from fedunlearn.data.types import Dataset, Normaliser, Request
 from fedunlearn.models.base import Classifier, build
 from fedunlearn.randomness import derive
 
@@ -75,7 +75,8 @@ class World:
 
     def fresh_model(self, seed: int) -> Classifier:
         """A newly initialised model on the device; its weights depend on `seed` alone."""
-        return self._new_model(seed).to(self.device, memory_format=torch.channels_last)
+        model = self._new_model(seed).to(self.device)
+        return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     @contextmanager
     def borrowed_model(self) -> Iterator[Classifier]:
@@ -99,7 +100,12 @@ def open_world(config: RunConfig) -> World:
     wanted = request.resolve(config.request, labels, parts, dataset.class_names, config.seed)
     model, shape, classes = config.model, dataset.shape, dataset.classes
     return World(
-        dataset, parts, wanted, lambda seed: build(model.name, model.settings, shape, classes, seed), device, config.seed
+        dataset,
+        parts,
+        wanted,
+        lambda seed: build(model.name, model.settings, shape, classes, seed),
+        device,
+        config.seed,
     )
 
 
@@ -121,5 +127,3 @@ def pick_device(name: str) -> torch.device:
     if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
         raise RequestError(f"device={name} was asked for, but this machine has {torch.cuda.device_count()} usable GPUs")
     return torch.device(name)
-
-

@@ -100,5 +100,3 @@ def test_sampling_is_deterministic_and_of_the_right_size():
     assert chosen[0] != chosen[1]
     assert sample(100, 0.1, replace(PLAN, seed=1), 1) != chosen[0]
     assert len(sample(3, 0.01, PLAN, 1)) == 1
-
-
