@@ -1,0 +1,139 @@
+"""FUSED: forget by overwriting a few entries of a few layers, everything else frozen.
+
+Zhong et al., "Unlearning through Knowledge Overwriting: Reversible Federated Unlearning via Selective Sparse Adapter",
+CVPR 2025, arXiv 2502.20709. Round 1 finds the critical layers: clients train the whole model, the server measures how
+far each layer moved, Diff_l = Σ_k |D_k| / |D| ‖p_l^k − p_l‖₁, keeps the K layers that moved most, and drops the
+training. Each of them gets a sparse adapter: a random share of its entries, the only ones that the following rounds
+train and exchange. Undoing the adapters brings the original model back.
+
+The paper trains on the remaining data; its published code gives forgotten classes random other labels instead, and
+uses low-rank adapters on fixed layers. Both choices of labels are here, and the adapters of the text. The size of
+K and of the mask is not given there for every network: the defaults are ours. A layer is a module with parameters,
+bias included; momentum and weight decay act on the sum of frozen weight and adapter (our readings).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import torch
+from flwr.app import RecordDict
+from torch import Tensor
+
+from fedunlearn.config import RunConfig
+from fedunlearn.errors import RequestError
+from fedunlearn.federation import wire
+from fedunlearn.federation.objective import Objective, cross_entropy, retain_labels
+from fedunlearn.federation.plan import Plan
+from fedunlearn.federation.server import FederatedStage, Tensors
+from fedunlearn.methods.base import Method
+from fedunlearn.methods.random_relabel import confused_labels
+from fedunlearn.randomness import torch_stream
+from fedunlearn.schema import Count, Share
+
+MASK = "mask/"  # prefix of the adapters' masks among the shared tensors
+
+
+@dataclass(frozen=True)
+class Fused:
+    """Hyper-parameters."""
+
+    layers: Count = 3  # K: critical layers, which get an adapter
+    density: Share = 0.2  # share of the entries of a critical layer that are trained
+    forget_labels: Literal["leave_out", "random"] = "leave_out"  # as in the paper, or as in its published code
+
+
+class SparseServer(FederatedStage):
+    """Finds the critical layers in the first round, then averages adapters."""
+
+    def __init__(self, plan: Plan, settings: Fused, pack: wire.Pack, device: torch.device) -> None:
+        super().__init__(plan, pack, device)
+        self.settings = settings
+        self._sent: Tensors = {}
+        self._moved: dict[str, float] = defaultdict(float)
+
+    def outgoing(self, number: int, model: Tensors) -> Tensors:
+        """Remember what the clients start from."""
+        self._sent = model
+        return model
+
+    def hear(self, client: int, model: Tensors, weight: float) -> None:
+        """While there are no adapters: add up how far the client moved each layer, times its samples."""
+        if not self.shared:
+            for layer, distance in movement(model, self._sent, self.parameters()).items():
+                self._moved[layer] += weight * distance
+
+    def incoming(self, number: int, model: Tensors) -> Tensors:
+        """The model with new adapters; after the first round, the model as it was."""
+        if not self.shared:
+            self.place_adapters()
+            return self._sent
+        return {name: model[name] if MASK + name in self.shared else value for name, value in self._sent.items()}
+
+    def place_adapters(self) -> None:
+        """Draw the masks of the layers that moved most (ties: the first ones)."""
+        critical = sorted(self._moved, key=lambda layer: -self._moved[layer])[: self.settings.layers]
+        for name in self.parameters():
+            if layer_of(name) in critical:
+                drawn = random_mask(self._sent[name].shape, self.settings.density, self.plan, name)
+                self.shared[MASK + name] = drawn.to(self.device)
+        self.notes["critical_layers"] = critical
+        self.notes["adapter_entries"] = sum(int(mask.sum()) for mask in self.shared.values())
+
+    def parameters(self) -> list[str]:
+        """Names of the parameters, without statistics of normalisation layers."""
+        return [name for name, _ in self.new_model(0).named_parameters()]
+
+    def payload(self, content: RecordDict) -> int:
+        """Whole models in the first round, then adapters; clients can draw the masks themselves."""
+        return 4 * self.notes["adapter_entries"] if self.shared else super().payload(content)
+
+
+def layer_of(name: str) -> str:
+    """The module that a parameter belongs to."""
+    return name.rpartition(".")[0]
+
+
+def movement(model: Tensors, start: Tensors, names: list[str]) -> dict[str, float]:
+    """‖p_l − p_l'‖₁ of every layer l."""
+    distances: dict[str, float] = defaultdict(float)
+    for name in names:
+        distances[layer_of(name)] += float((model[name] - start[name]).abs().sum())
+    return distances
+
+
+def random_mask(shape: torch.Size, density: float, plan: Plan, name: str) -> Tensor:
+    """Uint8, one for an entry that is trained: about `density` of them, at random."""
+    return (torch.rand(shape, generator=torch_stream(plan.seed, plan.stage, "mask", name)) < density).to(torch.uint8)
+
+
+def only_adapters(values: Tensors, received: Tensors, shared: Tensors) -> Tensors:
+    """Masked entries keep what they learnt, all others what was received; without masks everything moves."""
+    if not shared:
+        return values
+    masks = {name: shared.get(MASK + name) for name in values}
+    return {
+        name: received[name] if mask is None else torch.where(mask.bool(), values[name], received[name])
+        for name, mask in masks.items()
+    }
+
+
+def objective(settings: Fused, plan: Plan) -> Objective:
+    """Cross-entropy on the retain data, or on all of it with random labels for the forget samples."""
+    targets = retain_labels if settings.forget_labels == "leave_out" else partial(confused_labels, plan)
+    return Objective(targets, cross_entropy, constrain=only_adapters)
+
+
+def check(settings: Fused, config: RunConfig) -> None:
+    """Raises RequestError where no round is left for the adapters."""
+    if config.unlearn.rounds < 2:
+        raise RequestError(
+            f"method fused needs unlearn.rounds=2 or more, the first of them to find the critical layers, "
+            f"not {config.unlearn.rounds}"
+        )
+
+
+METHODS = {"fused": Method(name="fused", settings=Fused, objective=objective, server=SparseServer, check=check)}
