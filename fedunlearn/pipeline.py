@@ -134,6 +134,7 @@ class Runner:
             def after_round(progress: Progress) -> None:
                 checkpoint.save(_artifact(progress))
                 advance(progress.cost["rounds"], self._headline(progress.history[-1]))
+                self._say_failures(name, progress.history[-1])
                 self._track(name, progress.history[-1:])
 
             return _artifact(run_stage(planned.plan, begin, rounds, self.world, self.config, after_round))
@@ -149,6 +150,11 @@ class Runner:
         values = round_values(entry, self.world)
         shown = {name.split("_")[0]: value for name, value in values.items() if name.endswith("_accuracy")}
         return "  ".join(f"{name} {value:.3f}" for name, value in shown.items())
+
+    def _say_failures(self, stage: str, entry: dict[str, Any]) -> None:
+        if "failures" in entry:
+            said = f"{stage}: round {entry['round']}: clients left out: {entry['failures']}; the last: {entry['failure']}"
+            self.console.say(said, style="yellow")
 
     def _track(self, stage: str, history: History) -> None:
         for entry in history:
@@ -178,7 +184,12 @@ class Runner:
 def round_values(entry: dict[str, Any], world: World) -> dict[str, float]:
     """What a round's entry in a history says: forget and retain accuracy on the test split, and the training loss."""
     forget, retain = split_accuracy(entry["class_accuracy"], world)
-    values = {"forget_accuracy": forget, "retain_accuracy": retain, "train_loss": entry.get("loss")}
+    values = {
+        "forget_accuracy": forget,
+        "retain_accuracy": retain,
+        "train_loss": entry.get("loss"),
+        "failures": entry.get("failures"),
+    }
     return {name: value for name, value in values.items() if value is not None}
 
 
