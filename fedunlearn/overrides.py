@@ -62,8 +62,10 @@ def _as_overrides(saved: Mapping[str, Any]) -> Iterator[str]:
     groups = [section for section in CHOSEN_SECTIONS if section in saved]
     yield from (f"{section}={saved[section]['name']}" for section in groups)
     for key, value in saved.items():
-        entries = {f"{key}.{name}": item for name, item in value.items()} if isinstance(value, Mapping) else {key: value}
-        yield from (f"++{name}={_quoted(item)}" for name, item in entries.items() if not name.endswith(".name") or name == "engine.name")
+        nested = isinstance(value, Mapping)
+        entries = {f"{key}.{name}": item for name, item in value.items()} if nested else {key: value}
+        chosen = {f"{section}.name" for section in groups}  # given already, by choosing the member
+        yield from (f"++{name}={_quoted(item)}" for name, item in entries.items() if name not in chosen)
 
 
 def _quoted(value: Any) -> str:
@@ -86,7 +88,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 def flags_first(arguments: list[str]) -> list[str]:
     """The same command line in the only order that Hydra takes: flags, then overrides."""
-    words = parse(arguments).overrides
+    words: list[str] = parse(arguments).overrides
     return [word for word in arguments if word not in words] + words
 
 
@@ -129,7 +131,7 @@ def _distinct_jobs(parsed: list[Override], multirun: bool) -> Iterator[list[str]
 
 
 def _values(override: Override) -> list[str]:
-    from hydra.core.override_parser.types import Glob, Transformer
+    from hydra.core.override_parser.types import Glob
 
     if isinstance(override.value(), Glob):
         key = override.get_key_element().lstrip("+~")

@@ -37,11 +37,15 @@ History = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class StageModel:
-    """A stage's outcome. `history`: test accuracy of every class and training loss, by round; `notes`: the method's."""
+    """A stage's outcome. `history`: test accuracy of every class and training loss, by round.
+
+    `memory` and `notes`: what the method's server remembers.
+    """
 
     key: str
     cached: bool
     tensors: dict[str, Any]
+    memory: dict[str, Any]
     history: History
     cost: dict[str, float]
     notes: dict[str, Any]
@@ -137,14 +141,19 @@ class Runner:
                 self._say_failures(name, progress.history[-1])
                 self._track(name, progress.history[-1:])
 
-            return _artifact(run_stage(planned.plan, begin, rounds, self.world, self.config, after_round))
+            done = run_stage(planned.plan, begin, rounds, self.world, self.config, after_round, planned.server)
+            return _artifact(done)
 
     def _begin(self, planned: ModelStage) -> Progress:
-        """The model that the first round starts from."""
+        """What the first round starts from."""
         if planned.start is None:
             return Progress(self.world.fresh_model(derive(planned.plan.seed, planned.plan.stage)).state_dict())
-        start = self._models[planned.start.stage.key]
-        return Progress({name: value.to(self.world.device) for name, value in start.tensors.items()})
+        start = self._models[planned.start.stage.key].tensors
+        memory = self.model(planned.history).memory if planned.history else {}
+        return Progress(self._on_device(start), memory=self._on_device(memory))
+
+    def _on_device(self, tensors: dict[str, Any]) -> dict[str, Any]:
+        return {name: value.to(self.world.device) for name, value in tensors.items()}
 
     def _headline(self, entry: dict[str, Any]) -> str:
         values = round_values(entry, self.world)
@@ -153,8 +162,8 @@ class Runner:
 
     def _say_failures(self, stage: str, entry: dict[str, Any]) -> None:
         if "failures" in entry:
-            said = f"{stage}: round {entry['round']}: clients left out: {entry['failures']}; the last: {entry['failure']}"
-            self.console.say(said, style="yellow")
+            left_out = f"clients left out: {entry['failures']}; the last: {entry['failure']}"
+            self.console.say(f"{stage}: round {entry['round']}: {left_out}", style="yellow")
 
     def _track(self, stage: str, history: History) -> None:
         for entry in history:
@@ -182,7 +191,10 @@ class Runner:
 
 
 def round_values(entry: dict[str, Any], world: World) -> dict[str, float]:
-    """What a round's entry in a history says: forget and retain accuracy on the test split, and the training loss."""
+    """What a round's entry in a history says.
+
+    Forget and retain accuracy on the test split, the training loss and, if there were any, the clients left out.
+    """
     forget, retain = split_accuracy(entry["class_accuracy"], world)
     values = {
         "forget_accuracy": forget,
@@ -202,6 +214,10 @@ def split_accuracy(class_accuracy: list[float], world: World) -> tuple[float | N
     return (float(np.average(accuracy[forget], weights=counts[forget])) if forget.any() else None), retain
 
 
+def _on(device: torch.device, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: value.to(device) for name, value in tensors.items()}
+
+
 def _artifact(progress: Progress) -> Artifact:
     tensors = {f"{part}/{name}": value for part in TENSORS for name, value in getattr(progress, part).items()}
     return Artifact(tensors, {"history": progress.history, "notes": progress.notes, "cost": progress.cost})
@@ -217,4 +233,5 @@ def _progress(saved: Artifact, device: torch.device) -> Progress:
 
 def _stage_model(stored: Stored) -> StageModel:
     progress = _progress(stored, torch.device("cpu"))
-    return StageModel(stored.key, stored.cached, progress.model, progress.history, progress.cost, progress.notes)
+    kept = progress.model, progress.memory, progress.history, progress.cost, progress.notes
+    return StageModel(stored.key, stored.cached, *kept)

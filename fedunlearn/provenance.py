@@ -44,7 +44,8 @@ def _home(value: object) -> ModuleType | None:
 
 
 def _is_sibling(module: ModuleType | None, package: str) -> bool:
-    return bool(package and module and module.__name__.startswith(f"{package}.") and not module.__name__.endswith(".base"))
+    name = module.__name__ if module else ""
+    return bool(package) and name.startswith(f"{package}.") and not name.endswith(".base")
 
 
 def environment(seed: int) -> dict[str, Any]:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import operator
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Annotated, Any, Literal, TypeVar, Union
 
 from fedunlearn.errors import RequestError, listed, unknown
@@ -22,50 +23,26 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class AtLeast:
-    bound: float
+class Bound:
+    """A limit on a number, in words and as a comparison with `limit`."""
+
+    words: str
+    compare: Callable[[float, float], bool]
+    limit: float
 
     def holds(self, value: float) -> bool:
-        return value >= self.bound
+        """Is `value` allowed?"""
+        return self.compare(value, self.limit)
 
     def __str__(self) -> str:
-        return f"at least {self.bound:g}"
+        return f"{self.words} {self.limit:g}"
 
 
-@dataclass(frozen=True)
-class AtMost:
-    bound: float
+AtLeast = partial(Bound, "at least", operator.ge)
+AtMost = partial(Bound, "at most", operator.le)
+Above = partial(Bound, "above", operator.gt)
+Below = partial(Bound, "below", operator.lt)
 
-    def holds(self, value: float) -> bool:
-        return value <= self.bound
-
-    def __str__(self) -> str:
-        return f"at most {self.bound:g}"
-
-
-@dataclass(frozen=True)
-class Above:
-    bound: float
-
-    def holds(self, value: float) -> bool:
-        return value > self.bound
-
-    def __str__(self) -> str:
-        return f"above {self.bound:g}"
-
-
-@dataclass(frozen=True)
-class Below:
-    bound: float
-
-    def holds(self, value: float) -> bool:
-        return value < self.bound
-
-    def __str__(self) -> str:
-        return f"below {self.bound:g}"
-
-
-Bound = AtLeast | AtMost | Above | Below
 Count = Annotated[int, AtLeast(1)]
 Whole = Annotated[int, AtLeast(0)]
 Positive = Annotated[float, Above(0)]
@@ -85,7 +62,7 @@ def parse(cls: type[T], given: object, where: str = "") -> T:
     if not isinstance(given, Mapping):
         raise RequestError(f"{where or 'the configuration'} takes a group of settings, not {given!r}")
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    hints = _hints(cls)
+    hints = _hints(cls)  # type: ignore[arg-type]
     for key in given:
         if key not in fields:
             raise unknown(f"setting in {where or 'the configuration'}", key, fields)
@@ -125,7 +102,7 @@ def _convert(value: object, hint: Any, where: str) -> object:
     origin = typing.get_origin(hint)
     if origin is Annotated:
         base, *bounds = typing.get_args(hint)
-        converted = _convert(value, base, where)
+        converted: Any = _convert(value, base, where)
         if not all(bound.holds(converted) for bound in bounds if isinstance(bound, Bound)):
             raise _wrong(where, hint, value)
         return converted

@@ -71,7 +71,7 @@ def summarise(outcome: Outcome, command: str) -> dict[str, Any]:
 GATES = {
     "original_learnt_task": "the original model has hardly learnt the task: no verdict about forgetting is possible",
     "original_learnt_forget": "the original model hardly knew the forget class: there is nothing to forget",
-    "retrained_at_chance": "a retrained model is above chance on the forget class: the reference is not what it should be",
+    "retrained_at_chance": "a retrained model is above chance on the forget class: this is no reference",
 }
 
 

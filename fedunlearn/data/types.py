@@ -42,6 +42,7 @@ class Dataset:
 
     @property
     def classes(self) -> int:
+        """How many classes there are."""
         return len(self.class_names)
 
     @property
@@ -59,6 +60,7 @@ class Normaliser:
     std: tuple[float, ...]
 
     def __call__(self, images: Tensor) -> Tensor:
+        """Normalised copies of `images`."""
         mean = torch.tensor(self.mean, device=images.device).view(1, -1, 1, 1)
         std = torch.tensor(self.std, device=images.device).view(1, -1, 1, 1)
         return images.float().div_(255).sub_(mean).div_(std)

@@ -14,7 +14,7 @@ from fedunlearn.randomness import derive
 
 
 class Classifier(nn.Module):
-    """A feature extractor and a linear head. `encoder` maps [n, C, H, W] to [n, d]; `head` maps [n, d] to [n, classes]."""
+    """A feature extractor [n, C, H, W] → [n, d] (`encoder`) and a linear head [n, d] → [n, classes] (`head`)."""
 
     def __init__(self, encoder: nn.Module, feature_dim: int, classes: int) -> None:
         super().__init__()
@@ -23,11 +23,13 @@ class Classifier(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """Penultimate representation z, float [n, d]."""
-        return self.encoder(x)
+        features: Tensor = self.encoder(x)
+        return features
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits, float [n, classes]."""
-        return self.head(self.features(x))
+        logits: Tensor = self.head(self.features(x))
+        return logits
 
 
 @dataclass(frozen=True)
@@ -47,4 +49,5 @@ def build(name: str, settings: Any, shape: tuple[int, int, int], classes: int, s
     family = registry.find("model", name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "init"))
-        return Classifier(*family.encoder(settings, shape), classes)
+        encoder, width = family.encoder(settings, shape)
+        return Classifier(encoder, width, classes)

@@ -63,7 +63,7 @@ def test_non_finite_replies_are_left_out_and_counted():
 
 
 def test_too_few_replies_stop_the_run():
-    with pytest.raises(RunError, match="only 1 of 3 clients answered in round 1.*not finite"):
+    with pytest.raises(RunError, match=r"only 1 of 3 clients answered in round 1.*not finite"):
         stage().aggregate_train(1, [reply(0, float("inf"), 5), reply(1, 2.0, 1)])
 
 
