@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -18,7 +18,7 @@ from fedunlearn import registry
 from fedunlearn.config import Chosen, RunConfig, TrainConfig
 from fedunlearn.federation.plan import Plan
 from fedunlearn.federation.world import World
-from fedunlearn.methods.base import Method
+from fedunlearn.methods.base import Method, Server
 from fedunlearn.provenance import fingerprint
 from fedunlearn.schema import plain
 from fedunlearn.store import key_of
@@ -30,7 +30,7 @@ AUDIT_CODE = ("audits.base", "audits.observe")
 
 @dataclass(frozen=True)
 class Stage:
-    """One result of a run. `kind`: train, retrain, unlearn or audit, its folder in the store."""
+    """One result of a run. `kind`: train, retrain, history, unlearn or audit, its folder in the store."""
 
     kind: str
     name: str
@@ -44,12 +44,17 @@ class Stage:
 
 @dataclass(frozen=True)
 class ModelStage:
-    """A stage that trains: `rounds` rounds of `plan`, from the model of `start` or from a fresh one."""
+    """A stage that trains: `rounds` rounds of `plan`, from the model of `start` or from a fresh one.
+
+    `server`: in place of the one of the plan's method. `history`: the stage whose memory this one starts with.
+    """
 
     stage: Stage
     plan: Plan
     rounds: int
     start: ModelStage | None
+    server: Server | None = None
+    history: ModelStage | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,8 @@ class RunStages:
     audits: tuple[AuditStage, ...]
 
     def __iter__(self) -> Iterator[Stage]:
-        yield from (model.stage for model in self.models.values())
+        for model in self.models.values():
+            yield from (part.stage for part in (model.history, model) if part)
         yield from (audit.stage for audit in self.audits)
 
 
@@ -108,7 +114,22 @@ def _unlearn(config: RunConfig, world: World, original: ModelStage) -> ModelStag
     method: Method = registry.find("method", config.method.name)
     plan = _plan(config, world, "unlearn", config.method, config.unlearning_budget())
     rounds = method.rounds(config.train.rounds, config.unlearn.rounds)
-    return _model(config, world, plan, rounds, original if method.start == "original" else None, _request(world))
+    start = original if method.start == "original" else None
+    unlearned = _model(config, world, plan, rounds, start, _request(world))
+    return _after(unlearned, _history(original, method.history)) if method.history else unlearned
+
+
+def _history(original: ModelStage, server: Server) -> ModelStage:
+    """The original training once more, for what `server` remembers of it."""
+    watched = {"server": fingerprint((), server), "forget_clients": plain(original.plan.forget_clients)}
+    stage = Stage("history", "history", {**original.stage.determinants, **watched})
+    return replace(original, stage=stage, server=server)
+
+
+def _after(model: ModelStage, history: ModelStage) -> ModelStage:
+    """The same stage, with the history that it starts with."""
+    determinants = {**model.stage.determinants, "history": history.stage.key}
+    return replace(model, stage=replace(model.stage, determinants=determinants), history=history)
 
 
 def _plan(config: RunConfig, world: World, stage: str, method: Chosen, training: TrainConfig) -> Plan:
@@ -120,6 +141,7 @@ def _plan(config: RunConfig, world: World, stage: str, method: Chosen, training:
         classes=world.dataset.classes,
         level=world.request.level,
         forget_classes=world.request.classes,
+        forget_clients=tuple(sorted(config.request.clients)),
         settings=plain(method.settings) if method.settings is not None else {},
     )
 

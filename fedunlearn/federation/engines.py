@@ -30,7 +30,7 @@ from fedunlearn.federation.world import World, world_from_json
 from fedunlearn.schema import parse
 
 if TYPE_CHECKING:  # methods build on this package; here only their type is needed
-    from fedunlearn.methods.base import Method
+    from fedunlearn.methods.base import Method, Server
 
 Rounds = list[dict[str, Any]]
 
@@ -58,16 +58,18 @@ def run_stage(
     world: World,
     config: RunConfig,
     after_round: Callable[[Progress], None],
+    server: Server | None = None,
 ) -> Progress:
     """Run the rounds that are left of a stage of `rounds` rounds; `begin` is a start or a checkpoint.
 
-    `after_round` is called with a checkpoint after the preparation and after every round.
+    `after_round` is called with a checkpoint after the preparation and after every round. `server` takes the place of
+    the method's own.
     Raises RunError when too few clients answer.
     """
     method: Method = registry.find("method", plan.method)
     pack = PACKS[config.engine.name]
     settings: Any = parse(method.settings, plan.settings, "method")
-    strategy = method.server(plan, settings, pack, world.device)
+    strategy = (server or method.server)(plan, settings, pack, world.device)
     strategy.new_model = world.fresh_model
     strategy.min_replies = config.engine.min_replies
     restore(strategy, begin)

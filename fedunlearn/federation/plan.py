@@ -16,7 +16,7 @@ class Plan:
     """One stage of a run: original training, one retraining, or unlearning.
 
     `stage` names the random streams; `method` and `settings` say which objective the clients follow;
-    `forget_classes` is empty below class level; `level` is the request's.
+    `forget_classes` is empty below class level, `forget_clients` at every level but theirs; `level` is the request's.
     """
 
     stage: str
@@ -26,6 +26,7 @@ class Plan:
     classes: int
     level: str = "class"
     forget_classes: tuple[int, ...] = ()
+    forget_clients: tuple[int, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
 
     @property

@@ -35,7 +35,9 @@ class Method:
     `server(plan, settings, pack, device)`: the strategy. `queries`: computations the server can ask clients for.
     `levels`: the request levels that the method defines. `start`: the model it starts from. `rounds`: how many
     rounds it gets, given the rounds of training and of unlearning. `check(settings, config)` raises RequestError where
-    the settings do not fit the rest of the run, such as phases that are longer than the budget.
+    the settings do not fit the rest of the run, such as phases that are longer than the budget. `history`: for a method
+    that must know more of the original training than its last model, the server under which that training is run once
+    more (same random streams, same model); its `memory` is where the method's own server's `memory` starts from.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Method:
     start: Literal["original", "fresh"] = "original"
     rounds: Callable[[int, int], int] = lambda train, unlearn: unlearn
     check: Callable[[Any, RunConfig], None] = lambda settings, config: None
+    history: Server | None = None
 
 
 @dataclass(frozen=True)
