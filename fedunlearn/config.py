@@ -89,6 +89,9 @@ class EngineConfig:
     client_timeout: Positive | None = None  # seconds that a client may train in a round; null: as long as it takes
     min_replies: Share = 0.5  # share of the clients asked that must answer, or the run stops
     profile: bool = False  # show where the rounds' time went
+    client_cpus: Positive = 1.0  # ray: cores reserved for a client
+    client_gpus: NonNegative = 0.0  # ray: share of a GPU reserved for a client, 0.25 for four clients on each
+    address: str | None = None  # ray: a running cluster (auto, or HOST:PORT of its head); null: Ray on this machine
 
 
 @dataclass(frozen=True)

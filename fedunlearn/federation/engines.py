@@ -136,7 +136,7 @@ def run_ray(app: ServerApp, world: World, config: RunConfig, pack: wire.Pack) ->
 
     text = json.dumps(config.as_dict(), sort_keys=True)
     clients = client_app(partial(world_from_json, text), pack, limit=config.engine.client_timeout)
-    ray_engine.simulate(app, clients, len(world.parts), worker_count(config.engine))
+    ray_engine.simulate(app, clients, len(world.parts), config.engine, worker_count(config.engine))
 
 
 ENGINES = {"local": run_local, "ray": run_ray}

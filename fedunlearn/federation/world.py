@@ -112,6 +112,7 @@ def open_world(config: RunConfig) -> World:
 @lru_cache(maxsize=1)
 def world_from_json(text: str) -> World:
     """The same world in another process; kept there, since every message to a client of that process needs it."""
+    torch.set_num_threads(1)  # as the clients of the local engine: another number gives other bits
     return open_world(configuration.load(json.loads(text)))
 
 

@@ -1,0 +1,69 @@
+"""The same bits, whoever does the clients' work."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from fedunlearn import overrides
+from fedunlearn.config import Chosen
+from fedunlearn.federation.engines import Progress, round_limit, run_stage, worker_count
+from fedunlearn.federation.server import FOREVER
+from fedunlearn.federation.world import open_world
+from fedunlearn.stages import _plan
+
+CONF = Path(__file__).parents[2] / "conf"
+SMALL = ["data.limit=300", "partition.clients=5", "model.width=4", "train.batch_size=8", "device=cpu"]
+
+
+def read(*words):
+    return overrides.read([*SMALL, *words], CONF)
+
+
+def run(method, *words, rounds=2):
+    """A stage of `method` on five clients of the digits, four of which are sampled."""
+    config = read(f"method={method}", "train.participation=0.8", *words)
+    world = open_world(config)
+    plan = _plan(config, world, "unlearn", Chosen(method, config.method.settings), config.train)
+    begin = Progress(world.fresh_model(0).state_dict())
+    return run_stage(plan, begin, rounds, world, config, lambda progress: None)
+
+
+def assert_same(first, second):
+    assert first.history == second.history
+    assert first.notes == second.notes
+    tensors = [
+        {**run.model, **{f"shared/{name}": value for name, value in run.shared.items()}} for run in (first, second)
+    ]
+    assert tensors[0].keys() == tensors[1].keys()
+    for name, value in tensors[0].items():
+        assert torch.equal(value, tensors[1][name]), name
+
+
+@pytest.mark.parametrize("method", ["fedavg", "fucrt"])
+def test_one_worker_and_three_give_the_same_bits(method):
+    assert_same(run(method, "engine.workers=1"), run(method, "engine.workers=3"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["fedavg", "fucrt"])
+def test_ray_gives_the_same_bits(method):
+    assert_same(run(method, rounds=1), run(method, "engine=ray", "engine.workers=2", rounds=1))
+
+
+def test_workers_are_counted_and_rounds_limited():
+    assert worker_count(read().engine) >= 1
+    assert worker_count(read("engine.workers=7").engine) == 7
+    assert round_limit(read().engine, 100) == FOREVER
+    assert round_limit(read("engine.client_timeout=9", "engine.workers=10").engine, 95) == pytest.approx((9 + 1) * 10)
+
+
+def test_ray_gets_the_resources_that_were_asked_for():
+    from fedunlearn.federation.ray_engine import backend
+
+    mine = read("engine=ray", "engine.client_cpus=2", "engine.client_gpus=0.25").engine
+    assert backend(mine, 3)["client_resources"] == {"num_cpus": 2.0, "num_gpus": 0.25}
+    assert backend(mine, 3)["init_args"]["num_cpus"] == 6
+    cluster = backend(read("engine=ray", "engine.address=auto").engine, 3)["init_args"]
+    assert cluster["address"] == "auto"
+    assert "num_cpus" not in cluster
