@@ -8,6 +8,7 @@ os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")  # before Flower is importe
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -39,8 +40,8 @@ def main() -> None:
     sys.argv[1:] = arguments
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(task)()
-    except KeyboardInterrupt:
-        print("\nInterrupted. Finished rounds are kept: the same command goes on from there.", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"\nInterrupted. Finished rounds are kept; go on with\n  {again(arguments, stop)}", file=sys.stderr)
         sys.exit(INTERRUPTED)
 
 
@@ -49,6 +50,14 @@ def task(composed: DictConfig) -> None:
     from fedunlearn import job
 
     job.task(composed)
+
+
+def again(arguments: list[str], stop: KeyboardInterrupt) -> str:
+    """The command that goes on in the same folder, which an interrupted job has left as a note."""
+    notes = getattr(stop, "__notes__", [])
+    given = any(word.startswith("output.dir=") for word in arguments)
+    folder = [f"output.dir={note}" for note in notes[:1] if not given]
+    return shlex.join(["fedunlearn", *arguments, *folder])
 
 
 def refuse(error: RequestError) -> int:

@@ -6,6 +6,7 @@ import json
 import logging
 import shlex
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Iterator, Sequence
@@ -128,8 +129,9 @@ def report(
     write_summary(folder, summary)
     table = tables.to_rich(tables.summary_table(tables.frame_of([run])))
     console.show(table) if place.alone else console.keep(table)
+    tell = console.say if place.alone else console.record  # a sweep's table tells them once, as footnotes
     for warning in summary["warnings"]:
-        console.say(f"Warning: {warning}", style="yellow")
+        tell(f"Warning: {warning}")
     for path in drawn:
         if path.suffix == ".png" and place.alone:
             console.say(f"  {path}")
@@ -192,12 +194,11 @@ def preflight(config: RunConfig) -> None:
 
 
 def check_writable(folder: Path, key: str) -> None:
-    """Raises RequestError if files cannot be made in `folder`."""
+    """Raises RequestError if files cannot be made in `folder`, or it cannot be made. Leaves nothing behind."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".fedunlearn-write-test"
-        probe.write_bytes(b"")
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=there):
+            pass
     except OSError as error:
         raise RequestError(f"{key}={folder} cannot be written to: {error.strerror or error}") from error
 
