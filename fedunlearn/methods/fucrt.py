@@ -38,8 +38,8 @@ class FUCRT:
     """Hyper-parameters (symbols: our notation, docs/notation.md)."""
 
     selection: Selection = field(default_factory=Selection)
-    local_weight: NonNegative = 1.0  # λ1: contrastive loss inside the batch
-    global_weight: NonNegative = 1.0  # λ2: contrastive loss to the global prototypes
+    local_weight: NonNegative = 0.1  # λ1: contrastive loss inside the batch
+    global_weight: NonNegative = 0.1  # λ2: contrastive loss to the global prototypes
     local_temperature: Positive = 0.5  # T_l
     global_temperature: Positive = 0.5  # T_g
     global_loss: Literal["infonce", "distance"] = "infonce"  # with other classes as negatives, or attraction only
