@@ -12,15 +12,11 @@ from rich.console import Console
 from fedunlearn.errors import RequestError
 from fedunlearn.report import runs
 
-NARROWEST = 150  # columns of a table that goes to a file or a pipe, which have no width of their own
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: 0; with `--status`, 1 if a run failed; 2 for a folder that does not exist or holds no runs."""
     options = _parser().parse_args(argv)
     screen = Console(highlight=False, markup=False)
-    if not screen.is_terminal:
-        screen = Console(highlight=False, markup=False, width=NARROWEST)
     try:
         return _status(screen, options.folder) if options.status else _rebuild(screen, options.folder)
     except RequestError as error:

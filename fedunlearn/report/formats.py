@@ -1,7 +1,10 @@
 """A summary of runs as Markdown, LaTeX (booktabs) and on the console, from the numbers of `tables.summary_table`."""
 
+# ruff: noqa: RUF001 (minus signs and Greek letters are meant)
+
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,57 +19,76 @@ CAPTION = (
     "Mean ± standard deviation over seeds; in brackets the gap to the models retrained from scratch in the same run. "
     "Bold: nearest to the retrained models, which is what to aim for (not the smallest number). "
     "≈: the gap is within the noise floor (highest minus lowest retrained model), so this audit cannot tell the model "
-    "from a retrained one; the column “within noise” counts these. Time and traffic are those of training, retraining "
-    "and unlearning."
+    "from a retrained one. Time and traffic are those of training, retraining and unlearning."
 )
 FEW = "No noise floor where only one model was retrained: retrain at least two to tell a gap from chance."
 NOTHING = "There is no finished run to show."
 SYMBOLS = "†‡§¶"
-NUMBERS = {"rounds": "rounds", "seconds": "seconds", "megabytes": "MB"}
+COSTS = {"rounds": "rounds", "seconds": "s", "megabytes": "MB"}
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A table's cell: `text`, then where they apply the sign ≈ and the gap in brackets; `best` is shown in bold."""
+    """An audit's value as text: `value`, and where they apply `sd`, `gap` (signed), bold (`best`) and ≈ (`within`)."""
 
-    text: str
+    value: str
+    sd: str = ""
     gap: str = ""
     best: bool = False
     within: bool = False
 
+    @property
+    def text(self) -> str:
+        """`0.012 ± 0.003`."""
+        return f"{self.value} ± {self.sd}" if self.sd else self.value
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row: its name with footnote marks, number of seeds, a cell per audit, `2 of 5` within noise, and costs."""
+
+    name: str
+    seeds: str
+    audits: list[Cell]
+    within: str
+    costs: list[str]
+
+    @property
+    def cells(self) -> list[Cell]:
+        """One cell per column of a wide table."""
+        return [Cell(self.name), Cell(self.seeds), *self.audits, Cell(self.within), *map(Cell, self.costs)]
+
 
 @dataclass(frozen=True)
 class Block:
-    """One setting: rows of cells, the first of each its name; the first `references` rows are not methods."""
+    """One setting: its reference models (original, retrained, noise floor), then its methods."""
 
     setting: str
-    rows: list[list[Cell]]
-    references: int
+    references: list[Line]
+    methods: list[Line]
 
 
 def to_markdown(table: pd.DataFrame) -> str:
     """GitHub Markdown: one table per setting, the caption and the footnotes."""
     if table.empty:
         return f"{NOTHING}\n"
-    header = [_capital(name) for name in _header(table)]
-    parts = []
-    for block in _blocks(table):
-        cells = [header, *([_markdown(cell) for cell in row] for row in block.rows)]
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        lines = [
-            "| " + " | ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) + " |"
-            for row in cells
-        ]
-        rule = (
-            "|" + "|".join(f":{'-' * (w + 1)}" if i == 0 else f"{'-' * (w + 1)}:" for i, w in enumerate(widths)) + "|"
-        )
-        parts.append("\n".join([f"**{_markdown_text(block.setting)}**", "", lines[0], rule, *lines[1:]]))
+    parts = [_markdown_block(_header(table), block) for block in _blocks(table)]
     return "\n\n".join([*parts, *map(_markdown_text, _notes(table))]) + "\n"
 
 
+def _markdown_block(header: list[str], block: Block) -> str:
+    """A table whose columns line up for those who read the file as it is."""
+    cells = [header, *([_markdown(cell) for cell in line.cells] for line in [*block.references, *block.methods])]
+    widths = [max(map(len, texts)) for texts in zip(*cells, strict=True)]
+    padded = [[text.ljust(width) for text, width in zip(row, widths, strict=True)] for row in cells]
+    rule = "|".join(["", f":{'-' * (widths[0] + 1)}", *(f"{'-' * (width + 1)}:" for width in widths[1:]), ""])
+    first, *others = [f"| {' | '.join(row)} |" for row in padded]
+    return "\n".join([f"**{_markdown_text(block.setting)}**", "", first, rule, *others])
+
+
 def _markdown(cell: Cell) -> str:
-    text = _markdown_text(cell.text)
-    return _joined(cell, f"**{text}**" if cell.best else text)
+    text = f"**{cell.text}**" if cell.best else _markdown_text(cell.text)
+    return text + (" ≈" if cell.within else "") + (f" ({cell.gap})" if cell.gap else "")
 
 
 def _markdown_text(text: str) -> str:
@@ -79,64 +101,55 @@ def to_latex(table: pd.DataFrame) -> str:
     """A `table*` environment for a two-column paper; needs `booktabs`. Gaps stand in small type below the values."""
     if table.empty:
         return f"% {NOTHING}\n"
-    header = [_capital(name) for name in _header(table)]
-    body: list[str] = []
-    for block in _blocks(table):
-        body += [r"\midrule", rf"\multicolumn{{{len(header)}}}{{l}}{{\emph{{{_tex(block.setting)}}}}} \\"]
-        for number, row in enumerate(block.rows):
-            body += [r"\addlinespace"] if number == block.references else []
-            body += _latex_row(row)
-    notes = " ".join(map(_tex, _notes(table)[1:]))
+    header = _header(table)
+    caption, *notes = map(_tex, _notes(table))
+    body = [line for block in _blocks(table) for line in _latex_block(block, len(header))]
     return "\n".join(
         [
             r"\begin{table*}",
             r"\centering\footnotesize\setlength{\tabcolsep}{3.5pt}",
-            rf"\caption{{{_tex(_notes(table)[0])}}}",
+            rf"\caption{{{caption}}}",
             rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}",
             r"\toprule",
-            " & ".join(rf"\shortstack[{'r' if i else 'l'}]{{{_tex(_stacked(name))}}}" for i, name in enumerate(header))
-            + r" \\",
+            " & ".join(map(_latex_header, header)) + r" \\",
             *body,
             r"\bottomrule",
             r"\end{tabular}",
-            *([rf"\par\smallskip\parbox{{\linewidth}}{{\scriptsize {notes}}}"] if notes else []),
+            *([rf"\par\smallskip\parbox{{\linewidth}}{{\scriptsize {' '.join(notes)}}}"] if notes else []),
             r"\end{table*}",
             "",
         ]
     )
 
 
-def _latex_row(row: list[Cell]) -> list[str]:
-    texts = [rf"\textbf{{{_tex(cell.text)}}}" if cell.best else _tex(cell.text) for cell in row]
-    marked = [f"{text} {_tex('≈')}" if cell.within else text for text, cell in zip(texts, row, strict=True)]
-    lines = [" & ".join(marked) + r" \\"]
-    if any(cell.gap for cell in row):
-        gaps = [rf"{{\scriptsize ({_tex(cell.gap)})}}" if cell.gap else "" for cell in row]
-        lines.append(" & ".join(gaps) + r" \\")
-    return lines
+def _latex_header(name: str) -> str:
+    """On two lines where it can be, because numbers are narrower than what they are called."""
+    first, _, rest = map(_tex, name.partition(" "))
+    return rf"\shortstack[r]{{{first} \\ {rest}}}" if rest else first
+
+
+def _latex_block(block: Block, columns: int) -> list[str]:
+    head = [r"\midrule", rf"\multicolumn{{{columns}}}{{l}}{{\emph{{{_tex(block.setting)}}}}} \\"]
+    references, methods = (
+        [text for line in lines for text in _latex_rows(line.cells)] for lines in (block.references, block.methods)
+    )
+    return [*head, *references, r"\addlinespace", *methods]
+
+
+def _latex_rows(cells: Sequence[Cell]) -> list[str]:
+    texts = [rf"\textbf{{{_tex(cell.text)}}}" if cell.best else _tex(cell.text) for cell in cells]
+    marked = [f"{text} {_tex('≈')}" if cell.within else text for text, cell in zip(texts, cells, strict=True)]
+    gaps = [rf"{{\scriptsize ({_tex(cell.gap)})}}" if cell.gap else "" for cell in cells]
+    return [" & ".join(row) + r" \\" for row in (marked, gaps) if any(row)]
 
 
 # Spelt as commands, because the packages that would read these signs are not in every preamble.
-TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\n": r"\\"}
-TEX |= {sign: f"\\{sign}" for sign in "&%$#_{}"}
-TEX |= {
-    "±": r"\,$\pm$\,",
-    "≈": r"$\approx$",
-    "−": "$-$",
-    "–": "--",
-    "α": r"$\alpha$",
-    "γ": r"$\gamma$",
-    "“": "``",
-    "”": "''",
-}
-TEX |= {
-    "†": r"$^{\dagger}$",
-    "‡": r"$^{\ddagger}$",
-    "§": r"$^{\S}$",
-    "¶": r"$^{\P}$",
-    "<": "$<$",
-    ">": "$>$",
-    "|": r"$\vert$",
+TEX: dict[str, str | int | None] = {
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
+    **{"<": "$<$", ">": "$>$", "|": r"$\vert$", "“": "``", "”": "''", "–": "--", "−": "$-$"},
+    **{"±": r"\,$\pm$\,", "≈": r"$\approx$", "α": r"$\alpha$", "γ": r"$\gamma$"},
+    **{"†": r"$^{\dagger}$", "‡": r"$^{\ddagger}$", "§": r"$^{\S}$", "¶": r"$^{\P}$"},
 }
 
 
@@ -145,34 +158,51 @@ def _tex(text: str) -> str:
 
 
 def to_rich(table: pd.DataFrame) -> Table:
-    """For the console; where there are several settings, each stands under a letter that the caption explains."""
+    """For the console, 80 columns being enough for five audits: what belongs to one number stands below it.
+
+    Where there are several settings, each stands under a letter that the caption explains.
+    """
     if table.empty:
-        return Table(title=NOTHING)
+        empty = Table.grid()
+        empty.add_row(NOTHING)
+        return empty
     blocks = _blocks(table)
-    letters = [chr(ord("A") + i) if i < 26 else str(i + 1) for i in range(len(blocks))]
     several = len(blocks) > 1
+    letters = [chr(ord("A") + i) if i < 26 else str(i + 1) for i in range(len(blocks))]
     keys = [f"{letter}: {block.setting}" for letter, block in zip(letters, blocks, strict=True)] if several else []
-    title = Text(blocks[0].setting if not several else "", style="bold")
+    title = Text("" if several else blocks[0].setting, style="bold")
     caption = Text("\n".join([*keys, *_notes(table)]), justify="left")
-    screen = Table(title=title, caption=caption, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for number, name in enumerate(_header(table)):
-        screen.add_column(_capital(name), justify="right" if number else "left", vertical="top")
+    screen = Table(title=title, caption=caption, box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0))
+    for name in ["model", *map(words.label, _audits(table)), "cost"]:
+        left = name == "model"
+        screen.add_column(_capital(name).replace(" ", "\n"), justify="left" if left else "right", no_wrap=not left)
     for letter, block in zip(letters, blocks, strict=True):
         if several:
             screen.add_row(Text(letter, style="bold"))
-        for number, row in enumerate(block.rows, start=1):
-            screen.add_row(*map(_rich, row), end_section=number in (block.references, len(block.rows)))
+        for lines in (block.references, block.methods):
+            for number, line in enumerate(lines, start=1):
+                screen.add_row(*_rich_row(line), end_section=number == len(lines))
     return screen
 
 
+def _rich_row(line: Line) -> list[Text]:
+    name = Text(line.name)
+    name.append(f"\n{line.seeds} {'seed' if line.seeds == '1' else 'seeds'}" if line.seeds else "", style="dim")
+    name.append(f"\n≈ in {line.within}" if line.within else "", style="dim")
+    spent = [f"{cost} {unit}" for cost, unit in zip(line.costs, COSTS.values(), strict=True) if cost]
+    return [name, *map(_rich, line.audits), Text("\n".join(spent))]
+
+
 def _rich(cell: Cell) -> Text:
-    text = Text(cell.text, style="bold" if cell.best else "")
+    text = Text(cell.value, style="bold" if cell.best else "")
     text.append(" ≈" if cell.within else "", style="not bold")
-    return text.append(f"\n({cell.gap})", style="not bold dim") if cell.gap else text
+    text.append(f"\n± {cell.sd}" if cell.sd else "", style="not bold")
+    return text.append(f"\n({cell.gap})" if cell.gap else "", style="not bold dim")
 
 
 def _header(table: pd.DataFrame) -> list[str]:
-    return ["model", "seeds", *map(words.label, _audits(table)), "within noise", *NUMBERS.values()]
+    names = ["model", "seeds", *map(words.label, _audits(table)), "within noise", *COSTS]
+    return [_capital(name) for name in [*names[:-1], "MB"]]
 
 
 def _audits(table: pd.DataFrame) -> list[str]:
@@ -180,33 +210,35 @@ def _audits(table: pd.DataFrame) -> list[str]:
 
 
 def _blocks(table: pd.DataFrame) -> list[Block]:
-    """Every setting's rows as text; rows that share a footnote share its symbol."""
+    """Every setting's rows as text. There is no line for a noise floor of which nothing is known."""
     audits, marks = _audits(table), _marks(table)
     found = []
     for setting, group in table.groupby("setting", sort=False):
         rows = group.to_dict("records")
-        shown = [row for row in rows if row["kind"] != "noise" or any(pd.notna(row[audit]) for audit in audits)]
-        references = sum(row["kind"] != "method" for row in shown)
-        found.append(Block(str(setting), [_cells(row, audits, marks) for row in shown], references))
+        known = [row for row in rows if row["kind"] != "noise" or any(pd.notna(row[audit]) for audit in audits)]
+        references, methods = (
+            [_line(row, audits, marks) for row in known if (row["kind"] == "method") == wanted]
+            for wanted in (False, True)
+        )
+        found.append(Block(str(setting), references, methods))
     return found
 
 
-def _cells(row: dict[Any, Any], audits: list[str], marks: dict[str, str]) -> list[Cell]:
-    within = [row[f"{audit}.within"] for audit in audits if pd.notna(row[f"{audit}.within"])]
-    counted = f"{sum(map(bool, within))} of {len(within)}" if within else ("–" if row["kind"] == "method" else "")
-    costs = [Cell(_quantity(row[name])) for name in NUMBERS]
+def _line(row: dict[Any, Any], audits: list[str], marks: dict[str, str]) -> Line:
+    judged = [row[f"{audit}.within"] for audit in audits if pd.notna(row[f"{audit}.within"])]
+    within = f"{sum(map(bool, judged))} of {len(judged)}" if judged else ("–" if row["kind"] == "method" else "")
     name = f"{row['row']}{marks.get(row['failed_gates'], '')}"
-    seeds = Cell(f"{row['runs']:.0f}" if pd.notna(row["runs"]) else "")
-    return [Cell(name), seeds, *(_measured(row, audit) for audit in audits), Cell(counted), *costs]
+    seeds = f"{row['runs']:.0f}" if pd.notna(row["runs"]) else ""
+    return Line(name, seeds, [_cell(row, audit) for audit in audits], within, [_quantity(row[cost]) for cost in COSTS])
 
 
-def _measured(row: dict[Any, Any], audit: str) -> Cell:
+def _cell(row: dict[Any, Any], audit: str) -> Cell:
     value, sd, gap = row[audit], row[f"{audit}.sd"], row[f"{audit}.gap"]
     if pd.isna(value):
         return Cell("–")
-    text = _fixed(value) + (f" ± {_fixed(sd)}" if pd.notna(sd) else "")
     signed = ("+" if round(gap, 3) > 0 else "") + _fixed(gap) if pd.notna(gap) else ""
-    return Cell(text, signed, row[f"{audit}.best"] is True, row[f"{audit}.within"] is True)
+    shown_sd = _fixed(sd) if pd.notna(sd) else ""
+    return Cell(_fixed(value), shown_sd, signed, row[f"{audit}.best"] is True, row[f"{audit}.within"] is True)
 
 
 def _fixed(value: float) -> str:
@@ -217,11 +249,9 @@ def _fixed(value: float) -> str:
 def _quantity(value: float) -> str:
     if pd.isna(value):
         return ""
-    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.3g}"
-
-
-def _joined(cell: Cell, text: str) -> str:
-    return text + (" ≈" if cell.within else "") + (f" ({cell.gap})" if cell.gap else "")
+    if value == int(value) or value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def _marks(table: pd.DataFrame) -> dict[str, str]:
@@ -233,14 +263,8 @@ def _marks(table: pd.DataFrame) -> dict[str, str]:
 def _notes(table: pd.DataFrame) -> list[str]:
     """The caption, then the footnotes."""
     single = table.loc[table["kind"] == "noise", _audits(table)].isna().all(axis=1).any()
-    gates = [
-        f"{mark} No verdict, because a sanity gate was not passed: {text}." for text, mark in _marks(table).items()
-    ]
+    gates = [f"{mark} A sanity gate failed, hence no verdict: {text}." for text, mark in _marks(table).items()]
     return [CAPTION, *([FEW] if single else []), *gates]
-
-
-def _stacked(name: str) -> str:
-    return name.replace(" ", "\n", 1)
 
 
 def _capital(text: str) -> str:

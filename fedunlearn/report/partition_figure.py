@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
@@ -31,9 +33,8 @@ def partition(run: Run) -> Figure | None:
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[3.2, 1])
     order = np.arange(len(counts)) if few else sorted_clients(counts, forget)
     _holdings(figure, left, counts[order], few)
-    _classes(
-        left, [str(name) for name in run.get("class_names") or range(counts.shape[1])], run.get("forget_classes") or []
-    )
+    names = [str(name) for name in run.get("class_names") or range(counts.shape[1])]
+    _classes(left, names, run.get("forget_classes") or [])
     _to_forget(right, forget[order], few)
     _clients(left, forget, few)
     style.headed(figure, headline(run), _note(counts, forget))
@@ -68,32 +69,31 @@ def _holdings(figure: Figure, axes: Axes, counts: np.ndarray, few: bool) -> None
     if few and classes <= FEW_CLASSES:
         for (client, label), count in np.ndenumerate(counts):
             ink = "white" if norm(count) > 0.6 else "black"
-            axes.text(
-                label,
-                client,
-                f"{count:.0f}" if count else "",
-                ha="center",
-                va="center",
-                color=ink,
-                fontsize=style.SMALL,
-            )
+            text = f"{count:.0f}" if count else ""
+            axes.text(label, client, text, ha="center", va="center", color=ink, fontsize=style.SMALL)
 
 
 def _classes(axes: Axes, names: list[str], forgotten: list[int]) -> None:
     """Names below the columns if there is room, and a frame and a mark for each class to be forgotten."""
     few = len(names) <= FEW_CLASSES
-    axes.set_xticks(
-        range(len(names)) if few else [], names if few else [], rotation=30, ha="right", rotation_mode="anchor"
-    )
+    if few:
+        style.name_columns(axes, names)
+    else:
+        axes.set_xticks([])
     axes.tick_params(axis="x", length=0)
     for label in forgotten:
-        frame = {"fill": False, "edgecolor": UNLEARNED, "linewidth": 1.5 if few else 0.6, "clip_on": False, "zorder": 3}
-        axes.add_patch(Rectangle((label - 0.5, 0), 1, 1, transform=axes.get_xaxis_transform(), **frame))
-        axes.plot(label, 1.015, marker="v", color=UNLEARNED, transform=axes.get_xaxis_transform(), clip_on=False)
-        if few:
-            axes.get_xticklabels()[label].set(color=UNLEARNED, fontweight="bold")
+        _mark(axes, label, few)
     framed = " (framed: to be forgotten)" if forgotten else ""
     axes.set_xlabel(f"class{framed}" if few else f"{len(names)} classes{framed}")
+
+
+def _mark(axes: Axes, label: int, few: bool) -> None:
+    top, width = axes.get_xaxis_transform(), 1.5 if few else 0.6
+    frame: dict[str, Any] = {"fill": False, "edgecolor": UNLEARNED, "linewidth": width, "clip_on": False, "zorder": 3}
+    axes.add_patch(Rectangle((label - 0.5, 0), 1, 1, transform=top, **frame))
+    axes.plot(label, 1.02, marker="v", color=UNLEARNED, transform=top, clip_on=False)
+    if few:
+        axes.get_xticklabels()[label].set(color=UNLEARNED, fontweight="bold")
 
 
 def _clients(axes: Axes, forget: np.ndarray, few: bool) -> None:
@@ -109,15 +109,14 @@ def _clients(axes: Axes, forget: np.ndarray, few: bool) -> None:
 
 
 def _to_forget(axes: Axes, forget: np.ndarray, few: bool) -> None:
-    places = np.arange(len(forget))
+    places = range(len(forget))
+    hatched: dict[str, Any] = {"facecolor": "#F5C6A5", "edgecolor": UNLEARNED, "hatch": "////", "linewidth": 0.6}
     if few:
-        axes.barh(places, forget, height=0.7, facecolor="#F5C6A5", edgecolor=UNLEARNED, hatch="////", linewidth=0.6)
+        axes.barh(places, forget, height=0.7, **hatched)
         for place, amount in zip(places, forget, strict=True):
             axes.text(amount, place, f" {amount:,.0f}" if amount else "", va="center", fontsize=style.SMALL)
     else:
-        axes.fill_betweenx(
-            places, forget, step="mid", facecolor="#F5C6A5", edgecolor=UNLEARNED, hatch="////", linewidth=0.6
-        )
+        axes.fill_betweenx(places, forget, step="mid", **hatched)
     axes.set_xlim(0, (1.4 if few else 1.05) * max(1.0, forget.max()))
     axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
     axes.xaxis.set_major_formatter(THOUSANDS)
@@ -126,6 +125,7 @@ def _to_forget(axes: Axes, forget: np.ndarray, few: bool) -> None:
 
 
 def _note(counts: np.ndarray, forget: np.ndarray) -> str:
-    said = f"{int((forget > 0).sum()):,} of {len(forget):,} clients hold samples to forget: {forget.sum():,.0f} of {counts.sum():,.0f}."
+    holders, clients = f"{(forget > 0).sum():,}", f"{len(forget):,}"
+    said = f"{holders} of {clients} clients hold samples to forget: {forget.sum():,.0f} of {counts.sum():,.0f}."
     size = -(-len(counts) // GROUPS)
     return said if size == 1 else f"{said} A row is the mean of about {size} clients."

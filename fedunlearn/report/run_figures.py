@@ -18,6 +18,7 @@ from fedunlearn.report.runs import Run
 from fedunlearn.report.style import ORIGINAL, RETRAINED, UNLEARNED
 
 MODELS = ("original", "retrained", "unlearned")
+HEIGHT = 2.75  # inches of the erasure figure
 FEW_FORGOTTEN, FEW_CLASSES = 3, 12  # how many columns the flow figure has for forgotten classes, and in all
 
 
@@ -32,7 +33,7 @@ def erasure_utility(run: Run) -> Figure | None:
     audits = [name for name in (_forget_audit(run), "retain_accuracy") if name in run.numbers("models", "unlearned")]
     if not audits:
         return None
-    figure = style.canvas(2.75)
+    figure = style.canvas(HEIGHT)
     for axes, audit in zip(figure.subplots(1, len(audits), squeeze=False)[0], audits, strict=True):
         _by_round(axes, run, audit)
     style.headed(figure, headline(run), _note(run, audits[0]))
@@ -71,7 +72,7 @@ def _by_round(axes: Axes, run: Run, audit: str) -> None:
     )
     labels.append((last, f"unlearned {last:.3f}", UNLEARNED))
     _frame(axes, audit, sorted(rounds), [*rounds.values(), *retrained, *([] if original is None else [original])])
-    style.label_ends(axes, labels)
+    style.label_ends(axes, 0.6 * HEIGHT, labels)
 
 
 def path(run: Run, audit: str) -> dict[int, float]:
@@ -161,9 +162,7 @@ def _shares(axes: Axes, columns: list[Column], models: list[str]) -> None:
     for (row, place), share in np.ndenumerate(shares):
         text = "" if share == 0 else "<1" if share < 0.01 else f"{100 * share:.0f}"
         axes.text(place, row, text, ha="center", va="center", color="white" if share > 0.6 else "black")
-    axes.set_xticks(
-        range(len(columns)), [column.name for column in columns], rotation=30, ha="right", rotation_mode="anchor"
-    )
+    style.name_columns(axes, [column.name for column in columns])
     axes.set_yticks(range(len(models)), models)
     axes.tick_params(length=0)
     axes.spines[:].set(visible=True, color=style.PALE)

@@ -109,9 +109,7 @@ def find(root: Path) -> list[Run]:
             if job.folder not in runs or runs[job.folder].status == "missing":
                 runs[job.folder] = job
     if not runs:
-        raise RequestError(
-            f"the folder {str(root)!r} holds no runs: no summary.json, config.yaml or sweep.json in it or below"
-        )
+        raise RequestError(f"{str(root)!r} holds no runs: no summary.json, config.yaml or sweep.json in it or below")
     return [runs[folder] for folder in sorted(runs, key=_natural)]
 
 

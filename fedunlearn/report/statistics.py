@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from fedunlearn.report import words
+
 
 @dataclass(frozen=True)
 class Estimate:
-    """Mean, standard deviation (n - 1; NaN for one seed) and half width of the 95 % t-interval (likewise) of n seeds."""
+    """Of n seeds: mean, standard deviation (over n - 1) and half the 95 % t-interval; NaN where n is too small."""
 
     mean: float
     sd: float
@@ -20,7 +22,7 @@ class Estimate:
 
 
 def estimate(values: pd.Series, seeds: pd.Series) -> Estimate:
-    """The estimate from one value per seed; a seed that occurs again (the same run, copied) counts once, by its mean."""
+    """From one value per seed; a seed that occurs again (such as a run that was copied) counts once, by its mean."""
     each = values.astype(float).groupby(seeds).mean().dropna().to_numpy()
     n = len(each)
     if n < 2:
@@ -34,3 +36,14 @@ def column(frame: pd.DataFrame, name: str) -> pd.Series:
     if name not in frame:
         return pd.Series(float("nan"), index=frame.index)
     return pd.to_numeric(frame[name])
+
+
+def failed_gates(group: pd.DataFrame) -> str:
+    """`the original model did not learn the task (seeds 1 and 2); ...`, from the columns `gate.G`."""
+    said = []
+    for name in (str(name) for name in group if str(name).startswith("gate.")):
+        failed = group.loc[group[name].eq(False), "seed"]
+        if len(failed):
+            seeds = [str(int(seed)) for seed in sorted(failed.unique())]
+            said.append(f"{words.gate(name.removeprefix('gate.'))} ({words.several('seed', 'seeds', seeds)})")
+    return "; ".join(said)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -28,7 +29,7 @@ AMOUNTS = LinearSegmentedColormap.from_list(
 )  # one hue, by lightness
 SMALL = 7.0  # points: the smallest type on a figure
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 7.5,
     "axes.titlesize": 8,
@@ -91,9 +92,20 @@ def replace(figure: Figure | None, folder: Path, name: str) -> list[Path]:
     return paths if figure else []
 
 
-def label_ends(axes: Axes, labels: Sequence[tuple[float, str, str]]) -> None:
-    """Write (y, text, colour) to the right of `axes`, moved apart where they would overlap, each tied to its y."""
-    (low, high), height = axes.get_ylim(), 0.6 * axes.figure.get_figheight()  # about what is left of it for the axes
+def name_columns(axes: Axes, names: Sequence[str]) -> None:
+    """Name the columns 0, 1, ... below `axes`, aslant if a name is too long to stand beside the next."""
+    slant: dict[str, Any] = (
+        {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if max(map(len, names)) > 4 else {}
+    )
+    axes.set_xticks(range(len(names)), names, **slant)
+
+
+def label_ends(axes: Axes, height: float, labels: Sequence[tuple[float, str, str]]) -> None:
+    """Write (y, text, colour) to the right of `axes`, moved apart where they would overlap, each tied to its y.
+
+    `height`: about how tall the axes will be, in inches (known for sure only once the figure has been arranged).
+    """
+    low, high = axes.get_ylim()
     labels = sorted(labels)
     places = apart([(y - low) / (high - low) for y, _, _ in labels], 1.3 * SMALL / 72 / height)
     for place, (y, text, colour) in zip(places, labels, strict=True):
@@ -105,7 +117,7 @@ def label_ends(axes: Axes, labels: Sequence[tuple[float, str, str]]) -> None:
 
 
 def apart(places: Sequence[float], gap: float) -> list[float]:
-    """Ascending `places` moved as little as a single pass can so that neighbours are `gap` apart, within [0, 1] if they fit."""
+    """Ascending `places` moved until neighbours are `gap` apart; within [0, 1] where so many fit."""
     moved: list[float] = []
     for place in places:
         moved.append(max(place, moved[-1] + gap) if moved else max(place, 0.0))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from math import nan
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -12,16 +15,28 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from fedunlearn.report import style, words
-from fedunlearn.report.statistics import Estimate, column, estimate
+from fedunlearn.report.statistics import Estimate, column, estimate, failed_gates
 from fedunlearn.report.style import METHOD_COLOURS, METHOD_MARKERS, ORIGINAL, RETRAINED
 
 UTILITY = "retain_accuracy"
 ERASURES = (("forget_accuracy", "forget_accuracy_train"), ("leak",))  # a panel each; the second name stands in
 EXPLAINED = {"leak": "AUSUC leak (0: retrained, 1: original)"}
 TITLE = "Aim for the star: forget and keep as much as retraining from scratch does. Lower right is good."
-NARROWEST = 0.1  # least range of an axis, so that noise does not look like an effect
+BARS = "Bars: 95 % t-interval over seeds, cut at the edge (none from a single seed)."
+GATES = "† Some of these runs failed a sanity gate: no verdict."
+TARGET = {"leak": 0.0}  # what an audit is for retrained models by definition, where there are too few to measure it
+NARROWEST = 0.1  # least range of the means on an axis, so that noise does not look like an effect
+REACH = 0.25  # how far bars widen an axis at most, as a share of that range (with two seeds they can be enormous)
 
 Look = tuple[str, str]  # marker and colour
+
+
+@dataclass(frozen=True)
+class Point:
+    """A model in a panel: its utility and what is left to erase."""
+
+    x: Estimate
+    y: Estimate
 
 
 def erasure_utility(rows: pd.DataFrame) -> Figure | None:
@@ -35,14 +50,16 @@ def erasure_utility(rows: pd.DataFrame) -> Figure | None:
     if not panels:
         return None
     looks = {str(label): _look(number) for number, label in enumerate(done["label"].unique())}
-    figure = style.canvas(0.45 + 2.75 * len(panels) + 0.16 * (len(looks) + 2) / 4)
-    for part, (setting, audits) in zip(
-        figure.subfigures(len(panels), 1, squeeze=False)[:, 0], panels.items(), strict=True
-    ):
+    doubtful = {str(label) for label, group in done.groupby("label") if failed_gates(group)}
+    figure = style.canvas(0.45 + 2.75 * len(panels) + 0.16 * (len(looks) + 6) / 4)
+    parts = figure.subfigures(len(panels), 1, squeeze=False)[:, 0]
+    for part, (setting, audits) in zip(parts, panels.items(), strict=True):
         part.suptitle(setting, x=0.01, ha="left")
         for axes, audit in zip(part.subplots(1, len(audits), squeeze=False)[0], audits, strict=True):
             _panel(axes, done[done["setting"] == setting], audit, looks)
-    figure.legend(handles=list(_legend(looks)), loc="outside lower center", ncols=4)
+    note = f"{BARS} {GATES}" if doubtful else BARS
+    legend = figure.legend(handles=list(_legend(looks, doubtful)), title=note, loc="outside lower center", ncols=4)
+    legend.get_title().set(color=style.GREY, fontsize=style.SMALL)
     style.headed(figure, TITLE, "")
     return figure
 
@@ -65,38 +82,42 @@ def _look(number: int) -> Look:
 
 def _panel(axes: Axes, block: pd.DataFrame, audit: str, looks: dict[str, Look]) -> None:
     _region(axes, block, audit)
-    x, y = _point(block, "retrained", audit)
-    axes.plot(x.mean, y.mean, marker="*", markersize=11, color=RETRAINED, markeredgewidth=0, zorder=2)
-    x, y = _point(block, "original", audit)
-    axes.plot(x.mean, y.mean, marker="o", markersize=7, markerfacecolor="none", markeredgecolor=ORIGINAL, zorder=3)
-    for label, group in block.groupby("label", sort=False):
-        x, y = _point(group, "unlearned", audit)
-        marker, colour = looks[str(label)]
-        bars = {"xerr": _bar(x), "yerr": _bar(y), "elinewidth": 0.8, "capsize": 1.5, "ecolor": colour}
+    retrained, original = _point(block, "retrained", audit), _point(block, "original", audit)
+    axes.plot(
+        retrained.x.mean, retrained.y.mean, marker="*", markersize=11, color=RETRAINED, markeredgewidth=0, zorder=2
+    )
+    ring: dict[str, Any] = {"markersize": 7, "markerfacecolor": "none", "markeredgecolor": ORIGINAL}
+    axes.plot(original.x.mean, original.y.mean, marker="o", zorder=3, **ring)
+    methods = {str(label): _point(group, "unlearned", audit) for label, group in block.groupby("label", sort=False)}
+    for label, point in methods.items():
+        marker, colour = looks[label]
         axes.errorbar(
-            x.mean,
-            y.mean,
-            **bars,
-            marker=marker,
-            markersize=5,
-            color=colour,
-            markeredgecolor="white",
-            markeredgewidth=0.4,
-            zorder=4,
-        )
+            point.x.mean, point.y.mean, xerr=_bar(point.x), yerr=_bar(point.y), color=colour, elinewidth=0.8,
+            capsize=1.5, marker=marker, markersize=5, markeredgecolor="white", markeredgewidth=0.4, zorder=4,
+        )  # fmt: skip
+    _axis(axes, audit, [retrained, original, *methods.values()])
+
+
+def _axis(axes: Axes, audit: str, points: list[Point]) -> None:
     axes.set_xlabel(f"{words.label(UTILITY)} (more is better →)")
     axes.set_ylabel(f"{EXPLAINED.get(audit, words.label(audit))}\n(← less is better, down to the star)")
     axes.grid(True, color=style.PALE, linewidth=0.5)
     axes.set_axisbelow(True)
-    axes.margins(0.08)
-    axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.set_xlim(_at_least(*axes.get_xlim()))
-    axes.set_ylim(_at_least(*axes.get_ylim()))
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    axes.set_xlim(limits([point.x for point in points]))
+    axes.set_ylim(limits([point.y for point in points]))
 
 
-def _at_least(low: float, high: float) -> tuple[float, float]:
-    missing = max(0.0, NARROWEST - (high - low)) / 2
-    return low - missing, high + missing
+def limits(values: list[Estimate]) -> tuple[float, float]:
+    """Ends of an axis that shows all means, and of their bars as much as does not squeeze the means together."""
+    known = [value for value in values if pd.notna(value.mean)]
+    low, high = min(value.mean for value in known), max(value.mean for value in known)
+    span = max(high - low, NARROWEST)
+    low, high = (low + high - span) / 2, (low + high + span) / 2
+    lowest = min(value.mean - (_bar(value) or 0) for value in known)
+    highest = max(value.mean + (_bar(value) or 0) for value in known)
+    edge = 0.08 * span
+    return max(min(low, lowest), low - REACH * span) - edge, min(max(high, highest), high + REACH * span) + edge
 
 
 def _region(axes: Axes, block: pd.DataFrame, audit: str) -> None:
@@ -107,9 +128,11 @@ def _region(axes: Axes, block: pd.DataFrame, audit: str) -> None:
             span(low, high, color=RETRAINED, alpha=0.18, linewidth=0, zorder=1)
 
 
-def _point(group: pd.DataFrame, model: str, audit: str) -> tuple[Estimate, Estimate]:
+def _point(group: pd.DataFrame, model: str, audit: str) -> Point:
     x, y = (estimate(column(group, f"{model}.{name}"), group["seed"]) for name in (UTILITY, audit))
-    return x, y
+    if model == "retrained" and y.n == 0 and audit in TARGET:
+        y = Estimate(TARGET[audit], nan, nan, 0)
+    return Point(x, y)
 
 
 def _bar(value: Estimate) -> float | None:
@@ -117,9 +140,10 @@ def _bar(value: Estimate) -> float | None:
     return value.half if value.n > 1 else None
 
 
-def _legend(looks: dict[str, Look]) -> Iterator[Line2D | Rectangle]:
+def _legend(looks: dict[str, Look], doubtful: set[str]) -> Iterator[Line2D | Rectangle]:
     yield Line2D([], [], linestyle="none", marker="*", markersize=9, color=RETRAINED, label="retrained (mean)")
     yield Rectangle((0, 0), 1, 1, color=RETRAINED, alpha=0.18, label="retrained (lowest to highest)")
     yield Line2D([], [], linestyle="none", marker="o", markerfacecolor="none", color=ORIGINAL, label="original")
     for label, (marker, colour) in looks.items():
-        yield Line2D([], [], linestyle="none", marker=marker, color=colour, label=label)
+        said = f"{label} †" if label in doubtful else label
+        yield Line2D([], [], linestyle="none", marker=marker, color=colour, label=said)

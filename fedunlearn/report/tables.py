@@ -15,7 +15,7 @@ from fedunlearn.report import runs as reading
 from fedunlearn.report import words
 from fedunlearn.report.formats import to_latex, to_markdown, to_rich
 from fedunlearn.report.runs import Run
-from fedunlearn.report.statistics import column, estimate
+from fedunlearn.report.statistics import column, estimate, failed_gates
 
 __all__ = ["headline", "summary_table", "tidy", "to_latex", "to_markdown", "to_rich"]
 
@@ -120,7 +120,8 @@ def summary_table(frame: pd.DataFrame) -> pd.DataFrame:
     method), `row` (its name), `runs` (how many seeds), `failed_gates` (in words; empty if all passed); for every
     headline audit `A` (mean over seeds), `A.sd`, and for methods `A.gap` (mean over seeds of unlearned - retrained),
     `A.within` (whether |gap| is at most the mean noise floor; empty if unknown), `A.best` (whether |gap| is the
-    smallest of the setting: nearest to retraining, not the smallest number); `rounds`, `seconds`, `megabytes` (means).
+    smallest of several in the setting: nearest to retraining, not the smallest number); the means of `rounds`,
+    `seconds` and `megabytes`.
     A method with a run that failed a gate gets no verdict: no `within`, and it is never `best`.
     """
     done = frame[frame["status"] == "done"]
@@ -155,7 +156,7 @@ def _method(label: str, group: pd.DataFrame, audits: list[str]) -> dict[str, Any
 
 
 def _means(group: pd.DataFrame, model: str, audits: list[str]) -> dict[str, Any]:
-    row: dict[str, Any] = {"runs": group["seed"].nunique(), "failed_gates": _failed_gates(group)}
+    row: dict[str, Any] = {"runs": group["seed"].nunique(), "failed_gates": failed_gates(group)}
     for audit in audits:
         value = estimate(column(group, f"{model}.{audit}"), group["seed"])
         row |= {audit: value.mean, f"{audit}.sd": value.sd}
@@ -169,17 +170,7 @@ def _mean_costs(group: pd.DataFrame, stage: str) -> dict[str, float]:
 def _mark_best(methods: list[dict[str, Any]], audits: list[str]) -> None:
     for audit in audits:
         distances = [pd.NA if row["failed_gates"] else abs(row[f"{audit}.gap"]) for row in methods]
-        nearest = min((distance for distance in distances if pd.notna(distance)), default=None)
+        judged = [distance for distance in distances if pd.notna(distance)]
+        nearest = min(judged) if len(judged) > 1 else None  # the only one would be best of nothing
         for row, distance in zip(methods, distances, strict=True):
-            row[f"{audit}.best"] = bool(pd.notna(distance) and distance == nearest)
-
-
-def _failed_gates(group: pd.DataFrame) -> str:
-    """`the original model did not learn the task (seeds 1 and 2); ...`, from the columns `gate.G`."""
-    said = []
-    for column in (name for name in group if str(name).startswith("gate.")):
-        failed = group.loc[group[column].map(lambda passed: passed is False or passed == 0), "seed"]
-        if len(failed):
-            seeds = [str(int(seed)) for seed in sorted(failed.unique())]
-            said.append(f"{words.gate(column.removeprefix('gate.'))} ({words.several('seed', 'seeds', seeds)})")
-    return "; ".join(said)
+            row[f"{audit}.best"] = bool(pd.notna(distance) and nearest is not None and distance == nearest)

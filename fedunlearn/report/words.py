@@ -1,5 +1,7 @@
 """What things are called in tables and figures: audits, gates, settings of a run."""
 
+# ruff: noqa: RUF001 (Greek letters are meant)
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,8 +33,9 @@ GATES = {
     "retrained_at_chance": "the retrained model is not at chance on what it never saw",
 }
 
-# Parts of a configuration that make two runs comparable, and those that tell methods apart.
-SETTING = ("dataset", "data", "model", "partition", "request", "train", "retrain")
+# Parts of a configuration that make two runs comparable (the rounds of unlearning are among them because retraining
+# goes on for as long), and those that tell methods apart.
+SETTING = ("dataset", "data", "model", "partition", "request", "train", "retrain", "unlearn.rounds", "audit")
 VARIANT = ("method", "unlearn")
 ELSEWHERE = ("data.root", "data.download")  # where a machine keeps the data says nothing about the run
 
@@ -62,13 +65,16 @@ def request(given: Mapping[str, Any], class_names: Sequence[str] = ()) -> str:
     """What was to be forgotten: `class 3 (three)`, `clients 1 and 4`, `20 samples of client 0`."""
     classes, clients, samples = (given.get(part) or () for part in ("classes", "clients", "samples"))
     if classes:
-        named = [f"{c} ({class_names[c]})" if c < len(class_names) else str(c) for c in classes]
-        return several("class", "classes", named)
+        return several("class", "classes", [_named(c, class_names) for c in classes])
     if clients:
         return several("client", "clients", list(map(str, clients)))
     if samples:
         return f"{sum(samples.values()):,} samples of {several('client', 'clients', list(samples))}"
     return ""
+
+
+def _named(number: int, names: Sequence[str]) -> str:
+    return f"{number} ({names[number]})" if number < len(names) and names[number] != str(number) else str(number)
 
 
 def several(one: str, many: str, names: Sequence[str]) -> str:
@@ -78,11 +84,14 @@ def several(one: str, many: str, names: Sequence[str]) -> str:
     return f"{one if len(names) == 1 else many} {' and '.join(filter(None, [', '.join(names[:-1]), names[-1]]))}"
 
 
-def flat(config: Mapping[str, Any], sections: Iterable[str]) -> dict[str, str]:
-    """The named sections of a configuration as `{"train.lr": "0.05", ...}`."""
+def flat(config: Mapping[str, Any], parts: Iterable[str]) -> dict[str, str]:
+    """The named parts of a configuration, such as `train` or `unlearn.rounds`, as `{"train.lr": "0.05", ...}`."""
     found: dict[str, str] = {}
-    for section in sections:
-        _flatten(section, config.get(section), found)
+    for part in parts:
+        value: Any = config
+        for key in part.split("."):
+            value = value.get(key) if isinstance(value, Mapping) else None
+        _flatten(part, value, found)
     return {key: value for key, value in found.items() if key not in ELSEWHERE}
 
 
@@ -95,14 +104,19 @@ def _flatten(key: str, value: object, into: dict[str, str]) -> None:
 
 
 def told_apart(texts: Sequence[str], details: Sequence[Mapping[str, str]]) -> list[str]:
-    """`texts`, each followed by those of its details in which texts that read the same differ: `fucrt (unlearn.lr=1)`."""
-    return [
-        _with_difference(text, own, [d for t, d in zip(texts, details) if t == text])
-        for text, own in zip(texts, details)
-    ]
+    """`texts`, those that read the same followed by the details in which they differ: `fucrt (unlearn.lr=1.0)`."""
+    alike: dict[str, list[Mapping[str, str]]] = {}
+    for text, own in zip(texts, details, strict=True):
+        alike.setdefault(text, []).append(own)
+    keys = {text: _differing(group) for text, group in alike.items()}
+    return [_with(text, own, keys[text]) for text, own in zip(texts, details, strict=True)]
 
 
-def _with_difference(text: str, own: Mapping[str, str], others: Sequence[Mapping[str, str]]) -> str:
-    keys = {key: None for other in others for key in other if any(d.get(key) != other[key] for d in others)}
+def _differing(details: Sequence[Mapping[str, str]]) -> list[str]:
+    keys = dict.fromkeys(key for own in details for key in own)
+    return [key for key in keys if len({own.get(key) for own in details}) > 1]
+
+
+def _with(text: str, own: Mapping[str, str], keys: Sequence[str]) -> str:
     shown = [f"{key.removeprefix('method.')}={own.get(key, 'none')}" for key in keys]
     return f"{text} ({', '.join(shown)})" if shown else text

@@ -1,0 +1,154 @@
+"""Summaries on paper and screen."""
+
+# ruff: noqa: RUF001 (minus signs are meant)
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from fedunlearn.report import formats, tables
+
+
+@pytest.fixture
+def two_methods(tmp_path: Path, make_run: Any) -> pd.DataFrame:
+    """Method `near` beats `far` everywhere; its forget accuracy of 0.06 is within the floor of 0.02 around 0.05."""
+    near = {"forget_accuracy": 0.06, "retain_accuracy": 0.70, "leak": -0.0001}
+    far = {"forget_accuracy": 0.5, "retain_accuracy": 0.60, "leak": 0.5}
+    folders = [make_run(tmp_path / name, method=name, unlearned=v) for name, v in (("near", near), ("far", far))]
+    return tables.summary_table(tables.tidy(folders))
+
+
+def cells(markdown: str, name: str) -> list[str]:
+    line = next(line for line in markdown.splitlines() if line.startswith(f"| {name} "))
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def printed(summary: pd.DataFrame, width: int = 80) -> str:
+    shown = io.StringIO()
+    Console(file=shown, width=width, color_system=None).print(formats.to_rich(summary))
+    return shown.getvalue()
+
+
+def test_markdown_cells(two_methods: pd.DataFrame) -> None:
+    text = formats.to_markdown(two_methods)
+    assert cells(text, "Model")[:5] == ["Model", "Seeds", "Forget accuracy", "Retain accuracy", "AUSUC leak"]
+    assert cells(text, "near") == [
+        *("near", "1", "**0.060** ≈ (+0.010)", "**0.700** (−0.090)", "**0.000** ≈ (0.000)"),
+        *("2 of 3", "2", "12", "2"),
+    ]
+    assert cells(text, "far")[2:6] == ["0.500 (+0.450)", "0.600 (−0.190)", "0.500 (+0.500)", "0 of 3"]
+    assert cells(text, "noise floor")[2] == "0.020"
+    assert "not the smallest number" in text
+
+
+def test_markdown_rows_have_as_many_cells_as_the_header_and_line_up(two_methods: pd.DataFrame) -> None:
+    table = [line for line in formats.to_markdown(two_methods).splitlines() if line.startswith("|")]
+    assert len({line.count("|") for line in table}) == 1
+    assert len({len(line) for line in table}) == 1
+
+
+def test_standard_deviation_is_shown_for_several_seeds(tmp_path: Path, make_run: Any) -> None:
+    values = [{"retain_accuracy": 0.7}, {"retain_accuracy": 0.8}]
+    folders = [make_run(tmp_path / str(s), seed=s, unlearned=v) for s, v in enumerate(values)]
+    text = formats.to_markdown(tables.summary_table(tables.tidy(folders)))
+    assert cells(text, "fucrt")[1:3] == ["2", "0.750 ± 0.071 (−0.040)"]
+
+
+def test_one_retrained_model_means_no_floor_and_says_so(tmp_path: Path, make_run: Any) -> None:
+    retrained = ({"retain_accuracy": 0.7},)
+    summary = tables.summary_table(tables.tidy([make_run(tmp_path, retrained=retrained)]))
+    text = formats.to_markdown(summary)
+    assert "noise floor |" not in text
+    assert "only one model was retrained" in text
+    assert cells(text, "fucrt")[-4] == "–"
+
+
+def test_failed_gates_are_marked_and_explained_once(tmp_path: Path, make_run: Any) -> None:
+    gates = {"original_learnt_task": False}
+    folders = [make_run(tmp_path / m, method=m, gates=gates) for m in ("a", "b")]
+    folders.append(make_run(tmp_path / "c", method="c", seed=1))
+    summary = tables.summary_table(tables.tidy(folders))
+    note = "† A sanity gate failed, hence no verdict: the original model did not learn the task (seed 0)."
+    for text in (formats.to_markdown(summary), " ".join(printed(summary).split())):
+        assert text.count(note) == 1
+        assert all(mark in text for mark in ("a†", "b†", "original†"))
+        assert "c†" not in text
+    assert r"a$^{\dagger}$ &" in formats.to_latex(summary)
+
+
+def test_different_gates_have_different_marks(tmp_path: Path, make_run: Any) -> None:
+    folders = [make_run(tmp_path / g, method=g, gates={g: False}) for g in ("a", "b")]
+    text = formats.to_markdown(tables.summary_table(tables.tidy(folders)))
+    assert (
+        len(set(re.findall(r"^([†‡§]) A sanity gate", text, flags=re.M))) == 3
+    )  # a's, b's, and both in the references
+
+
+def test_every_setting_has_a_table_of_its_own(tmp_path: Path, make_run: Any) -> None:
+    folders = [make_run(tmp_path / d, changes={"dataset.name": d}) for d in ("mnist", "shoes")]
+    summary = tables.summary_table(tables.tidy(folders))
+    assert len(re.findall(r"^\| Model", formats.to_markdown(summary), flags=re.M)) == 2
+    assert formats.to_latex(summary).count(r"\multicolumn") == 2
+    assert "A: mnist," in printed(summary)
+    assert "B: shoes," in printed(summary)
+
+
+def test_latex_escapes_names_and_marks_the_best(tmp_path: Path, make_run: Any) -> None:
+    folders = [make_run(tmp_path / "a", method="head_mask"), make_run(tmp_path / "b", method="100%&", unlearned={})]
+    text = formats.to_latex(tables.summary_table(tables.tidy(folders)))
+    assert r"head\_mask &" in text
+    assert r"100\%\& &" in text
+    assert r"\textbf{0.020}" not in text  # the only one with a gap is best of nothing
+    assert "±" not in text
+    assert "−" not in text
+
+
+def test_latex_rows_have_as_many_cells_as_columns_and_braces_balance(two_methods: pd.DataFrame) -> None:
+    text = formats.to_latex(two_methods)
+    (columns,) = map(len, re.findall(r"\\begin\{tabular\}\{(l\w+)\}", text))
+    rows = [line for line in text.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
+    assert {line.count(" & ") for line in rows} == {columns - 1}
+    assert text.count("{") == text.count("}")
+    assert r"\textbf{0.060} $\approx$" in text
+    assert r"{\scriptsize (+0.010)}" in text
+
+
+def test_console_table_is_whole_in_eighty_columns(tmp_path: Path, make_run: Any) -> None:
+    values = {"forget_accuracy": 0.1, "retain_accuracy": 0.2, "flow_tv": 0.3, "leak": -2.5, "probe_forget_accuracy": 1}
+    known = dict.fromkeys(values, 0.5)
+    folders = [
+        make_run(tmp_path / f"{m}{s}", method=m, seed=s, unlearned=values, original=known, retrained=(known, values))
+        for m in ("random_relabel", "fucrt")
+        for s in (0, 1)
+    ]
+    text = printed(tables.summary_table(tables.tidy(folders)))
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 80
+    assert all(part in text for part in ("random_relabel", "−2.500", "(−1.500)", "12 s", "2 MB", "≈ in 5 of 5"))
+
+
+def test_no_markup_in_names_reaches_the_console(tmp_path: Path, make_run: Any) -> None:
+    summary = tables.summary_table(tables.tidy([make_run(tmp_path, method="[red]", class_names=["a", "b", "[/x]"])]))
+    assert "[red]" in printed(summary)
+    assert "[/x]" in printed(summary)
+
+
+def test_nothing_finished_is_said(tmp_path: Path, make_failed: Any) -> None:
+    summary = tables.summary_table(tables.tidy([make_failed(tmp_path)]))
+    for text in (formats.to_markdown(summary), formats.to_latex(summary), printed(summary)):
+        assert "There is no finished run" in " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0"), (30.0, "30"), (0.0085, "0.01"), (1.676, "1.68"), (61.23, "61.2"), (12345.6, "12,346")],
+)
+def test_quantities(value: float, text: str) -> None:
+    assert formats._quantity(value) == text

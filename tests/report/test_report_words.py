@@ -1,0 +1,55 @@
+"""What settings and requests are called."""
+
+# ruff: noqa: RUF001 (Greek letters are meant)
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fedunlearn.report import words
+
+
+@pytest.mark.parametrize(
+    ("request_", "text"),
+    [
+        ({"classes": [2]}, "class 2 (dress)"),
+        ({"classes": [0, 2]}, "classes 0 (top) and 2 (dress)"),
+        ({"classes": [0, 1, 7]}, "classes 0 (top), 1 and 7"),
+        ({"classes": [0, 1, 2, 3]}, "4 classes"),
+        ({"classes": [], "clients": [4]}, "client 4"),
+        ({"clients": [4, 5]}, "clients 4 and 5"),
+        ({"samples": {"0": 20}}, "20 samples of client 0"),
+        ({"samples": {"0": 1000, "3": 500}}, "1,500 samples of clients 0 and 3"),
+        ({}, ""),
+    ],
+)
+def test_request_in_words(request_: dict[str, Any], text: str) -> None:
+    assert words.request(request_, ["top", "1", "dress"]) == text
+
+
+def test_setting_in_words_leaves_out_what_is_not_known() -> None:
+    config = {"dataset": {"name": "mnist"}, "partition": {"name": "dirichlet", "alpha": 0.1, "clients": 1000}}
+    assert words.setting(config) == "mnist, dirichlet α=0.1, 1,000 clients"
+    assert words.setting({}) == ""
+
+
+def test_flat_takes_whole_sections_and_single_settings_but_not_where_the_data_are() -> None:
+    config = {"data": {"root": "/a", "limit": 5}, "unlearn": {"rounds": 3, "lr": 0.1}, "request": {"samples": {}}}
+    assert words.flat(config, ("data", "unlearn.rounds", "request")) == {
+        "data.limit": "5",
+        "unlearn.rounds": "3",
+        "request.samples": "{}",
+    }
+
+
+def test_told_apart_shows_only_what_differs_among_those_that_read_the_same() -> None:
+    texts = ["fucrt", "fucrt", "other"]
+    details = [{"method.beta": "1", "lr": "2"}, {"method.beta": "3", "lr": "2"}, {"lr": "9"}]
+    assert words.told_apart(texts, details) == ["fucrt (beta=1)", "fucrt (beta=3)", "other"]
+
+
+def test_unknown_audits_and_gates_still_have_a_name() -> None:
+    assert words.label("relearn_time") == "relearn time"
+    assert words.gate("new_gate") == "gate 'new_gate' was not passed"
