@@ -150,10 +150,7 @@ class Runner:
             return Progress(self.world.fresh_model(derive(planned.plan.seed, planned.plan.stage)).state_dict())
         start = self._models[planned.start.stage.key].tensors
         memory = self.model(planned.history).memory if planned.history else {}
-        return Progress(self._on_device(start), memory=self._on_device(memory))
-
-    def _on_device(self, tensors: dict[str, Any]) -> dict[str, Any]:
-        return {name: value.to(self.world.device) for name, value in tensors.items()}
+        return Progress(_on(self.world.device, start), memory=_on(self.world.device, memory))
 
     def _headline(self, entry: dict[str, Any]) -> str:
         values = round_values(entry, self.world)
@@ -225,9 +222,9 @@ def _artifact(progress: Progress) -> Artifact:
 
 def _progress(saved: Artifact, device: torch.device) -> Progress:
     parts: dict[str, dict[str, Any]] = {part: {} for part in TENSORS}
-    for name, value in saved.tensors.items():
+    for name, value in _on(device, saved.tensors).items():
         part, _, rest = name.partition("/")
-        parts[part][rest] = value.to(device)
+        parts[part][rest] = value
     return Progress(**parts, notes=saved.data["notes"], history=saved.data["history"], cost=saved.data["cost"])
 
 
