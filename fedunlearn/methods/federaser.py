@@ -32,7 +32,8 @@ from fedunlearn.errors import RequestError
 from fedunlearn.federation import wire
 from fedunlearn.federation.objective import Objective, cross_entropy, retain_labels
 from fedunlearn.federation.plan import Plan
-from fedunlearn.federation.server import Clients, FederatedStage, Tensors, Total
+from fedunlearn.federation.server import Clients, FederatedStage, Tensors
+from fedunlearn.federation.totals import Total
 from fedunlearn.methods.base import Method
 from fedunlearn.randomness import derive
 from fedunlearn.schema import Share
@@ -138,17 +139,18 @@ def stored_rounds(trained: int, count: int) -> list[int]:
 def calibrated(start: Tensor, average: Tensor, norm: Tensor) -> Tensor:
     """A step from `start` in the direction of `average`, of length `norm`; none if there is no direction."""
     step = average - start
-    return start + norm * step / step.norm().clamp_min(1e-12)
+    length: Tensor = step.norm()
+    return start + step * (norm / length.clamp_min(1e-12))
 
 
 def check(settings: FedEraser, config: RunConfig) -> None:
     """Raises RequestError if the original training has too few rounds to be retraced."""
-    needed = config.unlearn.rounds + bool(config.request.clients)
-    if needed > config.train.rounds:
+    rounds, first = config.unlearn.rounds, bool(config.request.clients)
+    if rounds + first > config.train.rounds:
+        given = f"unlearn.rounds={rounds}" + (" and, at client level, one without calibration" if first else "")
         raise RequestError(
-            f"method federaser retraces {needed} rounds of the original training (unlearn.rounds={config.unlearn.rounds}"
-            f"{', and one without calibration' if config.request.clients else ''}), which has train.rounds="
-            f"{config.train.rounds}"
+            f"method federaser retraces rounds of the original training: {given} are more than "
+            f"train.rounds={config.train.rounds}"
         )
 
 
