@@ -40,7 +40,7 @@ class TrainConfig:
     rounds: Count = 30
     local_epochs: Count = 1
     batch_size: Count = 20
-    lr: Positive = 0.05
+    lr: Positive = 0.03
     momentum: Annotated[float, AtLeast(0), Below(1)] = 0.9
     weight_decay: NonNegative = 5e-4
     participation: Share = 1.0  # share of the clients asked in a round, at least one
