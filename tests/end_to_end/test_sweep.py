@@ -144,7 +144,7 @@ def test_a_dry_run_tells_the_truth(command, tmp_path):
 def test_a_second_sweep_in_the_same_folder_is_told_to_wait(command, tmp_path):
     (tmp_path / "sweep").mkdir()
     with FileLock(tmp_path / "sweep" / ".sweep.lock"):
-        status, said, error = command(*GRID)
+        status, _, error = command(*GRID)
     assert status == 2
     assert error.startswith("fedunlearn: another sweep is running in ") and "output.dir" in error
     assert not summaries(tmp_path / "sweep") and not (tmp_path / "sweep" / "sweep.json").exists()
@@ -195,7 +195,7 @@ def plain(value):
 
 def test_without_a_store_nothing_is_kept(command, tmp_path):
     for _ in range(2):
-        status, said, _ = command(*GRID[:2], "seed=0", "store.enabled=false")
+        status, _, _ = command(*GRID[:2], "seed=0", "store.enabled=false")
         assert status == 0
     assert not (tmp_path / "store").exists()
     found = summaries(tmp_path / "sweep")

@@ -1,0 +1,300 @@
+"""Runs that are killed, interrupted or out of disk go on where they were, and end with the same bits.
+
+Children are forked from one server that has imported everything, so that a kill costs a fraction of a second.
+"""
+
+from __future__ import annotations
+
+import builtins
+import errno
+import io
+import json
+import multiprocessing
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fedunlearn import cli, job, overrides
+from fedunlearn.config import StoreConfig
+from fedunlearn.placement import Place
+from fedunlearn.report import figures
+from fedunlearn.store import Checkpoint
+from fedunlearn.store.catalogue import damages
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+
+TINY = ["data.limit=150", "partition.clients=3", "train.rounds=3", "unlearn.rounds=2", "retrain.seeds=2"]
+TINY += ["audit.linear_probe=null", "audit.ausuc=null"]
+FIGURE = "partition"  # the others are written in the same way, and drawing takes time
+JOBS = [["method=fucrt", "seed=0"], ["method=finetune", "seed=0"], ["method=finetune", "seed=1"]]
+KILLS = 25
+PRELOADED = ["fedunlearn.job", "fedunlearn.cli", "flwr_datasets.partitioner", "torchvision.datasets"]
+PRELOADED += ["sklearn.datasets", "sklearn.linear_model", "matplotlib.backends.backend_svg", "PIL.PngImagePlugin"]
+CHANGES = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir")
+OWN = ("rounds", "said", "events")  # files of this test
+
+
+@pytest.fixture(scope="module")
+def forked():
+    """Start a function in a process that is forked from one where everything is loaded."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+
+    def start(target, *arguments):
+        child = context.Process(target=target, args=arguments)
+        child.start()
+        return child
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def configs():
+    return [overrides.read([*TINY, *words], cli.conf_dir()) for words in JOBS]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(forked, configs, tmp_path_factory):
+    """The folder of the sweep that nothing happened to."""
+    root = tmp_path_factory.mktemp("undisturbed")
+    child = forked(sweep, root, configs, 0)
+    child.join()
+    assert child.exitcode == 0, (root / "said").read_text()
+    return root
+
+
+def sweep(root, configs, kill_at):
+    """In a child: all jobs, one after another; SIGKILL just before the change number `kill_at` below `root`."""
+    import torch
+
+    torch.set_num_threads(1)
+    sys.stdout = sys.stderr = (root / "said").open("a")
+    record_rounds(root / "rounds")
+    changes = [0]
+
+    def about_to(event, arguments):
+        if event in CHANGES and changing(event, arguments, root):
+            changes[0] += 1
+            if changes[0] == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(about_to)
+    statuses = [run(root, configs, number) for number in range(len(configs))]
+    (root / "events").write_text(str(changes[0]))
+    sys.exit(max(statuses))
+
+
+def changing(event, arguments, root):
+    """Does what Python is about to do change something below `root`? Reading does not."""
+    path = Path(os.fsdecode(arguments[0])) if isinstance(arguments[0], (str, bytes, Path)) else Path()
+    writes = event != "open" or re.search("[wxa+]", str(arguments[1] or ""))
+    return bool(writes and path.is_relative_to(root) and path.name not in OWN)
+
+
+def run(root, configs, number):
+    figures.OF_A_RUN = {FIGURE: figures.OF_A_RUN[FIGURE]}
+    config = replace(configs[number], store=StoreConfig(str(root / "store"))).in_folder(root / str(number))
+    return job.execute(config, root / str(number), JOBS[number], Place(number, len(configs)))
+
+
+def record_rounds(path):
+    """Append `stage key round` to the file at `path` whenever a round has been saved."""
+    save = Checkpoint.save
+
+    def saving(self, artifact):
+        save(self, artifact)
+        with path.open("a") as file:
+            file.write(f"{self._place} {artifact.data['cost']['rounds']}\n")
+
+    Checkpoint.save = saving
+
+
+def lasting(folder):
+    """What must be the same however often a run was interrupted: all but times and where it was."""
+    summary = json.loads((folder / "summary.json").read_text())
+    for cost in summary["cost"].values():
+        del cost["seconds"]
+    del summary["cached"], summary["command"], summary["config"]["output"], summary["config"]["store"]
+    return summary, (folder / "metrics.jsonl").read_text()
+
+
+def assert_same(root, undisturbed):
+    for number in range(len(JOBS)):
+        assert lasting(root / str(number)) == lasting(undisturbed / str(number))
+        drawn = sorted(path.name for path in (root / str(number) / "figures").iterdir())
+        assert drawn == sorted(path.name for path in (undisturbed / str(number) / "figures").iterdir())
+
+
+def assert_sound(root):
+    """Whatever there is, is whole: artifacts by their checksums, other files by being readable."""
+    if (root / "store").exists():
+        assert [problem for _, problem in damages(root / "store") if problem] == []
+    for path in root.glob("[0-9]/*.json"):
+        assert json.loads(path.read_text())
+
+
+@pytest.fixture(autouse=True)
+def all_figures_afterwards(monkeypatch):
+    monkeypatch.setattr(figures, "OF_A_RUN", figures.OF_A_RUN)
+
+
+def test_killed_at_random_moments(forked, configs, undisturbed, tmp_path):
+    """25 kills: every other one just before a change of the file system, the others at any time."""
+    dice = random.Random(5)
+    step = 2 * int((undisturbed / "events").read_text()) // KILLS
+    kills, started, finished = 0, 0, []
+    while kills < KILLS:
+        root = tmp_path / str(started)
+        root.mkdir(exist_ok=True)
+        exact = kills % 2
+        child = forked(sweep, root, configs, dice.randint(1, 2 * step) if exact else 0)
+        if not exact:
+            child.join(dice.uniform(0.05, 0.8))
+            child.kill()
+        child.join()
+        assert child.exitcode in (0, -signal.SIGKILL), (root / "said").read_text()
+        assert_sound(root)
+        kills += child.exitcode != 0
+        if child.exitcode == 0:
+            finished.append(root)
+            started += 1
+    child = forked(sweep, root, configs, 0)
+    child.join()
+    assert child.exitcode == 0, (root / "said").read_text()
+    for root in {*finished, root}:  # noqa: B020 (the last one, too)
+        assert_same(root, undisturbed)
+        rounds = (root / "rounds").read_text().splitlines()
+        assert max(Counter(rounds).values()) == 1, "a finished round was computed again"
+        assert {line.split()[0] for line in rounds} == {"train", "retrain", "unlearn"}
+        assert not list(root.rglob("*.tmp")), "what killed processes began to write is gone"
+
+
+class FullDisk:
+    """Every file below `root` can be opened, but the first time that one of its kind is written, only half fits."""
+
+    def __init__(self, root):
+        self.root, self.met, self.hit = root, set(), ""
+        self.open = io.open
+
+    def __call__(self, path, mode="r", *arguments, **keywords):
+        file = self.open(path, mode, *arguments, **keywords)
+        if isinstance(path, (str, Path)) and re.search("[wxa+]", mode) and Path(path).is_relative_to(self.root):
+            name = re.sub(r"\.tmp-\d+|\.\d+\.tmp|[0-9a-f]{24}|\d+$", "", str(Path(path).relative_to(self.root)))
+            name = re.sub(r"checkpoint/\d+", "checkpoint", name)
+            if name not in self.met and not Path(path).is_dir() and Path(path).name != "log.txt" and not self.hit:
+                self.met.add(name)
+                self.hit = name
+                return Full(file)
+        return file
+
+
+class Full:
+    """A file that takes half of what is written to it."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def write(self, content):
+        self.file.write(content[: len(content) // 2])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.file.name)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.file.close()
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+
+def test_a_full_disk_at_each_write(configs, undisturbed, tmp_path, monkeypatch, capsys):
+    """Each kind of file fails once; the same command goes on every time."""
+    disk = FullDisk(tmp_path)
+    monkeypatch.setattr(io, "open", disk)
+    monkeypatch.setattr(builtins, "open", disk)
+    status = 1
+    while status:
+        disk.hit = ""
+        status = run(tmp_path, configs, 0)
+        said = capsys.readouterr()
+        if disk.hit:
+            assert status == 1, f"{disk.hit} was not written, and nobody noticed"
+            assert "no space left on device" in said.err, said.err
+            assert "Traceback" not in said.err + said.out
+            assert len(said.err.strip().splitlines()) == 2, said.err  # the sentence, and where to look
+        assert_sound(tmp_path)
+    kinds = {Path(name).name.removeprefix(".") for name in disk.met}
+    assert kinds >= {"manifest.json", "tensors.safetensors", "data.json", "config.yaml", "environment.json"}
+    assert kinds >= {"metrics.jsonl", "summary.json", "partition.svg", "partition.png"}
+    assert len(disk.met) == 27, "three files of four kinds of stages and three of checkpoints, and six of the run"
+    assert lasting(tmp_path / "0") == lasting(undisturbed / "0")
+    assert not list(tmp_path.rglob("*tmp*"))
+
+
+def test_a_log_that_cannot_be_written_does_not_end_a_run(configs, undisturbed, tmp_path, monkeypatch, capsys):
+    def opened(path, *arguments, **keywords):
+        file = builtins.open(path, *arguments, **keywords)
+        return Full(file) if Path(str(path)).name == "log.txt" else file
+
+    monkeypatch.setattr(io, "open", opened)
+    assert run(tmp_path, configs, 0) == 0
+    assert "log.txt cannot be written any more: No space left on device" in capsys.readouterr().out
+    assert lasting(tmp_path / "0") == lasting(undisturbed / "0")
+
+
+def command(root):
+    """In a child: the command line, with many rounds to go."""
+    sys.stdout = sys.stderr = (root / "said").open("a", buffering=1)
+    places = [f"output.dir={root / '0'}", f"store.dir={root / 'store'}"]
+    sys.argv = ["fedunlearn", *TINY, *places, "train.rounds=500", "method=finetune"]
+    cli.main()
+
+
+def test_ctrl_c_ends_a_run_within_seconds_and_says_how_to_go_on(forked, tmp_path):
+    child = forked(command, tmp_path)
+    wait_for(lambda: list((tmp_path / "store").glob("train/*.checkpoint/[0-9]*")))
+    os.kill(child.pid, signal.SIGINT)
+    begun = time.monotonic()
+    child.join(60)
+    said = (tmp_path / "said").read_text()
+    assert child.exitcode == 130, said
+    assert time.monotonic() - begun < 10
+    assert f"go on with\n  fedunlearn {' '.join(TINY)} output.dir={tmp_path / '0'}" in said
+    assert "Traceback" not in said
+    assert not list(tmp_path.rglob("*tmp*")) and not (tmp_path / "0" / "summary.json").exists()
+    assert_sound(tmp_path)
+
+
+def wait_for(happened, seconds=60):
+    until = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < until, "it never happened"
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_a_killed_joblib_sweep_goes_on(tmp_path):
+    """The sweep's own process is killed; its workers may live on for a while, and are waited for."""
+    root = Path(cli.__file__).parents[1]
+    places = [f"output.dir={tmp_path / 'sweep'}", f"store.dir={tmp_path / 'store'}"]
+    words = ["-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "method=finetune,head_mask", "seed=0"]
+    arguments = [sys.executable, "-m", "fedunlearn", *words, *TINY, *places, "retrain.seeds=1"]
+    options = {"env": {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}, "stdout": subprocess.DEVNULL}
+    with subprocess.Popen(arguments, **options) as first:
+        wait_for(lambda: list((tmp_path / "store").glob("*train/*.checkpoint/[0-9]*")), 120)
+        first.kill()
+    again = subprocess.run(arguments, **options, timeout=200)
+    assert again.returncode == 0
+    for name in ("0_finetune_s0", "1_head_mask_s0"):
+        assert json.loads((tmp_path / "sweep" / name / "summary.json").read_text())["status"] == "done"
+    assert_sound(tmp_path)
