@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Event, Thread, current_thread
 from typing import Generic, TypeVar
@@ -89,6 +90,8 @@ class Workers:
         end = time.monotonic() + PATIENCE
         for thread in self._threads:
             thread.join(max(0.0, end - time.monotonic()))
+        while any(map(_ending, self._threads)) and time.monotonic() < end:
+            time.sleep(0.001)
 
     def _hire(self) -> None:
         thread = Thread(target=self._work, name="client", daemon=True)
@@ -100,3 +103,12 @@ class Workers:
             job.run()
             if job.given_up:
                 return
+
+
+def _ending(thread: Thread) -> bool:
+    """Has the thread left Python, but not yet the operating system? (Only Linux can tell.)
+
+    Until Python 3.13, `join` does not wait for that. There PyTorch still releases Python objects, and an interpreter
+    that ends meanwhile is aborted.
+    """
+    return not thread.is_alive() and Path(f"/proc/self/task/{thread.native_id}").exists()

@@ -1,7 +1,9 @@
 """Clients that raise, send nonsense, are late or never come back, injected one by one."""
 
+import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 from threading import Event
 from types import SimpleNamespace
 
@@ -169,6 +171,21 @@ def test_workers_replace_one_that_is_given_up():
     workers.close()
     assert time.monotonic() - started < 10
     release.set()
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only Linux lists the threads of a process")
+def test_closed_workers_are_gone_for_the_operating_system_too():
+    """Else PyTorch may still release what `backward` left in them while the interpreter ends, and abort it."""
+
+    def step():
+        torch.ones(3, requires_grad=True).sum().backward()
+        return threading.get_native_id()
+
+    for _ in range(20):
+        workers = Workers(2)
+        numbers = [job.result() for job in [workers.submit(step) for _ in range(4)]]
+        workers.close()
+        assert not any(Path(f"/proc/self/task/{number}").exists() for number in numbers)
 
 
 def test_a_call_may_raise_a_timeout_of_its_own():
