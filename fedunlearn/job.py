@@ -26,7 +26,7 @@ from fedunlearn.console import Console, logged_to
 from fedunlearn.errors import RequestError, RunError
 from fedunlearn.federation.world import open_world
 from fedunlearn.placement import Place
-from fedunlearn.report import figures, runs, tables
+from fedunlearn.report import figures, profile, runs, tables
 from fedunlearn.report.files import write_text
 from fedunlearn.store.folder import reason
 from fedunlearn.summary import metric_lines, summarise, write_metrics, write_setting, write_summary
@@ -129,6 +129,8 @@ def report(
     write_summary(folder, summary)
     table = tables.to_rich(tables.summary_table(tables.frame_of([run])))
     console.show(table) if place.alone else console.keep(table)
+    if spent := profile.table(run):
+        console.show(spent)
     tell = console.say if place.alone else console.record  # a sweep's table tells them once, as footnotes
     for warning in summary["warnings"]:
         tell(f"Warning: {warning}")

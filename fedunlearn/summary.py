@@ -65,7 +65,21 @@ def summarise(outcome: Outcome, command: str) -> dict[str, Any]:
             "retrain": all(model.cached for model in outcome.retrained),
             "unlearn": outcome.unlearned.cached,
         },
+        **({"profile": profile(outcome)} if outcome.config.engine.profile else {}),
     }
+
+
+def profile(outcome: Outcome) -> dict[str, dict[str, float]]:
+    """Seconds per round by stage and part, of the stages that ran (also if that was earlier, for the store)."""
+    stages = {"train": [outcome.original], "retrain": outcome.retrained, "unlearn": [outcome.unlearned]}
+    spent = {name: _per_round([model.cost for model in models]) for name, models in stages.items()}
+    return {name: parts for name, parts in spent.items() if parts}
+
+
+def _per_round(costs: list[dict[str, Any]]) -> dict[str, float]:
+    rounds = max(1, sum(cost["rounds"] for cost in costs))
+    profiles = [cost.get("profile", {}) for cost in costs]
+    return {part: sum(spent.get(part, 0.0) for spent in profiles) / rounds for part in profiles[0]}
 
 
 GATES = {

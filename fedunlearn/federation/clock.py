@@ -30,7 +30,8 @@ class Stopwatch:
 
 # What the stopwatch of a stage's server tells apart; the clients' two are added up over the clients.
 CLIENT_DATA, CLIENT_WORK = "client data", "client work"
-WAITING, AGGREGATION, EVALUATION, CHECKPOINT = "waiting", "aggregation", "evaluation", "checkpoint"
+PREPARATION, WAITING, AGGREGATION = "preparation", "waiting", "aggregation"
+EVALUATION, CHECKPOINT = "evaluation", "checkpoint"
 
 
 def breakdown(seconds: Mapping[str, float], workers: int) -> dict[str, float]:
@@ -44,6 +45,7 @@ def breakdown(seconds: Mapping[str, float], workers: int) -> dict[str, float]:
     adding = seconds.get(AGGREGATION, 0.0)
     rest = max(0.0, seconds.get(WAITING, 0.0) + adding - data - work)
     return {
+        "preparation": seconds.get(PREPARATION, 0.0),
         "data": data,
         "local training": work,
         "messages": max(0.0, rest - adding),

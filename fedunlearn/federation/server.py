@@ -22,7 +22,7 @@ from torch import Tensor
 from fedunlearn.config import TrainConfig
 from fedunlearn.errors import RunError
 from fedunlearn.federation import wire
-from fedunlearn.federation.clock import AGGREGATION, CLIENT_DATA, CLIENT_WORK, WAITING, Stopwatch
+from fedunlearn.federation.clock import AGGREGATION, CLIENT_DATA, CLIENT_WORK, PREPARATION, WAITING, Stopwatch
 from fedunlearn.federation.plan import Plan
 from fedunlearn.federation.totals import Total
 from fedunlearn.models.base import Classifier
@@ -102,10 +102,13 @@ class FederatedStage(Strategy):
 
     def begin(self, grid: Grid, model: Tensors, resumed: bool) -> Tensors:
         """Learn who the clients are and, at a true start, let the method prepare."""
+        self.watch.restart()
         self._like = model
         self._roster = self._roll_call(grid)
         self.clients = Clients(self, grid)
-        return model if resumed else self.prepare(model, self.clients)
+        start = model if resumed else self.prepare(model, self.clients)
+        self.watch.lap(PREPARATION)
+        return start
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid

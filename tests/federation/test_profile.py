@@ -1,0 +1,61 @@
+"""Where a stage's time went: shared out by hand, and as a run shows it."""
+
+import json
+
+import pytest
+
+from fedunlearn.federation.clock import Stopwatch, breakdown
+from fedunlearn.report import profile
+from fedunlearn.report.runs import Run
+
+
+def seconds(**parts):
+    return {name.replace("_", " "): value for name, value in parts.items()}
+
+
+def test_what_clients_leave_of_the_training_phase_is_aggregation_then_messages():
+    parts = breakdown(seconds(client_data=1, client_work=7, waiting=5, aggregation=0.5, evaluation=2), workers=2)
+    assert parts == {
+        "preparation": 0,
+        "data": 0.5,
+        "local training": 3.5,
+        "messages": 1.0,
+        "aggregation": 0.5,
+        "evaluation": 2,
+        "checkpoint": 0,
+    }
+    assert sum(parts.values()) == 5 + 0.5 + 2
+
+
+def test_aggregation_behind_the_clients_work_costs_nothing():
+    parts = breakdown(seconds(client_work=10, waiting=3, aggregation=2.25), workers=2)
+    assert (parts["local training"], parts["aggregation"], parts["messages"]) == (5, 0.25, 0)
+
+
+def test_a_stopwatch_splits_time_without_gaps(monkeypatch):
+    ticks = iter([10.0, 11.0, 11.5, 20.0, 24.0])
+    monkeypatch.setattr("time.perf_counter", lambda: next(ticks))
+    watch = Stopwatch()
+    watch.lap("a")
+    watch.lap("b")
+    watch.restart()
+    watch.lap("a")
+    watch.add("b", 1.0)
+    assert watch.seconds == {"a": 5.0, "b": 1.5}
+
+
+def test_table_and_figure_show_every_stage_and_part(tmp_path):
+    spent = {"train": {"data": 0.25, "local training": 0.75}, "unlearn": {"data": 0.0, "local training": 2.0}}
+    run = Run(tmp_path, "done", summary={"profile": spent})
+    table = profile.table(run)
+    cells = [list(column.cells) for column in table.columns]
+    assert cells[0] == ["data", "local training", "all"]
+    assert cells[1][:2] == ["0.250  25%", "0.750  75%"]
+    axes = profile.figure(run).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["train", "unlearn"]
+    assert sum(patch.get_width() for patch in axes.patches) == pytest.approx(3.0)
+
+
+def test_a_run_that_was_not_profiled_shows_neither(tmp_path):
+    run = Run(tmp_path, "done", summary=json.loads("{}"))
+    assert profile.table(run) is None and profile.figure(run) is None
