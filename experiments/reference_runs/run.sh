@@ -16,7 +16,7 @@ case $what in
     first="$work/digits/0_fucrt_s0" ;;
   fashion_mnist)
     fedunlearn -m dataset=fashion_mnist data.root="${2:?the folder that holds FashionMNIST/}" model=cnn \
-      partition=dirichlet partition.alpha=0.3 partition.clients=10 'request.classes=[6]' method=$methods \
+      partition=dirichlet partition.alpha=0.3 partition.clients=10 'request.classes=[6]' method=fucrt,head_mask,finetune,relabel,random_relabel \
       output.dir="$work/fashion_mnist" store.dir="$work/store"
     first="$work/fashion_mnist/0_fucrt_s0" ;;
   *) echo "digits or fashion_mnist, not $what" >&2; exit 2 ;;
