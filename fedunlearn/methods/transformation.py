@@ -121,9 +121,14 @@ def labelling_logits(model: Classifier, client: ClientData, held: Tensor, shared
 
     That is the received model, or the original one where the server sent it along (`relabel="once"`).
     """
-    original = {name.removeprefix(ORIGINAL): value for name, value in shared.items() if name.startswith(ORIGINAL)}
-    if not original:
+    if not any(name.startswith(ORIGINAL) for name in shared):
         return observe(model, client, held)[1]
-    with torch.no_grad():
-        parts = [functional_call(model, original, (client.images(part),)) for part in held.split(EVALUATION_BATCH)]
+    return logits_of(ORIGINAL, shared, model, client, held)
+
+
+@torch.no_grad()
+def logits_of(prefix: str, shared: Tensors, model: Classifier, client: ClientData, held: Tensor) -> Tensor:
+    """Logits [m, classes] by another model, whose tensors are shared under `prefix`; `model` lends its architecture."""
+    other = {name.removeprefix(prefix): value for name, value in shared.items() if name.startswith(prefix)}
+    parts = [functional_call(model, other, (client.images(part),)) for part in torch.split(held, EVALUATION_BATCH)]
     return torch.cat(parts)

@@ -1,0 +1,174 @@
+"""FedOSD: steepest descent on a bounded unlearning loss, orthogonal to everybody's gradient on the retain data.
+
+Pan et al., "Federated Unlearning with Gradient Descent and Conflict Mitigation", AAAI 2025, arXiv 2412.20200. In the
+first rounds, holders of forget data minimise the unlearning cross-entropy −log(1 − p_y / 2), which unlike −CE has a
+minimum, and the server moves along the part g_u of their mean update that is orthogonal to the gradients of all
+clients on the retain data. In the rounds that follow, clients train on the retain data, and the server takes out of
+each update its component along the way from w_o, so that training does not lead back there.
+
+There a client either leaves or stays. Here every client may hold both kinds of data, and then takes part on both
+sides (our reading, which at client level is theirs). Updates come from a round's local training rather than from one
+full gradient, and are weighted by samples, as everywhere in this program; singular values are cut at 1e-6 of the
+largest instead of at 1e-6.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fedunlearn.config import TrainConfig
+from fedunlearn.federation import wire
+from fedunlearn.federation.local import EVALUATION_BATCH
+from fedunlearn.federation.objective import Objective, cross_entropy, forget_labels, retain_labels
+from fedunlearn.federation.plan import Plan
+from fedunlearn.federation.server import Clients, FederatedStage, Tensors
+from fedunlearn.federation.world import ClientData
+from fedunlearn.methods.base import Method
+from fedunlearn.methods.phases import check_fit, phase
+from fedunlearn.models.base import Classifier
+from fedunlearn.schema import Count, Positive
+
+UNLEARN_SHARE = 0.5  # of all rounds, where unlearn_rounds is null
+CUT = 1e-6  # singular values below this share of the largest count as zero
+UNLEARNING = "unlearning"  # shared, as a one, in the first phase
+
+
+@dataclass(frozen=True)
+class FedOSD:
+    """Hyper-parameters."""
+
+    unlearn_rounds: Count | None = None  # rounds of unlearning; null: half, at least one; the rest is post-training
+    unlearn_lr: Positive = 0.1  # learning rate of the unlearning, without momentum or weight decay
+    unlearn_epochs: Count = 1  # its local epochs
+    post_lr: Positive | None = None  # learning rate of the post-training; null: unlearn.lr
+
+
+@dataclass
+class Mean:
+    """A running weighted mean of vectors."""
+
+    weight: float = 0.0
+    total: Tensor = field(default_factory=lambda: torch.zeros(()))
+
+    def add(self, value: Tensor, weight: float) -> None:
+        """Take one more vector into account."""
+        self.weight, self.total = self.weight + weight, self.total.to(value) + weight * value
+
+    def value(self) -> Tensor:
+        """The mean so far."""
+        return self.total / self.weight
+
+
+class FedOSDServer(FederatedStage):
+    """Two phases, each with its own projection."""
+
+    def __init__(self, plan: Plan, settings: FedOSD, pack: wire.Pack, device: torch.device) -> None:
+        super().__init__(plan, pack, device)
+        self.settings = settings
+        self.limit = phase(settings.unlearn_rounds, UNLEARN_SHARE, plan.training.rounds)
+        self._sent: Tensors = {}
+        self._retain = torch.zeros(0)  # in the first phase: the clients' gradients, [clients, parameters]
+        self._steps = Mean()  # in the second: of the updates that the server hears
+
+    def prepare(self, model: Tensors, clients: Clients) -> Tensors:
+        """Remember where the way begins."""
+        self.memory = {name: model[name] for name, _ in self.new_model(0).named_parameters()}
+        return model
+
+    def outgoing(self, number: int, model: Tensors) -> Tensors:
+        """Ask for the gradients to stay clear of, or forget about the last round's updates."""
+        self._sent = model
+        self.shared = {UNLEARNING: torch.ones(1, device=self.device)} if number <= self.limit else {}
+        if self.shared:
+            self._retain = torch.stack([answer["gradient"] for answer in self.clients.each("gradient", model)])
+        else:
+            self._steps = Mean()
+        return model
+
+    def training(self, number: int) -> TrainConfig:
+        """Unlearning is plain gradient descent."""
+        if number > self.limit:
+            return replace(self.plan.training, lr=self.settings.post_lr or self.plan.training.lr)
+        lr, epochs = self.settings.unlearn_lr, self.settings.unlearn_epochs
+        return replace(self.plan.training, lr=lr, local_epochs=epochs, momentum=0.0, weight_decay=0.0)
+
+    def hear(self, client: int, model: Tensors, weight: float) -> None:
+        """In post-training, g_i without its component along g_a = w − w_o."""
+        if not self.shared:
+            way = vector(self._sent, self.memory) - vector(self.memory, self.memory)
+            update = vector(self._sent, self.memory) - vector(model, self.memory)
+            self._steps.add(orthogonal(update, way[None]), weight)
+
+    def incoming(self, number: int, model: Tensors) -> Tensors:
+        """w ← w − d. Buffers stay as they are while the clients see forget data only."""
+        here = vector(self._sent, self.memory)
+        if self.shared:
+            step = orthogonal(here - vector(model, self.memory), self._retain)
+            return {**self._sent, **tensors(here - step, self.memory)}
+        return {**model, **tensors(here - self._steps.value(), self.memory)}
+
+
+def vector(model: Tensors, like: Tensors) -> Tensor:
+    """The tensors of `model` that `like` names, as one vector."""
+    return torch.cat([model[name].flatten() for name in like])
+
+
+def tensors(values: Tensor, like: Tensors) -> Tensors:
+    """The inverse of `vector`."""
+    parts = torch.split(values, [value.numel() for value in like.values()])
+    return {name: part.view_as(value) for part, (name, value) in zip(parts, like.items(), strict=True)}
+
+
+def orthogonal(direction: Tensor, rows: Tensor) -> Tensor:
+    """d = g − Aᵀ (A Aᵀ)⁺ A g for `direction` g [n] and `rows` A [m, n], as long as g; zero if the rows span g."""
+    g, a = direction.double(), rows.double()
+    d = g - a.T @ (torch.linalg.pinv(a @ a.T, rtol=CUT, hermitian=True) @ (a @ g))
+    left = float(d.norm() / g.norm().clamp_min(torch.finfo(g.dtype).tiny))
+    return (d / left).to(direction.dtype) if left > CUT else torch.zeros_like(direction)
+
+
+def targets(model: Classifier, client: ClientData, shared: Tensors) -> Tensor:
+    """The forget samples while the clients unlearn, then the retain samples, with their labels."""
+    return forget_labels(model, client, shared) if shared else retain_labels(model, client, shared)
+
+
+def loss(features: Tensor, logits: Tensor, targets: Tensor, shared: Tensors) -> Tensor:
+    """Unlearning cross-entropy in the first phase, cross-entropy in the second."""
+    return unlearning_loss(logits, targets) if shared else cross_entropy(features, logits, targets, shared)
+
+
+def unlearning_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean of −log(1 − p_y / 2) over the rows that are not left out; between 0 and log 2."""
+    there = targets >= 0
+    own = logits.softmax(1).gather(1, targets.clamp_min(0)[:, None])[:, 0]
+    return -torch.where(there, (1 - own / 2).log(), 0.0).sum() / there.sum().clamp_min(1)
+
+
+def retain_gradient(model: Classifier, client: ClientData, settings: FedOSD, plan: Plan) -> Tensors:
+    """Gradient [parameters] of the mean cross-entropy on the client's retain samples, without touching buffers."""
+    model.eval()
+    held = (~client.forget).nonzero()[:, 0]
+    parameters = list(model.parameters())
+    total = [torch.zeros_like(parameter) for parameter in parameters]
+    for part in torch.split(held, EVALUATION_BATCH) if len(held) else ():
+        with torch.enable_grad():
+            value = F.cross_entropy(model(client.images(part)), client.labels[part], reduction="sum") / len(held)
+            gradients = torch.autograd.grad(value, parameters)
+        total = [before + more for before, more in zip(total, gradients, strict=True)]
+    return {"gradient": torch.cat([value.flatten() for value in total])}
+
+
+METHODS = {
+    "fedosd": Method(
+        name="fedosd",
+        settings=FedOSD,
+        objective=lambda settings, plan: Objective(targets, loss),
+        server=FedOSDServer,
+        queries={"gradient": retain_gradient},
+        check=lambda settings, config: check_fit(config, unlearn_rounds=settings.unlearn_rounds),
+    )
+}

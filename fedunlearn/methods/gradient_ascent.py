@@ -1,0 +1,146 @@
+"""Projected gradient ascent on the forget data, then repair on the retain data.
+
+Halimi et al., "Federated Unlearning: How to Efficiently Erase a Client in FL?", arXiv 2207.05521. There the leaving
+client alone ascends, inside a ball around the average of the other clients' last models. Here whoever holds forget
+data ascends, for whole rounds of FedAvg, inside a ball around the original model w_o, since at class level there are
+no others to average (our reading at every level). As in the paper, the ball's squared radius δ is a third of the mean
+squared distance from its centre to randomly initialised models, gradients are clipped, the ascent stops early, and
+ordinary rounds without forget data follow. The paper stops the ascent at a distance found for its network; by default
+we stop it sample by sample, at a loss, which needs no rescaling and keeps a long ascent from ruining the model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fedunlearn.config import TrainConfig
+from fedunlearn.federation import wire
+from fedunlearn.federation.objective import Objective, cross_entropy, forget_labels, retain_labels
+from fedunlearn.federation.plan import Plan
+from fedunlearn.federation.server import Clients, FederatedStage, Tensors
+from fedunlearn.federation.world import ClientData
+from fedunlearn.methods.base import Method
+from fedunlearn.methods.phases import check_fit, phase
+from fedunlearn.models.base import Classifier
+from fedunlearn.randomness import derive
+from fedunlearn.schema import Count, Positive
+
+REFERENCE = "reference/"  # prefix of w_o's parameters among the shared tensors; they are there while the ascent lasts
+ASCENT_SHARE = 0.2  # of all rounds, where ascent_rounds is null
+STOP_LOSS = {"class": 4.0, "client": 1.0, "sample": 1.0}  # where stop_loss is null; a class is to be lost altogether
+RANDOM_MODELS = 10  # that the radius is derived from, as in the paper
+
+
+@dataclass(frozen=True)
+class GradientAscent:
+    """Hyper-parameters."""
+
+    ascent_rounds: Count | None = None  # rounds of ascent; null: one in five, at least one; the rest repairs
+    ascent_lr: Positive = 0.01  # learning rate of the ascent
+    ascent_epochs: Count = 5  # local epochs of the ascent
+    clip: Positive = 5.0  # largest norm of a batch's gradient, in the repair as well
+    radius: Positive | None = None  # δ: largest squared distance from w_o; null: a third of that of random models
+    stop_loss: Positive | None = (
+        None  # a sample with a higher loss is pushed no further; null: 4, or 1 below class level
+    )
+    stop_distance: Positive | None = None  # the ascent ends at this squared distance from w_o; null: after its rounds
+
+
+class AscentServer(FederatedStage):
+    """FedAvg in two phases: what is shared with the clients says which."""
+
+    def __init__(self, plan: Plan, settings: GradientAscent, pack: wire.Pack, device: torch.device) -> None:
+        super().__init__(plan, pack, device)
+        self.settings = settings
+        self.limit = phase(settings.ascent_rounds, ASCENT_SHARE, plan.training.rounds)
+
+    def prepare(self, model: Tensors, clients: Clients) -> Tensors:
+        """Draw the ball that the ascent stays in."""
+        reference = {name: model[name] for name, _ in self.new_model(0).named_parameters()}
+        radius = self.settings.radius or self.usual_radius(reference)
+        self.shared = {REFERENCE + name: value for name, value in reference.items()}
+        self.shared["radius"] = torch.tensor(radius, device=self.device)
+        self.notes["radius"] = radius
+        return model
+
+    def usual_radius(self, reference: Tensors) -> float:
+        """δ = mean over random models of ‖w_o − w‖² / 3."""
+        seeds = (derive(self.plan.seed, self.plan.stage, "random", number) for number in range(RANDOM_MODELS))
+        distances = [squared_distance(dict(self.new_model(seed).named_parameters()), reference) for seed in seeds]
+        return float(torch.stack(distances).mean()) / 3
+
+    def outgoing(self, number: int, model: Tensors) -> Tensors:
+        """Go over to the repair when the ascent has had its rounds or has gone far enough."""
+        if self.shared and (number > self.limit or self.far_enough(model)):
+            self.shared = {}
+        if self.shared:
+            self.notes["ascent_rounds"] = number
+        return model
+
+    def far_enough(self, model: Tensors) -> bool:
+        """Has the ascent reached the distance at which it is to stop?"""
+        stop = self.settings.stop_distance
+        return stop is not None and bool(squared_distance(model, ball(self.shared)[0]) >= stop)
+
+    def training(self, number: int) -> TrainConfig:
+        """The ascent has a pace of its own, and no weight decay: it maximises the loss and nothing else."""
+        if not self.shared:
+            return self.plan.training
+        lr, epochs = self.settings.ascent_lr, self.settings.ascent_epochs
+        return replace(self.plan.training, lr=lr, local_epochs=epochs, weight_decay=0.0)
+
+
+def ball(shared: Tensors) -> tuple[Tensors, Tensor]:
+    """Centre and squared radius of the ball that was shared."""
+    centre = {name.removeprefix(REFERENCE): value for name, value in shared.items() if name.startswith(REFERENCE)}
+    return centre, shared["radius"]
+
+
+def squared_distance(model: Tensors, centre: Tensors) -> Tensor:
+    """‖w − w_ref‖² over all tensors of `centre`, scalar."""
+    return torch.stack([(model[name] - value).square().sum() for name, value in centre.items()]).sum()
+
+
+def projected(parameters: Tensors, received: Tensors, shared: Tensors) -> Tensors:
+    """w, or w_ref + √δ (w − w_ref) / ‖w − w_ref‖ where that is nearer; in the repair, always w."""
+    if not shared:
+        return parameters
+    centre, radius = ball(shared)
+    scale = (radius / squared_distance(parameters, centre).clamp_min(1e-12)).sqrt().clamp_max(1.0)
+    return {name: value + scale * (parameters[name] - value) for name, value in centre.items()}
+
+
+def targets(model: Classifier, client: ClientData, shared: Tensors) -> Tensor:
+    """The forget samples with their labels while the ascent lasts, then the retain samples with theirs."""
+    return forget_labels(model, client, shared) if shared else retain_labels(model, client, shared)
+
+
+def bounded_ascent(logits: Tensor, targets: Tensor, stop: float) -> Tensor:
+    """−CE over the rows that are not left out, in which a row counts for `stop` at most (and then has no gradient)."""
+    each = F.cross_entropy(logits, targets, ignore_index=-1, reduction="none")
+    return -each.clamp_max(stop).sum() / (targets >= 0).sum().clamp_min(1)
+
+
+def objective(settings: GradientAscent, plan: Plan) -> Objective:
+    """Ascent while the ball is shared, and cross-entropy after it."""
+    stop = settings.stop_loss or STOP_LOSS[plan.level]
+
+    def loss(features: Tensor, logits: Tensor, targets: Tensor, shared: Tensors) -> Tensor:
+        return bounded_ascent(logits, targets, stop) if shared else cross_entropy(features, logits, targets, shared)
+
+    return Objective(targets, loss, constrain=projected, clip=settings.clip)
+
+
+METHODS = {
+    "gradient_ascent": Method(
+        name="gradient_ascent",
+        settings=GradientAscent,
+        objective=objective,
+        server=AscentServer,
+        check=lambda settings, config: check_fit(config, ascent_rounds=settings.ascent_rounds),
+    )
+}

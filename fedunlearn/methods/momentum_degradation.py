@@ -1,0 +1,128 @@
+"""Momentum degradation (MoDe, also called FUMD): move the model towards one that never knew, then guide it back.
+
+Zhao et al., "Federated Unlearning With Momentum Degradation", IEEE Internet of Things Journal 2023, doi
+10.1109/JIOT.2023.3321594. A degradation model W_de starts from random weights and is trained on the retain data
+alone. Knowledge erasure mixes it in, W ← λ W + (1 − λ) W_de; memory guidance trains W on the retain samples with
+their labels and on the forget samples with what W_de takes them for. The text was not available to us; the schedule
+(some rounds for W_de, then rounds of erasure with guidance, then guidance alone) and hard pseudo-labels follow public
+accounts. How long each phase lasts in a given budget, and soft pseudo-labels as a variant, are our reading.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fedunlearn.config import RunConfig
+from fedunlearn.errors import RequestError
+from fedunlearn.federation import wire
+from fedunlearn.federation.objective import Objective, soft_cross_entropy
+from fedunlearn.federation.plan import Plan
+from fedunlearn.federation.server import Clients, FederatedStage, Tensors
+from fedunlearn.federation.world import ClientData
+from fedunlearn.methods.base import Method
+from fedunlearn.methods.phases import check_fit, phase
+from fedunlearn.methods.transformation import logits_of
+from fedunlearn.models.base import Classifier
+from fedunlearn.randomness import derive
+from fedunlearn.schema import Fraction, Whole
+
+DEGRADED = "degraded/"  # prefix of W_de's tensors: in the server's memory, and shared during guidance
+WARMUP_SHARE, GUIDE_SHARE = 0.3, 0.2  # of all rounds, where the settings are null
+
+
+@dataclass(frozen=True)
+class MomentumDegradation:
+    """Hyper-parameters."""
+
+    momentum: Fraction = 0.95  # λ: what is left of the model in a step of erasure
+    warmup_rounds: Whole | None = None  # rounds that train W_de; null: three in ten
+    guide_rounds: Whole | None = None  # last rounds, of guidance alone; null: two in ten. The others erase and guide
+    pseudo_labels: Literal["hard", "soft"] = "hard"  # of forget samples: W_de's most probable class, or all it says
+
+
+class DegradationServer(FederatedStage):
+    """FedAvg of W_de, and then of W; both models are on the server all the time."""
+
+    def __init__(self, plan: Plan, settings: MomentumDegradation, pack: wire.Pack, device: torch.device) -> None:
+        super().__init__(plan, pack, device)
+        self.momentum = settings.momentum
+        rounds = plan.training.rounds
+        self.warmup = phase(settings.warmup_rounds, WARMUP_SHARE, rounds, least=0)
+        self.guidance = rounds - phase(settings.guide_rounds, GUIDE_SHARE, rounds, least=0)  # after this round
+        self._waiting: Tensors = {}  # W, while the clients train W_de
+
+    def prepare(self, model: Tensors, clients: Clients) -> Tensors:
+        """Make W_de."""
+        seed = derive(self.plan.seed, self.plan.stage, "degraded")
+        self.memory = prefixed(self.new_model(seed).state_dict())
+        self.notes["warmup_rounds"] = self.warmup
+        return model
+
+    def outgoing(self, number: int, model: Tensors) -> Tensors:
+        """W_de in the rounds that train it; then W, with W_de mixed in while knowledge is being erased."""
+        degraded = {name: self.memory[DEGRADED + name] for name in model}
+        if number <= self.warmup:
+            self._waiting = model
+            return degraded
+        self.shared = self.memory
+        return mixed(model, degraded, self.momentum) if number <= self.guidance else model
+
+    def incoming(self, number: int, model: Tensors) -> Tensors:
+        """What comes back is W_de first, and W later."""
+        if number > self.warmup:
+            return model
+        self.memory = prefixed(model)
+        return self._waiting
+
+
+def prefixed(degraded: Tensors) -> Tensors:
+    """W_de's tensors under the names that they have in memory."""
+    return {DEGRADED + name: value for name, value in degraded.items()}
+
+
+def mixed(model: Tensors, degraded: Tensors, momentum: float) -> Tensors:
+    """λ W + (1 − λ) W_de for parameters and buffers; counters of batches stay those of W."""
+    return {
+        name: momentum * value + (1 - momentum) * degraded[name] if value.is_floating_point() else value
+        for name, value in model.items()
+    }
+
+
+def targets(
+    settings: MomentumDegradation, plan: Plan, model: Classifier, client: ClientData, shared: Tensors
+) -> Tensor:
+    """Float [n, classes]: true labels of retain samples; of forget samples W_de's, or none while W_de is trained."""
+    labels = F.one_hot(client.labels, plan.classes).float()
+    labels[client.forget] = 0.0
+    held = client.forget.nonzero()[:, 0]
+    if shared and len(held):
+        said = logits_of(DEGRADED, shared, model, client, held)
+        hard = F.one_hot(said.argmax(1), plan.classes).float()
+        labels[held] = hard if settings.pseudo_labels == "hard" else said.softmax(1)
+    return labels
+
+
+def check(settings: MomentumDegradation, config: RunConfig) -> None:
+    """Raises RequestError if the phases do not fit the budget, or leave no round in which W could change."""
+    check_fit(config, warmup_rounds=settings.warmup_rounds, guide_rounds=settings.guide_rounds)
+    if settings.warmup_rounds and settings.warmup_rounds == config.unlearn.rounds:
+        raise RequestError(
+            f"method.warmup_rounds={settings.warmup_rounds} takes all of unlearn.rounds: nothing is unlearned"
+        )
+
+
+METHODS = {
+    "momentum_degradation": Method(
+        name="momentum_degradation",
+        settings=MomentumDegradation,
+        objective=lambda settings, plan: Objective(partial(targets, settings, plan), soft_cross_entropy),
+        server=DegradationServer,
+        check=check,
+    )
+}

@@ -1,0 +1,60 @@
+"""NoT: negate the weights of a layer, then train on the retain data.
+
+Khalil et al., "NoT: Federated Unlearning via Weight Negation", CVPR 2025, arXiv 2503.05657. Multiplying a layer by −1
+breaks what the layers after it rely on, and leaves a model from which training recovers sooner than from a random
+one. Negated is the weight of a convolution or of a dense layer; biases and normalisation stay (our reading). The
+method needs neither the forget data nor anything kept from training, and is the same at every request level.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+from fedunlearn.federation import wire
+from fedunlearn.federation.objective import Objective, cross_entropy, retain_labels
+from fedunlearn.federation.plan import Plan
+from fedunlearn.federation.server import Clients, FederatedStage, Tensors
+from fedunlearn.methods.base import Method
+from fedunlearn.models.base import Classifier
+
+
+@dataclass(frozen=True)
+class Negation:
+    """Hyper-parameters."""
+
+    layers: Literal["first", "last", "all"] = "first"  # L_neg: whose weights are negated; last: the head
+
+
+class NegatingServer(FederatedStage):
+    """Negates once; the rounds are ordinary ones."""
+
+    def __init__(self, plan: Plan, settings: Negation, pack: wire.Pack, device: torch.device) -> None:
+        super().__init__(plan, pack, device)
+        self.layers = settings.layers
+
+    def prepare(self, model: Tensors, clients: Clients) -> Tensors:
+        """θ_l ← −θ_l for the layers l in L_neg."""
+        names = weight_names(self.new_model(0))
+        chosen = {"first": names[:1], "last": names[-1:], "all": names}[self.layers]
+        self.notes["negated"] = chosen
+        return {**model, **{name: -model[name] for name in chosen}}
+
+
+def weight_names(model: Classifier) -> list[str]:
+    """The weights of all convolutions and dense layers, from the input to the head."""
+    kinds = (nn.modules.conv._ConvNd, nn.Linear)
+    return [f"{name}.weight" for name, module in model.named_modules() if isinstance(module, kinds)]
+
+
+METHODS = {
+    "not": Method(
+        name="not",
+        settings=Negation,
+        objective=lambda settings, plan: Objective(retain_labels, cross_entropy),
+        server=NegatingServer,
+    )
+}

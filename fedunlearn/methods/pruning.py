@@ -1,0 +1,170 @@
+"""Class-discriminative pruning (FUDP): remove the filters that speak of the forgotten class, then fine-tune.
+
+Wang et al., "Federated Unlearning via Class-Discriminative Pruning", WWW 2022, arXiv 2110.11794. Classes are documents
+and filters are words: clients report how strongly each filter of each convolution answers to each class, the server
+averages, scores the filters for the forgotten class by TF-IDF and prunes those that score *highest*, in all
+convolutions at once; several classes are pruned one after the other, each on the model pruned before it. Then comes
+ordinary training on the retain data, in which pruned filters stay zero.
+
+Our reading: a filter's output is taken after its normalisation, where one follows, since that is what the next layer
+sees; pruning a filter zeroes its normalisation as well, so that nothing of it is left. A filter that scores 0 is not
+pruned, whatever the share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from torch import Tensor, nn
+
+from fedunlearn.errors import RunError
+from fedunlearn.federation import wire
+from fedunlearn.federation.local import observe
+from fedunlearn.federation.objective import Objective, cross_entropy, retain_labels
+from fedunlearn.federation.plan import Plan
+from fedunlearn.federation.server import Clients, FederatedStage, Tensors
+from fedunlearn.federation.world import ClientData
+from fedunlearn.methods.base import Method
+from fedunlearn.models.base import Classifier
+from fedunlearn.schema import Above, Below
+
+KEPT = "kept/"  # prefix of the masks among the shared tensors: uint8 [filters] for every tensor that filters have
+NORMS = (nn.BatchNorm2d, nn.GroupNorm)
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """Hyper-parameters."""
+
+    share: Annotated[float, Above(0), Below(1)] = 0.4  # R: of the filters of each convolution, at least one of them
+
+
+class PruningServer(FederatedStage):
+    """Prunes before the first round; the rounds are ordinary ones under a mask."""
+
+    def __init__(self, plan: Plan, settings: Pruning, pack: wire.Pack, device: torch.device) -> None:
+        super().__init__(plan, pack, device)
+        self.share = settings.share
+
+    def prepare(self, model: Tensors, clients: Clients) -> Tensors:
+        """Score and prune, one forgotten class at a time."""
+        layers = convolutions(self.new_model(0))
+        if not layers:
+            raise RunError("method pruning prunes the filters of convolutions, and this model has none")
+        kept = {
+            name: torch.ones(len(model[f"{name}.weight"]), dtype=torch.uint8, device=self.device) for name in layers
+        }
+        for label in self.plan.forget_classes:
+            answers = clients.total("answers", model)
+            for name in layers:
+                strength = answers[name] / answers["holders"].clamp_min(1)[:, None]
+                scores = tf_idf(strength[answers["holders"] > 0], strength[label])
+                kept[name][most_telling(scores, self.share)] = 0
+            self.shared = {KEPT + entry: kept[name] for name, layer in layers.items() for entry in layer.tensors(model)}
+            model = {**model, **masked(model, {}, self.shared)}
+        self.notes["pruned"] = {name: (mask == 0).nonzero()[:, 0].tolist() for name, mask in kept.items()}
+        return model
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A convolution and the normalisation right after it, if there is one, by their names in the model."""
+
+    convolution: str
+    norm: str | None
+
+    def tensors(self, model: Tensors) -> list[str]:
+        """The parameters of `model` with one entry (or row) for each filter."""
+        modules = [self.convolution, self.norm] if self.norm else [self.convolution]
+        return [f"{name}.{kind}" for name in modules for kind in ("weight", "bias") if f"{name}.{kind}" in model]
+
+
+def convolutions(model: nn.Module) -> dict[str, Layer]:
+    """All convolutions, in the order in which the model holds them."""
+    leaves = [(name, module) for name, module in model.named_modules() if not list(module.children())]
+    layers = {}
+    for (name, module), (after, norm) in zip(leaves, [*leaves[1:], ("", None)], strict=True):
+        if isinstance(module, nn.Conv2d):
+            layers[name] = Layer(name, after if isinstance(norm, NORMS) else None)
+    return layers
+
+
+def tf_idf(strength: Tensor, target: Tensor) -> Tensor:
+    """Scores [filters] of a layer's filters for one class, from how they answer to each class, [classes, filters].
+
+    TF^j = A^j / Σ_j A^j of the `target` class's row A; IDF^j = log((1 + |U|) / (1 + |{u: A_u^j ≥ mean of row A_u}|)).
+    """
+    common = (strength >= strength.mean(1, keepdim=True)).sum(0)
+    rarity = ((1 + len(strength)) / (1 + common)).log()
+    return target / target.sum().clamp_min(1e-12) * rarity
+
+
+def most_telling(scores: Tensor, share: float) -> Tensor:
+    """Bool [filters]: the highest scores above 0, that share of all, at least one (ties: the lower number)."""
+    count = max(1, round(share * len(scores)))
+    order = scores.sort(descending=True, stable=True).indices[:count]
+    return torch.zeros_like(scores, dtype=torch.bool).scatter(0, order, True) & (scores > 0)
+
+
+def masked(parameters: Tensors, received: Tensors, shared: Tensors) -> Tensors:
+    """The parameters with those of pruned filters at zero."""
+    result = dict(parameters)
+    for entry, kept in shared.items():
+        name = entry.removeprefix(KEPT)
+        result[name] = parameters[name] * kept.view(-1, *[1] * (parameters[name].dim() - 1))
+    return result
+
+
+def report_answers(model: Classifier, client: ClientData, settings: Pruning, plan: Plan) -> Tensors:
+    """A_l = AvgPool(ReLU(O_l)) averaged over the client's images of each class, [classes, filters] for every layer l.
+
+    `holders` [classes] says which classes the client holds; the rows of the others are zero.
+    """
+    held = torch.bincount(client.labels, minlength=plan.classes).float()
+    with recorded(model) as outputs:
+        observe(model, client, torch.arange(len(client), device=client.labels.device))
+    answers = {}
+    for name, pooled in outputs.items():
+        values = torch.cat(pooled)
+        sums = torch.zeros(plan.classes, values.shape[1], device=values.device).index_add(0, client.labels, values)
+        answers[name] = sums / held.clamp_min(1)[:, None]
+    return {**answers, "holders": (held > 0).float()}
+
+
+@contextmanager
+def recorded(model: Classifier) -> Iterator[dict[str, list[Tensor]]]:
+    """While this lasts, what each convolution says to a batch, [b, filters], is appended to its list."""
+    outputs: dict[str, list[Tensor]] = {}
+    hooks = []
+    for name, layer in convolutions(model).items():
+        outputs[name] = []
+        module = model.get_submodule(layer.norm or layer.convolution)
+        hooks.append(
+            module.register_forward_hook(lambda _, __, output, kept=outputs[name]: kept.append(pooled(output)))
+        )
+    try:
+        yield outputs
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def pooled(output: Tensor) -> Tensor:
+    """Mean over the map of the positive part, [b, filters]."""
+    return output.relu().mean((2, 3))
+
+
+METHODS = {
+    "pruning": Method(
+        name="pruning",
+        settings=Pruning,
+        objective=lambda settings, plan: Objective(retain_labels, cross_entropy, constrain=masked),
+        server=PruningServer,
+        queries={"answers": report_answers},
+        levels=frozenset({"class"}),
+    )
+}
