@@ -84,14 +84,24 @@ class RequestConfig:
 class EngineConfig:
     """What executes the clients' work."""
 
-    name: Literal["local", "ray"] = "local"
+    name: Literal["local", "stacked", "ray"] = "local"
     workers: Count | Literal["auto"] = "auto"  # clients trained at the same time; auto: one per core
     client_timeout: Positive | None = None  # seconds that a client may train in a round; null: as long as it takes
     min_replies: Share = 0.5  # share of the clients asked that must answer, or the run stops
     profile: bool = False  # show where the rounds' time went
+    stack: Count | Literal["auto"] = "auto"  # stacked: clients in a stack; auto: what fits on the GPU, 8 on a CPU
+    precision: Literal["float32", "bfloat16"] = "float32"  # stacked: bfloat16 for the models' products, by autocast
+    compile: bool = False  # stacked: have torch.compile make the step; worth it for many rounds of large models
     client_cpus: Positive = 1.0  # ray: cores reserved for a client
     client_gpus: NonNegative = 0.0  # ray: share of a GPU reserved for a client, 0.25 for four clients on each
     address: str | None = None  # ray: a running cluster (auto, or HOST:PORT of its head); null: Ray on this machine
+
+    @property
+    def traits(self) -> dict[str, Any]:
+        """What of the engine a trained model depends on: nothing, for those that give the bits of the local one."""
+        stacked = {"precision": self.precision, "compile": self.compile} if self.name == "stacked" else {}
+        limited = {"client_timeout": self.client_timeout} if self.client_timeout is not None else {}
+        return {**stacked, **limited}
 
 
 @dataclass(frozen=True)

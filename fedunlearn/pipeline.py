@@ -105,6 +105,7 @@ class Runner:
     def __init__(self, config: RunConfig, world: World, store: Store, console: Console, tracker: Tracker) -> None:
         self.config, self.world, self.store, self.console, self.tracker = config, world, store, console, tracker
         self._models: dict[str, StageModel] = {}  # by key
+        self._say_once = cache(lambda text: console.say(text, style="yellow"))
 
     def model(self, planned: ModelStage) -> StageModel:
         """A trained model from the store, or from running the stage (from its last round, if it was interrupted)."""
@@ -141,7 +142,9 @@ class Runner:
                 self._say_failures(name, progress.history[-1])
                 self._track(name, progress.history[-1:])
 
-            done = run_stage(planned.plan, begin, rounds, self.world, self.config, after_round, planned.server)
+            done = run_stage(
+                planned.plan, begin, rounds, self.world, self.config, after_round, planned.server, self._say_once
+            )
             return _artifact(done)
 
     def _begin(self, planned: ModelStage) -> Progress:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from joblib import cpu_count
 
 from fedunlearn.config import RunConfig
 
@@ -56,8 +56,7 @@ def settled(config: RunConfig, place: Place) -> RunConfig:
 
 def cores_for(place: Place) -> int:
     """How many cores the job may use, at least one."""
-    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    share = max(1, there // place.at_once)
+    share = max(1, int(cpu_count()) // place.at_once)  # of those that this process may use, in a container as well
     return min(share, place.cores) if place.cores else share
 
 

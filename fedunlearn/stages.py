@@ -159,6 +159,7 @@ def _model(
         "data": {"fingerprint": world.dataset.fingerprint, "partition": plain(config.partition)},
         "model": plain(config.model),
         "device": world.device.type,
+        "engine": config.engine.traits,
         "seed": plan.seed,
         "stage": plan.stage,
         "method": {"name": plan.method, **plan.settings},

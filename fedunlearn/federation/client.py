@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -63,18 +63,18 @@ def watchman(stopped: Callable[[], bool], limit: float | None) -> Callable[[], N
 
 def _train(message: Message, context: Context, world: World, pack: wire.Pack, check: Callable[[], None]) -> RecordDict:
     started = time.perf_counter()
-    plan, number, client = _assignment(message, context, world)
+    plan, number, client = assignment(message, context, world)
     method, settings = method_of(plan)
     shared = wire.tensors(message.content, "shared", world.device)
     order = batch_order(plan, message, number)
     with world.borrowed_model() as model:
-        _load(model, message, world.device)
+        load(model, wire.tensors(message.content, "model", world.device))
         objective = method.objective(settings, plan)
         data = objective.substitute(model, client) if objective.substitute else client
         outcome = local.train(model, data, objective, shared, plan.training, order, check)
         uploads = objective.uploads(model, client, shared)
         state = {name: value.clone() for name, value in model.state_dict().items()}
-    _remember(client, context, pack)
+    remember(client, context, pack)
     seconds = time.perf_counter() - started
     return train_reply(number, outcome, seconds, pack(state), pack(uploads))
 
@@ -101,21 +101,22 @@ def train_reply(
 
 
 def _query(message: Message, context: Context, world: World, pack: wire.Pack) -> RecordDict:
-    plan, number, client = _assignment(message, context, world)
+    plan, number, client = assignment(message, context, world)
     name = str(message.content["task"]["query"])
     metrics = MetricRecord({"partition-id": number})
     if name == "roll_call":
         return RecordDict({"uploads": pack({}), "metrics": metrics})
     method, settings = method_of(plan)
     with world.borrowed_model() as model:
-        _load(model, message, world.device)
+        load(model, wire.tensors(message.content, "model", world.device))
         with torch.no_grad():
             answer = method.queries[name](model, client, settings, plan)
-    _remember(client, context, pack)
+    remember(client, context, pack)
     return RecordDict({"uploads": pack(answer), "metrics": metrics})
 
 
-def _assignment(message: Message, context: Context, world: World) -> tuple[Plan, int, ClientData]:
+def assignment(message: Message, context: Context, world: World) -> tuple[Plan, int, ClientData]:
+    """What is to be done, the number of the client that is to do it, and its data."""
     task = message.content["task"]
     assert isinstance(task, ConfigRecord)
     number = int(context.node_config["partition-id"])
@@ -125,7 +126,7 @@ def _assignment(message: Message, context: Context, world: World) -> tuple[Plan,
     return Plan.from_json(str(task["plan"])), number, client
 
 
-def _remember(client: ClientData, context: Context, pack: wire.Pack) -> None:
+def remember(client: ClientData, context: Context, pack: wire.Pack) -> None:
     """Keep the client's memory in its Flower context until its next message."""
     if client.memory:
         context.state[MEMORY] = pack(client.memory)
@@ -138,7 +139,7 @@ def method_of(plan: Plan) -> tuple[Method, object]:
 
 
 @torch.no_grad()
-def _load(model: Classifier, message: Message, device: torch.device) -> None:
-    received: dict[str, Tensor] = wire.tensors(message.content, "model", device)
+def load(model: Classifier, received: Mapping[str, Tensor]) -> None:
+    """Give a model the values `received`."""
     for name, value in model.state_dict().items():  # load_state_dict does the same, slowly
         value.copy_(received[name])

@@ -26,6 +26,7 @@ from fedunlearn.federation.evaluation import class_accuracy
 from fedunlearn.federation.grid import GRACE, LocalGrid
 from fedunlearn.federation.plan import Plan
 from fedunlearn.federation.server import FOREVER, FederatedStage, Tensors, server_app
+from fedunlearn.federation.stacks import StackedClients
 from fedunlearn.federation.world import World, world_from_json
 from fedunlearn.schema import parse
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:  # methods build on this package; here only their type is need
     from fedunlearn.methods.base import Method, Server
 
 Rounds = list[dict[str, Any]]
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,12 @@ def run_stage(
     config: RunConfig,
     after_round: Callable[[Progress], None],
     server: Server | None = None,
+    say: Say = lambda text: None,
 ) -> Progress:
     """Run the rounds that are left of a stage of `rounds` rounds; `begin` is a start or a checkpoint.
 
     `after_round` is called with a checkpoint after the preparation and after every round. `server` takes the place of
-    the method's own.
+    the method's own. `say` tells the user what the engine could not do as asked.
     Raises RunError when too few clients answer.
     """
     method: Method = registry.find("method", plan.method)
@@ -99,7 +102,7 @@ def run_stage(
     left = rounds - begin.cost.get("rounds", 0)
     app = server_app(strategy, begin.model, left, resumed, evaluate, round_limit(config.engine, len(world.parts)))
     with quiet_torch():
-        ENGINES[config.engine.name](app, world, config, pack)
+        ENGINES[config.engine.name](app, world, config, pack, say)
     return latest[0]
 
 
@@ -122,15 +125,17 @@ def round_limit(engine: EngineConfig, clients: int) -> float:
     return (engine.client_timeout + GRACE) * math.ceil(clients / worker_count(engine))
 
 
-def run_local(app: ServerApp, world: World, config: RunConfig, pack: wire.Pack) -> None:
-    """All clients in this process, several at a time."""
-    stop, limit = Event(), config.engine.client_timeout
-    clients = client_app(lambda: world, pack, stop.is_set, limit)
-    with LocalGrid(clients, len(world.parts), worker_count(config.engine), stop, limit) as grid:
+def run_local(app: ServerApp, world: World, config: RunConfig, pack: wire.Pack, say: Say) -> None:
+    """All clients in this process, several at a time, each by itself or many in a stack."""
+    stop, engine = Event(), config.engine
+    clients = client_app(lambda: world, pack, stop.is_set, engine.client_timeout)
+    stacks = StackedClients(world, pack, engine, stop.is_set, say) if engine.name == "stacked" else None
+    workers = 1 if stacks and world.device.type == "cuda" else worker_count(engine)  # a stack fills a GPU by itself
+    with LocalGrid(clients, len(world.parts), workers, stop, engine.client_timeout, stacks) as grid:
         app(grid, Context(1, 1, {}, RecordDict(), {}))
 
 
-def run_ray(app: ServerApp, world: World, config: RunConfig, pack: wire.Pack) -> None:
+def run_ray(app: ServerApp, world: World, config: RunConfig, pack: wire.Pack, say: Say) -> None:
     """The same apps under Flower's simulation; every Ray actor opens the world once."""
     from fedunlearn.federation import ray_engine
 
@@ -139,8 +144,8 @@ def run_ray(app: ServerApp, world: World, config: RunConfig, pack: wire.Pack) ->
     ray_engine.simulate(app, clients, len(world.parts), config.engine, worker_count(config.engine))
 
 
-ENGINES = {"local": run_local, "ray": run_ray}
-PACKS: dict[str, wire.Pack] = {"local": wire.by_reference, "ray": wire.as_bytes}
+ENGINES = {"local": run_local, "stacked": run_local, "ray": run_ray}
+PACKS: dict[str, wire.Pack] = {"local": wire.by_reference, "stacked": wire.by_reference, "ray": wire.as_bytes}
 
 
 def worker_count(engine: EngineConfig) -> int:
@@ -156,6 +161,7 @@ def quiet_torch() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=torch.backends.cudnn.allow_tf32):
+            yield
     finally:
         torch.set_num_threads(before)

@@ -36,8 +36,11 @@ class Stacks(Protocol):
     def split(self, messages: Iterable[Message]) -> Iterator[list[Message]]:
         """The messages in groups, in an order that is the same every time."""
 
-    def answer(self, group: list[Message], contexts: list[Context]) -> list[Message]:
-        """The replies to a group of at least two messages, in its order; exceptions as error replies."""
+    def answer(self, group: list[Message], contexts: list[Context]) -> list[Message] | None:
+        """The replies to a group of at least two messages, in its order, exceptions as error replies.
+
+        None if they have to be answered one by one.
+        """
 
 
 class LocalGrid(Grid):
@@ -137,9 +140,8 @@ class LocalGrid(Grid):
     def _answer(self, group: list[Message]) -> list[Message]:
         """Run the app as Flower's engines do: an exception becomes an error reply, and its state is dropped."""
         contexts = [self._context(message.metadata.dst_node_id) for message in group]
-        if self._stacks and len(group) > 1:
-            replies = self._stacks.answer(group, contexts)
-        else:
+        replies = self._stacks.answer(group, contexts) if self._stacks and len(group) > 1 else None
+        if replies is None:
             replies = [self._single(message, context) for message, context in zip(group, contexts, strict=True)]
         for reply, context in zip(replies, contexts, strict=True):
             if context.state and not reply.has_error():

@@ -67,3 +67,30 @@ def test_ray_gets_the_resources_that_were_asked_for():
     cluster = backend(read("engine=ray", "engine.address=auto").engine, 3)["init_args"]
     assert cluster["address"] == "auto"
     assert "num_cpus" not in cluster
+
+
+def test_models_are_shared_between_engines_that_give_the_same_bits():
+    same = [read(), read("engine.workers=3", "engine.profile=true"), read("engine=ray", "engine.client_cpus=2")]
+    assert [config.engine.traits for config in same] == [{}, {}, {}]
+    others = [
+        read("engine=stacked"),
+        read("engine=stacked", "engine.precision=bfloat16"),
+        read("engine=stacked", "engine.compile=true"),
+        read("engine.client_timeout=3"),
+    ]
+    assert len({str(config.engine.traits) for config in others}) == 4
+
+
+@pytest.mark.slow
+def test_batch_norm_is_trained_one_by_one(tmp_path, capsys, monkeypatch):
+    import sys
+
+    from fedunlearn import cli
+
+    words = [*SMALL, "train.rounds=1", "unlearn.rounds=1", "retrain.seeds=1", "model.norm=batch", "engine=stacked"]
+    monkeypatch.setattr(
+        sys, "argv", ["fedunlearn", *words, f"output.dir={tmp_path}/run", f"store.dir={tmp_path}/store"]
+    )
+    cli.main()
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert log.count("clients are trained one by one, not stacked: batch normalisation") == 1
