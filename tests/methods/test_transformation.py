@@ -11,9 +11,7 @@ PLAN = Plan("unlearn", 0, "relabel", TrainConfig(), 4, forget_classes=(1,))
 
 # Forget class 1 of 4. Runners-up of the three correctly classified rows: class 0 (0.3), class 2 (0.4), class 0 (0.2).
 # The last row is misclassified and must not count. Sums: class 0 0.5, class 2 0.4; shares 5/9 and 4/9.
-PROBABILITIES = torch.tensor(
-    [[0.3, 0.6, 0.1, 0.0], [0.0, 0.5, 0.4, 0.1], [0.2, 0.7, 0.1, 0.0], [0.0, 0.1, 0.1, 0.8]]
-)
+PROBABILITIES = torch.tensor([[0.3, 0.6, 0.1, 0.0], [0.0, 0.5, 0.4, 0.1], [0.2, 0.7, 0.1, 0.0], [0.0, 0.1, 0.1, 0.8]])
 LABELS = torch.ones(4, dtype=torch.int64)
 
 
