@@ -66,6 +66,8 @@ def _as_overrides(saved: Mapping[str, Any]) -> Iterator[str]:
         entries = {f"{key}.{name}": item for name, item in value.items()} if nested else {key: value}
         chosen = {f"{section}.name" for section in groups}  # given already, by choosing the member
         yield from (f"++{name}={_quoted(item)}" for name, item in entries.items() if name not in chosen)
+    audits = saved.get("audit") or {}
+    yield from (f"++audit.{name}=null" for name in registry.names("audit") if name not in audits)
 
 
 def _quoted(value: Any) -> str:

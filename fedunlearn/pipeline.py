@@ -184,6 +184,7 @@ class Runner:
                 forget_classes=self.world.request.classes,
                 classes=self.world.dataset.classes,
                 seed=self.config.seed,
+                parts=tuple(self.world.parts),
             )
             return Artifact({}, audit.measure(evidence(planned.subject), reference, planned.audit.settings))
 

@@ -10,7 +10,7 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from fedunlearn import stages
-from fedunlearn.audits.base import Findings
+from fedunlearn.audits.base import Exhibit, Findings
 from fedunlearn.config import RunConfig
 from fedunlearn.data.partition import counts
 from fedunlearn.pipeline import Outcome, StageModel, round_values
@@ -109,8 +109,19 @@ def metric_lines(outcome: Outcome) -> list[dict[str, Any]]:
     stages["unlearn"] = outcome.unlearned
     lines = [line for stage, model in stages.items() for line in _stage_lines(stage, model, outcome)]
     for subject, findings in outcome.findings.items():
-        lines += [{"stage": f"audit_{subject}", "round": 0, "name": n, "value": v} for n, v in findings.items()]
+        values = {**_scalars(findings), **_lists(findings)}
+        lines += [{"stage": f"audit_{subject}", "round": 0, "name": n, "value": v} for n, v in values.items()]
     return lines
+
+
+def exhibits(outcome: Outcome) -> dict[str, dict[str, Exhibit]]:
+    """The content of exhibits/NAME.json by name, each by model."""
+    found: dict[str, dict[str, Exhibit]] = {}
+    for subject, findings in outcome.findings.items():
+        for name, value in findings.items():
+            if isinstance(value, dict):
+                found.setdefault(name, {})[subject] = value
+    return found
 
 
 def _stage_lines(stage: str, model: StageModel, outcome: Outcome) -> list[dict[str, Any]]:
@@ -126,6 +137,12 @@ def write_metrics(folder: Path, lines: list[dict[str, Any]]) -> None:
     write_text(folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
 
 
+def write_exhibits(folder: Path, found: dict[str, dict[str, Exhibit]]) -> None:
+    """exhibits/NAME.json, from which figures are drawn."""
+    for name, models in found.items():
+        write_text(folder / "exhibits" / f"{name}.json", json.dumps(models, separators=(",", ":")) + "\n")
+
+
 def write_summary(folder: Path, summary: dict[str, Any]) -> None:
     """summary.json, which says that the run is done."""
     write_text(folder / "summary.json", json.dumps(summary, indent=1) + "\n")
@@ -139,7 +156,7 @@ def write_setting(folder: Path, config: RunConfig, here: dict[str, Any]) -> None
 
 
 def _scalars(findings: Findings) -> dict[str, float | None]:
-    return {name: value for name, value in findings.items() if not isinstance(value, list)}
+    return {name: value for name, value in findings.items() if not isinstance(value, (list, dict))}
 
 
 def _lists(findings: Findings) -> dict[str, list[float]]:

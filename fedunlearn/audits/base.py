@@ -12,7 +12,30 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from torch import nn
+import torch
+from torch import Tensor, nn
+
+from fedunlearn.data.types import Normaliser
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images behind a view, for audits that run or train a model themselves.
+
+    `pixels`: uint8 [n, C, H, W]; `normalise` makes them what the model expects; `device`: where the model is.
+    """
+
+    pixels: Tensor
+    normalise: Normaliser
+    device: torch.device
+
+    def at(self, positions: np.ndarray) -> Tensor:
+        """Normalised images, float32 [len(positions), C, H, W] on the device, in channels-last memory."""
+        chosen = self.pixels[torch.as_tensor(positions, device=self.pixels.device)].to(self.device)
+        return self.normalise(chosen).contiguous(memory_format=torch.channels_last)
+
+
+NO_IMAGES = Images(torch.empty(0, 1, 1, 1, dtype=torch.uint8), Normaliser((0.0,), (1.0,)), torch.device("cpu"))
 
 
 @dataclass(frozen=True)
@@ -20,18 +43,20 @@ class View:
     """A model's output on one split.
 
     `features`: float32 [n, d]; `logits`: float32 [n, classes]; `labels`: int64 [n]; `forget`: bool [n], true for
-    samples of the forget set (on the test split: samples of a forgotten class; all false below class level).
+    samples of the forget set (on the test split: samples of a forgotten class; all false below class level);
+    `images`: what the model was shown.
     """
 
     features: np.ndarray
     logits: np.ndarray
     labels: np.ndarray
     forget: np.ndarray
+    images: Images = NO_IMAGES
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """A model and what it says on the training and test split."""
+    """A model and what it says on the training and test split. An audit that trains the model trains a copy."""
 
     model: nn.Module
     train: View
@@ -40,13 +65,17 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Reference:
-    """What a model is compared with. `forget_classes` is empty for client- and sample-level requests."""
+    """What a model is compared with.
+
+    `forget_classes` is empty for client- and sample-level requests; `parts`: the training samples of each client.
+    """
 
     original: Evidence
     retrained: tuple[Evidence, ...]
     forget_classes: tuple[int, ...]
     classes: int
     seed: int
+    parts: tuple[np.ndarray, ...] = ()
 
     def others(self, evidence: Evidence) -> tuple[Evidence, ...]:
         """The retrained models, without the one that `evidence` is of."""
@@ -58,9 +87,11 @@ class Reference:
         return np.setdiff1d(np.arange(self.classes), self.forget_classes)
 
 
-# Named results: a number, a list of numbers (one per class), or None where the audit is not defined
+# Lists of equal length, such as the coordinates of a picture's points; goes into a file of its own in the run's folder.
+Exhibit = dict[str, list[float]]
+# Named results: a number, a list of numbers (one per class), an exhibit, or None where the audit is not defined
 # (no reference to compare with, or a request level that it does not cover).
-Findings = dict[str, float | list[float] | None]
+Findings = dict[str, float | list[float] | Exhibit | None]
 
 
 @dataclass(frozen=True)

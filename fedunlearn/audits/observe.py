@@ -7,7 +7,7 @@ import copy
 import numpy as np
 import torch
 
-from fedunlearn.audits.base import Evidence, View
+from fedunlearn.audits.base import Evidence, Images, View
 from fedunlearn.data.types import Dataset, ImageSet, Normaliser, Request
 from fedunlearn.errors import RunError
 from fedunlearn.models.base import Classifier
@@ -37,7 +37,8 @@ def _view(model: Classifier, split: ImageSet, forget: np.ndarray, normalise: Nor
         z = model.features(normalise(images.to(device)))
         features.append(z.cpu())
         logits.append(model.head(z).cpu())
-    view = View(torch.cat(features).numpy(), torch.cat(logits).numpy(), split.labels.cpu().numpy(), forget)
+    outputs = torch.cat(features).numpy(), torch.cat(logits).numpy()
+    view = View(*outputs, split.labels.cpu().numpy(), forget, Images(split.images, normalise, device))
     if not (np.isfinite(view.logits).all() and np.isfinite(view.features).all()):
         raise RunError("the model's outputs are not finite numbers, so that no audit can read them")
     return view

@@ -1,15 +1,21 @@
-"""Evidence made of numbers chosen by hand."""
+"""Evidence made of numbers chosen by hand, and of small models that were trained for it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
-from fedunlearn.audits.base import Evidence, View
+from fedunlearn.audits.base import Evidence, Reference, View
+from fedunlearn.audits.observe import observe
+from fedunlearn.data.types import Dataset, ImageSet, Request
+from fedunlearn.federation.world import World
+from fedunlearn.models.base import Classifier
 
 
 class MakeView(Protocol):
@@ -39,3 +45,67 @@ def evidence(view: MakeView) -> MakeEvidence:
         return Evidence(nn.Identity(), split, split)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def faint_world() -> World:
+    """Four classes on 4×4 images; class 1, which is forgotten, looks like class 2 but for a faint mark."""
+    train, test = _faint(200, 0), _faint(60, 1)
+    dataset = Dataset("faint", train, test, ("a", "b", "c", "d"), (0.2,), (0.25,), "faint")
+    parts = np.array_split(np.random.default_rng(2).permutation(len(train)), 3)
+    wanted = Request("class", train.labels.numpy() == 1, (1,))
+    return World(dataset, parts, wanted, _small_model, torch.device("cpu"), 0)
+
+
+def _faint(per_class: int, seed: int) -> ImageSet:
+    stream, labels = np.random.default_rng(seed), np.repeat(np.arange(4), per_class)
+    images = stream.integers(0, 60, (len(labels), 1, 4, 4))
+    images[np.arange(len(labels)), 0, np.array([0, 2, 2, 3])[labels], 0] += 150
+    images[labels == 1, 0, 3, 3] += 60
+    return ImageSet(torch.from_numpy(images.astype(np.uint8)), torch.from_numpy(labels))
+
+
+def _small_model(seed: int) -> Classifier:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Classifier(nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ReLU()), 8, 4)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Models of the faint world by name: original, retrained_0, retrained_1, and masked (a constant in one bias)."""
+
+    world: World
+    models: dict[str, Evidence]
+    reference: Reference
+
+    def __call__(self, name: str) -> Evidence:
+        return self.models[name]
+
+
+@pytest.fixture(scope="session")
+def trained(faint_world: World) -> Trained:
+    seeds = {"original": 0, "retrained_0": 1, "retrained_1": 2, "masked": 0}
+    models = {
+        name: observe(_fitted(faint_world, name, seed), faint_world.dataset, faint_world.request, faint_world.device)
+        for name, seed in seeds.items()
+    }
+    retrained = (models["retrained_0"], models["retrained_1"])
+    reference = Reference(models["original"], retrained, (1,), classes=4, seed=0, parts=tuple(faint_world.parts))
+    return Trained(faint_world, models, reference)
+
+
+def _fitted(world: World, name: str, seed: int) -> Classifier:
+    """By plain gradient descent, without class 1 if it is a retrained model."""
+    model = world.fresh_model(seed)
+    keep = torch.from_numpy(~world.request.forget) if name.startswith("retrained") else slice(None)
+    images, labels = world.normalise(world.train.images[keep]), world.train.labels[keep]
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    for _ in range(150):
+        optimiser.zero_grad()
+        torch.autograd.backward(torch.nn.functional.cross_entropy(model(images), labels))
+        optimiser.step()
+    if name == "masked":
+        with torch.no_grad():
+            model.head.bias[1] -= 1000
+    return model

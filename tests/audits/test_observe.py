@@ -56,6 +56,16 @@ def test_views_hold_the_outputs_of_the_model_in_order(model: Classifier, dataset
         assert view.features.shape == (len(split), 6)
 
 
+def test_a_view_holds_the_images_that_the_model_was_shown(model: Classifier, dataset: Dataset) -> None:
+    found = observe(model, dataset, request(dataset, (1,)), CPU).test
+    chosen = np.array([7, 0, 7])
+    shown = found.images.at(chosen)
+    assert torch.equal(shown, Normaliser(dataset.mean, dataset.std)(dataset.test.images[[7, 0, 7]]))
+    model.eval()
+    with torch.no_grad():
+        assert np.allclose(model(shown).numpy(), found.logits[chosen], atol=1e-6)
+
+
 def test_below_class_level_no_test_sample_is_forgotten(model: Classifier, dataset: Dataset) -> None:
     marked = np.arange(len(dataset.train)) < 7
     found = observe(model, dataset, Request("client", marked, ()), CPU)

@@ -24,7 +24,7 @@ def test_the_printed_method_runs_from_another_package(tmp_path):
     (info / "entry_points.txt").write_text("[fedunlearn.methods]\nflatten = my_package.flatten:METHOD\n")
     words = ["method=flatten", "method.strength=2.0", "data.limit=400", "train.rounds=3", "unlearn.rounds=2"]
     done = subprocess.run(
-        [sys.executable, "-m", "fedunlearn", *words, "retrain.seeds=1", "output.dir=out"],
+        [sys.executable, "-m", "fedunlearn", *words, "retrain.seeds=1", "audit=quick", "output.dir=out"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
         capture_output=True,

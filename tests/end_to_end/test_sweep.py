@@ -20,7 +20,7 @@ from fedunlearn.report import figures
 
 TINY = [
     *("data.limit=200", "partition.clients=4", "train.rounds=2", "unlearn.rounds=1", "retrain.seeds=1"),
-    *("audit.linear_probe=null", "audit.ausuc=null"),
+    *("audit=quick", "audit.ausuc=null"),
 ]
 GRID = ["-m", "method=finetune,head_mask", "seed=0,1"]
 FOLDERS = ["0_finetune_s0", "1_finetune_s1", "2_head_mask_s0", "3_head_mask_s1"]

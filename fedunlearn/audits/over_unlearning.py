@@ -1,0 +1,109 @@
+"""Over-unlearning OU@ε: does the model, close to the forget samples, still say what the original said of the rest?
+
+Ha, Park and Yoon, arXiv 2506.01318: the mean Jensen-Shannon divergence, on perturbed forget samples x', between the
+original's probabilities with the forgotten classes cut out and renormalised, and this model's. Perturbations, in
+units of pixel values in [0, 1], are Gaussian noise, or projected gradient steps on the original model. Our reading of
+the latter: toward the retain class that the original finds likeliest, which is where decision boundaries were moved.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.special import rel_entr
+from torch import Tensor, nn
+
+from fedunlearn.audits.base import Audit, Evidence, Findings, Images, Reference
+from fedunlearn.randomness import numpy_stream, torch_stream
+from fedunlearn.schema import Count, NonNegative
+
+FINDINGS = ("ou_gaussian", "ou_pgd")
+
+
+@dataclass(frozen=True)
+class OverUnlearningSettings:
+    """How forget samples are perturbed; pixel values are in [0, 1]."""
+
+    sigma: NonNegative = 0.01  # standard deviation of the Gaussian noise
+    epsilon: NonNegative = 0.03  # largest change of a pixel by projected gradient steps
+    step: NonNegative = 0.01  # change of a pixel in one step
+    steps: Count = 3  # gradient steps
+    samples: Count = 500  # forget test samples, at most
+
+
+def measure(evidence: Evidence, reference: Reference, settings: OverUnlearningSettings) -> Findings:
+    """`ou_gaussian` and `ou_pgd`, mean divergences in bits, in [0, 1]. None below class level.
+
+    Every model sees the same perturbed test samples of the forgotten classes.
+    """
+    if not reference.forget_classes:
+        return dict.fromkeys(FINDINGS)
+    stream = numpy_stream(reference.seed, "audit", "over_unlearning")
+    chosen = np.sort(stream.permutation(np.flatnonzero(reference.original.test.forget))[: settings.samples])
+    images = reference.original.test.images
+    shown = images.at(chosen)
+    original, model = (copy.deepcopy(found.model).eval() for found in (reference.original, evidence))
+    classes = list(reference.forget_classes)
+    noise = torch.randn(shown.shape, generator=torch_stream(reference.seed, "audit", "over_unlearning", "noise"))
+    moved = {
+        "ou_gaussian": within(shown + noise.to(shown.device) * settings.sigma / _scale(images, shown), images),
+        "ou_pgd": toward_neighbour(original, shown, images, classes, settings),
+    }
+    return {
+        name: divergence(without(original, near, classes), probabilities(model, near)) for name, near in moved.items()
+    }
+
+
+def toward_neighbour(
+    original: nn.Module, shown: Tensor, images: Images, classes: list[int], settings: OverUnlearningSettings
+) -> Tensor:
+    """`shown` moved by signed gradient steps to where `original` finds the likeliest retain class more likely still."""
+    scale = _scale(images, shown)
+    with torch.no_grad():
+        target = original(shown).index_fill(1, torch.tensor(classes, device=shown.device), -torch.inf).argmax(1)
+    near = shown.clone()
+    for _ in range(settings.steps):
+        near.requires_grad_(True)
+        (slope,) = torch.autograd.grad(F.cross_entropy(original(near), target, reduction="sum"), near)
+        moved = near.detach() - slope.sign() * settings.step / scale
+        reach = settings.epsilon / scale
+        near = within(torch.minimum(torch.maximum(moved, shown - reach), shown + reach), images)
+    return near
+
+
+def within(x: Tensor, images: Images) -> Tensor:
+    """Normalised images `x` with pixel values cut to [0, 1]."""
+    mean = torch.tensor(images.normalise.mean, device=x.device).view(1, -1, 1, 1)
+    scale = _scale(images, x)
+    return torch.minimum(torch.maximum(x, -mean / scale), (1 - mean) / scale)
+
+
+@torch.no_grad()
+def probabilities(model: nn.Module, x: Tensor) -> np.ndarray:
+    """Softmax of the model's logits, float64 [n, classes]."""
+    return np.asarray(model(x).double().softmax(1).cpu().numpy())
+
+
+def without(model: nn.Module, x: Tensor, classes: list[int]) -> np.ndarray:
+    """`probabilities` with those of `classes` set to 0, renormalised."""
+    with torch.no_grad():
+        logits = model(x).double().index_fill(1, torch.tensor(classes, device=x.device), -torch.inf)
+    return np.asarray(logits.softmax(1).cpu().numpy())
+
+
+def divergence(p: np.ndarray, q: np.ndarray) -> float:
+    """Jensen-Shannon divergence in bits between the rows of `p` and `q` [n, classes], averaged over rows."""
+    middle = (p + q) / 2
+    bits = (rel_entr(p, middle).sum(axis=1) + rel_entr(q, middle).sum(axis=1)) / 2 / np.log(2)
+    return float(np.clip(bits, 0, 1).mean())
+
+
+def _scale(images: Images, x: Tensor) -> Tensor:
+    return torch.tensor(images.normalise.std, device=x.device).view(1, -1, 1, 1)
+
+
+AUDITS = {"over_unlearning": Audit("over_unlearning", OverUnlearningSettings, measure)}

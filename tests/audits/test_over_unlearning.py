@@ -1,0 +1,106 @@
+"""OU@ε by hand, where perturbations stay, and the masked head: perfect here, as it must be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.spatial.distance import jensenshannon
+
+from fedunlearn.audits.base import Images, Reference
+from fedunlearn.audits.over_unlearning import (
+    AUDITS,
+    FINDINGS,
+    OverUnlearningSettings,
+    divergence,
+    toward_neighbour,
+    within,
+    without,
+)
+from fedunlearn.data.types import Normaliser
+
+
+class Fixed(torch.nn.Module):
+    """Logits: a fixed matrix times the first pixels, whatever the shape."""
+
+    def __init__(self, matrix: Any) -> None:
+        super().__init__()
+        self.matrix = torch.tensor(matrix, dtype=torch.float32)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.flatten(1)[:, : self.matrix.shape[1]] @ self.matrix.T
+
+
+IMAGES = Images(torch.zeros(1, 1, 1, 3, dtype=torch.uint8), Normaliser((0.5,), (0.25,)), torch.device("cpu"))
+
+
+def measure(trained: Any, name: str, **settings: Any) -> Any:
+    settings = OverUnlearningSettings(**settings)
+    return AUDITS["over_unlearning"].measure(trained(name), trained.reference, settings)
+
+
+def test_the_forgotten_share_is_cut_out_and_the_rest_renormalised() -> None:
+    model = Fixed(np.log([[0.5], [0.3], [0.2]]))
+    found = without(model, torch.ones(1, 1, 1, 1), [0])
+    assert found == pytest.approx(np.array([[0, 0.6, 0.4]]), abs=1e-6)
+
+
+def test_divergence_by_hand() -> None:
+    p, q = np.array([[1, 0], [0.5, 0.5]]), np.array([[0, 1], [0.5, 0.5]])
+    assert divergence(p, q) == pytest.approx(0.5)  # the first rows have nothing in common, the second are equal
+
+
+@given(*[arrays(float, (3, 4), elements=st.floats(0.01, 1)) for _ in range(2)])
+def test_divergence_agrees_with_scipy(p: np.ndarray, q: np.ndarray) -> None:
+    p, q = (rows / rows.sum(axis=1, keepdims=True) for rows in (p, q))
+    expected = np.mean(np.nan_to_num(jensenshannon(p, q, axis=1, base=2)) ** 2)
+    assert divergence(p, q) == pytest.approx(expected, abs=1e-9)
+
+
+def test_steps_go_toward_the_likeliest_retain_class_and_no_farther_than_allowed() -> None:
+    model = Fixed(np.eye(3))  # class c is pixel c; class 0 is forgotten
+    pixels = torch.tensor([[[[0.9, 0.3, 0.2]]]])
+    shown = (pixels - 0.5) / 0.25
+    settings = OverUnlearningSettings(step=0.02, epsilon=0.03, steps=2)
+    moved = toward_neighbour(model, shown, IMAGES, [0], settings) * 0.25 + 0.5
+    assert moved.flatten().tolist() == pytest.approx([0.87, 0.33, 0.17])  # up with class 1, down with the others
+
+
+def test_pixels_stay_between_black_and_white() -> None:
+    x = torch.tensor([[[[-9.0, 0.0, 9.0]]]])
+    assert (within(x, IMAGES) * 0.25 + 0.5).flatten().tolist() == [0.0, 0.5, 1.0]
+
+
+def test_a_masked_head_is_perfect_and_retraining_is_not(trained: Any) -> None:
+    found = {name: measure(trained, name) for name in ("original", "masked", "retrained_0")}
+    for name in FINDINGS:
+        assert found["masked"][name] == pytest.approx(0, abs=1e-9)
+        assert found["retrained_0"][name] > 1e-3
+        assert found["original"][name] > 0.5  # it still says the forgotten class
+
+
+def test_without_perturbation_both_are_the_same_number(trained: Any) -> None:
+    found = measure(trained, "retrained_0", sigma=0.0, epsilon=0.0)
+    assert found["ou_gaussian"] == found["ou_pgd"]
+    assert found != measure(trained, "retrained_0", sigma=0.3, epsilon=0.0)
+
+
+def test_models_are_left_alone(trained: Any) -> None:
+    def gradients() -> list[torch.Tensor]:
+        models = (trained(name).model for name in ("original", "retrained_0"))
+        return [parameter.grad.clone() for model in models for parameter in model.parameters()]
+
+    before = gradients()
+    measure(trained, "retrained_0")
+    assert all(torch.equal(one, other) for one, other in zip(before, gradients(), strict=True))
+
+
+def test_not_defined_below_class_level(trained: Any) -> None:
+    reference = Reference(trained("original"), (), (), 4, 0)
+    found = AUDITS["over_unlearning"].measure(trained("original"), reference, OverUnlearningSettings())
+    assert found == dict.fromkeys(FINDINGS)
