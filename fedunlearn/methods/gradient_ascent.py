@@ -70,7 +70,7 @@ class AscentServer(FederatedStage):
     def usual_radius(self, reference: Tensors) -> float:
         """δ = mean over random models of ‖w_o − w‖² / 3."""
         seeds = (derive(self.plan.seed, self.plan.stage, "random", number) for number in range(RANDOM_MODELS))
-        distances = [squared_distance(dict(self.new_model(seed).named_parameters()), reference) for seed in seeds]
+        distances = [squared_distance(self.new_model(seed).state_dict(), reference) for seed in seeds]
         return float(torch.stack(distances).mean()) / 3
 
     def outgoing(self, number: int, model: Tensors) -> Tensors:

@@ -108,6 +108,11 @@ def targets(
     return labels
 
 
+def objective(settings: MomentumDegradation, plan: Plan) -> Objective:
+    """Cross-entropy with the labels above, in every phase."""
+    return Objective(partial(targets, settings, plan), soft_cross_entropy)
+
+
 def check(settings: MomentumDegradation, config: RunConfig) -> None:
     """Raises RequestError if the phases do not fit the budget, or leave no round in which W could change."""
     check_fit(config, warmup_rounds=settings.warmup_rounds, guide_rounds=settings.guide_rounds)
@@ -121,7 +126,7 @@ METHODS = {
     "momentum_degradation": Method(
         name="momentum_degradation",
         settings=MomentumDegradation,
-        objective=lambda settings, plan: Objective(partial(targets, settings, plan), soft_cross_entropy),
+        objective=objective,
         server=DegradationServer,
         check=check,
     )
