@@ -72,7 +72,7 @@ class RequestConfig:
 
     classes: tuple[Whole, ...] = ()  # every sample of these classes
     clients: tuple[Whole, ...] = ()  # every sample of these clients
-    samples: dict[str, Count] = field(default_factory=dict)  # client number -> how many of its samples, drawn by seed
+    samples: dict[str, Count] | None = None  # client number -> how many of its samples, drawn by seed
 
     @property
     def level(self) -> str:

@@ -11,7 +11,7 @@ methods=fucrt,relabel,random_relabel,finetune,head_mask,retrain
 
 case $what in
   digits)
-    fedunlearn -m method=$methods seed=0,1,2 \
+    fedunlearn -m method=$methods seed=0,1,2 train.local_epochs=3 \
       output.dir="$work/digits" store.dir="$work/store"
     first="$work/digits/0_fucrt_s0" ;;
   fashion_mnist)

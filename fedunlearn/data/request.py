@@ -30,7 +30,7 @@ def resolve(
         _check_numbers(where, "client", config.clients, len(parts))
         request = Request("client", _marked(len(labels), [parts[client] for client in config.clients]), ())
     else:
-        request = Request("sample", _marked(len(labels), _drawn(config.samples, parts, seed)), ())
+        request = Request("sample", _marked(len(labels), _drawn(config.samples or {}, parts, seed)), ())
     if all(request.forget[part].all() for part in parts):
         raise RequestError(f"{where} asks to forget every sample that the clients hold, which leaves nothing to retain")
     return request

@@ -18,7 +18,7 @@ PANELS = {"original": "original", "retrained_0": "retrained", "unlearned": "unle
 FEW_CLASSES = 12  # up to so many retain classes, each has its name on the map
 MARGIN = 0.08  # of the width, so that names stay inside
 NOTE = (
-    "Test samples; crosses: forgotten classes; dots: the others, named at their middle. Each model has a map of its own."
+    "Test samples; crosses: forgotten classes; dots: the others, named at their middle. Each model has its own map."
     "\nOnly who is near whom can be read from it: no direction, no size, no distance between far clusters."
 )
 

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from fedunlearn.report import partition_figure, profile, run_figures, style, sweep_figure
+from fedunlearn.report import feature_map_figure, partition_figure, profile, run_figures, style, sweep_figure
 from fedunlearn.report.runs import Run, read
 
 OF_A_RUN = {
     "erasure_utility": run_figures.erasure_utility,
     "class_flow": run_figures.class_flow,
     "partition": partition_figure.partition,
+    "feature_map": feature_map_figure.feature_map,
     "profile": profile.figure,
 }
 

@@ -242,8 +242,10 @@ def test_a_full_disk_at_each_write(configs, undisturbed, tmp_path, monkeypatch, 
 
 
 def test_a_log_that_cannot_be_written_does_not_end_a_run(configs, undisturbed, tmp_path, monkeypatch, capsys):
+    true_open = io.open
+
     def opened(path, *arguments, **keywords):
-        file = builtins.open(path, *arguments, **keywords)
+        file = true_open(path, *arguments, **keywords)
         return Full(file) if Path(str(path)).name == "log.txt" else file
 
     monkeypatch.setattr(io, "open", opened)

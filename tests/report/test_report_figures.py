@@ -103,8 +103,9 @@ def test_figures_of_a_run_are_readable_for_few_and_for_many(
     tmp_path: Path, make_run: Any, classes: int, clients: int, forgotten: list[int]
 ) -> None:
     run = runs.read(make_run(tmp_path, **many(classes, clients, forgotten)))
-    for draw in figures.OF_A_RUN.values():
-        drawn(draw, run)
+    for name, draw in figures.OF_A_RUN.items():
+        if name not in ("feature_map", "profile"):  # this run has neither
+            drawn(draw, run)
 
 
 def test_path_starts_at_the_original_and_ends_at_the_audited_model(tmp_path: Path, make_run: Any) -> None:
