@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fedunlearn import registry
+from fedunlearn.data.backdoor import Backdoor
 from fedunlearn.errors import RequestError
 from fedunlearn.schema import AtLeast, Below, Count, NonNegative, Positive, Share, Whole, parse, plain
 
@@ -73,6 +74,7 @@ class RequestConfig:
     classes: tuple[Whole, ...] = ()  # every sample of these classes
     clients: tuple[Whole, ...] = ()  # every sample of these clients
     samples: dict[str, Count] | None = None  # client number -> how many of its samples, drawn by seed
+    backdoor: Backdoor | None = None  # what the forgotten clients planted in their data; needs `clients`
 
     @property
     def level(self) -> str:
@@ -84,7 +86,7 @@ class RequestConfig:
 class EngineConfig:
     """What executes the clients' work."""
 
-    name: Literal["local", "stacked", "ray"] = "local"
+    name: Literal["local", "stacked", "ray", "deployment"] = "local"
     workers: Count | Literal["auto"] = "auto"  # clients trained at the same time; auto: one per core
     client_timeout: Positive | None = None  # seconds that a client may train in a round; null: as long as it takes
     min_replies: Share = 0.5  # share of the clients asked that must answer, or the run stops
@@ -95,6 +97,8 @@ class EngineConfig:
     client_cpus: Positive = 1.0  # ray: cores reserved for a client
     client_gpus: NonNegative = 0.0  # ray: share of a GPU reserved for a client, 0.25 for four clients on each
     address: str | None = None  # ray: a running cluster (auto, or HOST:PORT of its head); null: Ray on this machine
+
+    superlink: str | None = None  # deployment: name of the SuperLink in Flower's config.toml; null: the default one
 
     @property
     def traits(self) -> dict[str, Any]:

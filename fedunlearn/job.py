@@ -24,12 +24,21 @@ from fedunlearn import dry_run, jobs, overrides, pipeline, placement, registry, 
 from fedunlearn.config import RunConfig, essence
 from fedunlearn.console import Console, logged_to
 from fedunlearn.errors import RequestError, RunError
+from fedunlearn.federation import deployment
 from fedunlearn.federation.world import open_world
 from fedunlearn.placement import Place
-from fedunlearn.report import figures, profile, runs, tables
+from fedunlearn.report import figures, page, profile, runs, tables
 from fedunlearn.report.files import write_text
 from fedunlearn.store.folder import reason
-from fedunlearn.summary import metric_lines, summarise, write_metrics, write_setting, write_summary
+from fedunlearn.summary import (
+    exhibits,
+    metric_lines,
+    summarise,
+    write_exhibits,
+    write_metrics,
+    write_setting,
+    write_summary,
+)
 from fedunlearn.tracking import base as tracking
 
 LOCK = ".lock"
@@ -70,6 +79,8 @@ def execute(config: RunConfig, folder: Path, words: Sequence[str], place: Place 
     """Run `config` in `folder`; the exit status. Never raises, except for Ctrl-C."""
     logging.getLogger("flwr").setLevel(logging.ERROR)  # Flower's own round-by-round log; ours says the same
     screen = Console(prefix=_prefix(place))
+    if config.engine.name == "deployment" and not deployment.is_connected():
+        return deployment.submit(config, folder, words, screen.say)
     if not place.alone:
         screen.say(f"{place.title}: {folder.name}" if not _prefix(place) else folder.name, style="bold")
     try:
@@ -112,7 +123,7 @@ def _attempt(config: RunConfig, folder: Path, words: Sequence[str], place: Place
 def begin(folder: Path, config: RunConfig, place: Place) -> None:
     """Make the folder that of a run that is going on: nothing of an earlier attempt can be taken for its result."""
     (folder / "summary.json").unlink(missing_ok=True)
-    for left_over in [*folder.glob(".*.tmp"), *folder.glob("figures/.*.tmp")]:
+    for left_over in [*folder.glob(".*.tmp"), *folder.glob("figures/.*.tmp"), *folder.glob("exhibits/*")]:
         left_over.unlink(missing_ok=True)
     here = placement.settled(config, place)
     write_setting(folder, config, {"workers": here.engine.workers, "device": here.device})
@@ -124,8 +135,9 @@ def report(
     """Write the run's files and figures, the summary last: whoever finds it finds the rest. Shows the table."""
     summary = summarise(outcome, command_of(words, folder))
     write_metrics(folder, metric_lines(outcome))
+    write_exhibits(folder, exhibits(outcome))
     run = runs.Run(folder, "done", "", json.loads(json.dumps(summary)))
-    drawn = figures.draw(run)
+    drawn = [*figures.draw(run), page.write_run(run)]
     write_summary(folder, summary)
     table = tables.to_rich(tables.summary_table(tables.frame_of([run])))
     console.show(table) if place.alone else console.keep(table)
@@ -135,7 +147,7 @@ def report(
     for warning in summary["warnings"]:
         tell(f"Warning: {warning}")
     for path in drawn:
-        if path.suffix == ".png" and place.alone:
+        if path.suffix in (".png", ".html") and place.alone:
             console.say(f"  {path}")
     return summary
 

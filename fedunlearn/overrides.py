@@ -55,19 +55,23 @@ def expand_rerun(arguments: list[str]) -> list[str]:
         raise RequestError(f"{RERUN}: {path} is not a run's config.yaml ({_first_line(error)})") from error
     if not isinstance(saved, Mapping):
         raise RequestError(f"{RERUN}: {path} is not a run's config.yaml")
-    return [*arguments[:at], *_as_overrides(saved), *arguments[at + 2 :]]
+    later = arguments[at + 2 :]
+    anew = {word.partition("=")[0] for word in later}  # another engine or method: nothing of the saved one's settings
+    kept = {key: value for key, value in saved.items() if key not in anew}
+    return [*arguments[:at], *_as_overrides(kept), *later]
 
 
 def _as_overrides(saved: Mapping[str, Any]) -> Iterator[str]:
-    groups = [section for section in CHOSEN_SECTIONS if section in saved]
+    groups = [section for section in (*CHOSEN_SECTIONS, "engine") if section in saved]
     yield from (f"{section}={saved[section]['name']}" for section in groups)
     for key, value in saved.items():
         nested = isinstance(value, Mapping)
         entries = {f"{key}.{name}": item for name, item in value.items()} if nested else {key: value}
         chosen = {f"{section}.name" for section in groups}  # given already, by choosing the member
         yield from (f"++{name}={_quoted(item)}" for name, item in entries.items() if name not in chosen)
-    audits = saved.get("audit") or {}
-    yield from (f"++audit.{name}=null" for name in registry.names("audit") if name not in audits)
+    if "audit" in saved:
+        switched_off = set(registry.names("audit")) - set(saved["audit"] or {})
+        yield from (f"++audit.{name}=null" for name in sorted(switched_off))
 
 
 def _quoted(value: Any) -> str:

@@ -185,6 +185,7 @@ class Runner:
                 classes=self.world.dataset.classes,
                 seed=self.config.seed,
                 parts=tuple(self.world.parts),
+                backdoor=self.config.request.backdoor,
             )
             return Artifact({}, audit.measure(evidence(planned.subject), reference, planned.audit.settings))
 

@@ -16,6 +16,7 @@ from fedunlearn.data.partition import counts
 from fedunlearn.pipeline import Outcome, StageModel, round_values
 from fedunlearn.provenance import environment
 from fedunlearn.report.files import write_text
+from fedunlearn.verdict import judge
 
 LEARNT = 0.3  # gate: the original model is at least this far from chance (0) towards perfection (1)
 COSTS = ("rounds", "seconds", "bytes_up", "bytes_down", "samples", "failures")
@@ -31,6 +32,7 @@ def summarise(outcome: Outcome, command: str) -> dict[str, Any]:
     lists = {subject: _lists(findings) for subject, findings in outcome.findings.items()}
     every = [lists[f"retrained_{i}"] for i in range(len(outcome.retrained))]
     world = outcome.world
+    forget_test_samples = int(np.isin(world.dataset.test.labels.numpy(), world.request.classes).sum())
     return {
         "status": "done",
         "config": outcome.config.as_dict(),
@@ -54,6 +56,7 @@ def summarise(outcome: Outcome, command: str) -> dict[str, Any]:
             "forget": [int(world.request.forget[part].sum()) for part in world.parts],
         },
         "gates": gates,
+        "verdict": judge(unlearned, seeds, gates, world.dataset.classes, forget_test_samples),
         "warnings": [GATES[name] for name, passed in gates.items() if not passed],
         "cost": {
             "train": _cost([outcome.original]),

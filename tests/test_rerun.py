@@ -29,3 +29,11 @@ def test_a_saved_configuration_is_had_again(tmp_path: Path, words: list[str]) ->
     path.write_text(yaml.safe_dump(first.as_dict()))
     again = composed(*overrides.expand_rerun(["--rerun", str(path)]))
     assert again.as_dict() == first.as_dict()
+
+
+def test_another_choice_leaves_the_settings_of_the_saved_one_behind(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(composed("engine=ray", "method=fucrt", "audit=quick", "seed=3").as_dict()))
+    later = ["engine=local", "method=pruning", "audit=default", "train.rounds=7"]
+    again = composed(*overrides.expand_rerun(["--rerun", str(path), *later]))
+    assert again.as_dict() == composed(*later, "seed=3").as_dict()

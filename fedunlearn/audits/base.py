@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fedunlearn.data.backdoor import Backdoor
 from fedunlearn.data.types import Normaliser
 
 
@@ -67,7 +68,8 @@ class Evidence:
 class Reference:
     """What a model is compared with.
 
-    `forget_classes` is empty for client- and sample-level requests; `parts`: the training samples of each client.
+    `forget_classes` is empty for client- and sample-level requests; `parts`: the training samples of each client;
+    `backdoor`: what the forgotten clients planted, if anything.
     """
 
     original: Evidence
@@ -76,6 +78,7 @@ class Reference:
     classes: int
     seed: int
     parts: tuple[np.ndarray, ...] = ()
+    backdoor: Backdoor | None = None
 
     def others(self, evidence: Evidence) -> tuple[Evidence, ...]:
         """The retrained models, without the one that `evidence` is of."""

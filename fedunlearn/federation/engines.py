@@ -19,7 +19,7 @@ from flwr.serverapp import ServerApp
 
 from fedunlearn import registry
 from fedunlearn.config import EngineConfig, RunConfig
-from fedunlearn.federation import wire
+from fedunlearn.federation import deployment, wire
 from fedunlearn.federation.client import client_app
 from fedunlearn.federation.clock import CHECKPOINT, EVALUATION, breakdown
 from fedunlearn.federation.evaluation import class_accuracy
@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # methods build on this package; here only their type is need
 
 Rounds = list[dict[str, Any]]
 Say = Callable[[str], None]
+START = {"local": GRACE, "stacked": GRACE, "ray": GRACE, "deployment": 60.0}  # seconds before a client is at work
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ def run_stage(
     resumed = bool(begin.history)
     latest = [begin]
     workers = worker_count(config.engine)
+    at_once = len(world.parts) if config.engine.name == "deployment" else workers
     started = time.perf_counter() - begin.cost.get("seconds", 0.0)
 
     def evaluate(server_round: int, state: Tensors) -> None:
@@ -92,7 +94,7 @@ def run_stage(
         if strategy.left_out:
             entry |= {"failures": len(strategy.left_out), "failure": strategy.left_out[-1]}
         strategy.cost.seconds = time.perf_counter() - started
-        strategy.cost.profile = added(begin.cost.get("profile", {}), breakdown(strategy.watch.seconds, workers))
+        strategy.cost.profile = added(begin.cost.get("profile", {}), breakdown(strategy.watch.seconds, at_once))
         history = [*latest[0].history, entry]
         kept = (dict(strategy.shared), dict(strategy.memory), dict(strategy.notes))
         latest[0] = Progress(state, *kept, history, asdict(strategy.cost))
@@ -100,7 +102,9 @@ def run_stage(
         strategy.watch.lap(CHECKPOINT)
 
     left = rounds - begin.cost.get("rounds", 0)
-    app = server_app(strategy, begin.model, left, resumed, evaluate, round_limit(config.engine, len(world.parts)))
+    app = server_app(
+        strategy, begin.model, left, resumed, evaluate, round_limit(config.engine, len(world.parts), at_once)
+    )
     with quiet_torch():
         ENGINES[config.engine.name](app, world, config, pack, say)
     return latest[0]
@@ -118,11 +122,11 @@ def added(first: Mapping[str, float], second: Mapping[str, float]) -> dict[str, 
     return {part: first.get(part, 0.0) + seconds for part, seconds in second.items()}
 
 
-def round_limit(engine: EngineConfig, clients: int) -> float:
+def round_limit(engine: EngineConfig, clients: int, at_once: int) -> float:
     """Seconds for a round in which every client takes as long as it may."""
     if engine.client_timeout is None:
         return FOREVER
-    return (engine.client_timeout + GRACE) * math.ceil(clients / worker_count(engine))
+    return (engine.client_timeout + START[engine.name]) * math.ceil(clients / at_once)
 
 
 def run_local(app: ServerApp, world: World, config: RunConfig, pack: wire.Pack, say: Say) -> None:
@@ -144,8 +148,18 @@ def run_ray(app: ServerApp, world: World, config: RunConfig, pack: wire.Pack, sa
     ray_engine.simulate(app, clients, len(world.parts), config.engine, worker_count(config.engine))
 
 
-ENGINES = {"local": run_local, "stacked": run_local, "ray": run_ray}
-PACKS: dict[str, wire.Pack] = {"local": wire.by_reference, "stacked": wire.by_reference, "ray": wire.as_bytes}
+def run_deployment(app: ServerApp, world: World, config: RunConfig, pack: wire.Pack, say: Say) -> None:
+    """The SuperNodes of the Flower app that this process serves."""
+    app(deployment.grid_of(len(world.parts)), Context(1, 1, {}, RecordDict(), {}))
+
+
+ENGINES = {"local": run_local, "stacked": run_local, "ray": run_ray, "deployment": run_deployment}
+PACKS: dict[str, wire.Pack] = {
+    "local": wire.by_reference,
+    "stacked": wire.by_reference,
+    "ray": wire.as_bytes,
+    "deployment": wire.as_bytes,
+}
 
 
 def worker_count(engine: EngineConfig) -> int:

@@ -63,6 +63,7 @@ class LocalGrid(Grid):
         TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = RUN_ID, SUPERLINK_NODE_ID, 1
         self._app, self._clients, self._window, self._stop = app, clients, 2 * workers, stop
         self._limit, self._stacks = limit, stacks
+        self.roster = list(range(FIRST_NODE, FIRST_NODE + clients))  # node ids of client 0, 1, …
         self._workers = Workers(workers)
         self._states: dict[int, RecordDict] = {}  # of the clients that keep something between messages
         self._numbers = itertools.count(1)
@@ -94,7 +95,7 @@ class LocalGrid(Grid):
 
     def get_node_ids(self) -> list[int]:
         """All clients, in the order of their numbers."""
-        return list(range(FIRST_NODE, FIRST_NODE + self._clients))
+        return self.roster
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
         """Start work on messages; the ids fetch the replies."""

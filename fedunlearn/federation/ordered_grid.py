@@ -26,6 +26,7 @@ class OrderedGrid(Grid):
 
     def __init__(self, grid: Grid, nodes: int, window: int) -> None:
         self._grid, self._nodes, self._window = grid, nodes, window
+        self.roster: list[int] = []  # node ids of client 0, 1, …, once they have been asked
 
     def get_node_ids(self) -> list[int]:
         """All nodes, as soon as they are there. Raises RunError if they do not appear."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fedunlearn import config as configuration
 from fedunlearn.config import RunConfig
-from fedunlearn.data import partition, request, sources
+from fedunlearn.data import backdoor, partition, request, sources
 from fedunlearn.data.types import Dataset, Normaliser, Request
 from fedunlearn.models.base import Classifier, build
 from fedunlearn.randomness import derive
@@ -98,6 +98,8 @@ def open_world(config: RunConfig) -> World:
     labels = dataset.train.labels.numpy()
     parts = partition.split(config.partition, labels, config.seed)
     wanted = request.resolve(config.request, labels, parts, dataset.class_names, config.seed)
+    if config.request.backdoor:
+        dataset = backdoor.planted(dataset, wanted, config.request.backdoor, config.seed)
     model, shape, classes = config.model, dataset.shape, dataset.classes
     return World(
         dataset,

@@ -14,6 +14,7 @@ largest instead of at 1e-6.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -84,10 +85,16 @@ class FedOSDServer(FederatedStage):
         self._sent = model
         self.shared = {UNLEARNING: torch.ones(1, device=self.device)} if number <= self.limit else {}
         if self.shared:
-            self._retain = torch.stack([answer["gradient"] for answer in self.clients.each("gradient", model)])
+            self._retain = torch.stack(list(self.retain_gradients(model)))
         else:
             self._steps = Mean()
         return model
+
+    def retain_gradients(self, model: Tensors) -> Iterator[Tensor]:
+        """Every client's gradient [parameters]; the passes that they take are part of the cost."""
+        for answer in self.clients.each("gradient", model):
+            self.cost.samples += int(answer["samples"])
+            yield answer["gradient"]
 
     def training(self, number: int) -> TrainConfig:
         """Unlearning is plain gradient descent."""
@@ -149,7 +156,10 @@ def unlearning_loss(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def retain_gradient(model: Classifier, client: ClientData, settings: FedOSD, plan: Plan) -> Tensors:
-    """Gradient [parameters] of the mean cross-entropy on the client's retain samples, without touching buffers."""
+    """Gradient [parameters] of the mean cross-entropy on the client's retain samples, and how many `samples` those are.
+
+    In evaluation mode, so that buffers stay as they are.
+    """
     model.eval()
     held = (~client.forget).nonzero()[:, 0]
     parameters = list(model.parameters())
@@ -159,7 +169,7 @@ def retain_gradient(model: Classifier, client: ClientData, settings: FedOSD, pla
             value = F.cross_entropy(model(client.images(part)), client.labels[part], reduction="sum") / len(held)
             gradients = torch.autograd.grad(value, parameters)
         total = [before + more for before, more in zip(total, gradients, strict=True)]
-    return {"gradient": torch.cat([value.flatten() for value in total])}
+    return {"gradient": torch.cat([value.flatten() for value in total]), "samples": torch.tensor(len(held))}
 
 
 METHODS = {

@@ -1,4 +1,4 @@
-"""`fedunlearn-report DIR`: rebuild the tables and figures of a folder of runs, or say how its runs stand."""
+"""`fedunlearn-report DIR`: rebuild the tables, figures and page of a folder of runs, or say how its runs stand."""
 
 from __future__ import annotations
 
@@ -18,24 +18,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     screen = Console(highlight=False, markup=False)
     try:
-        return _status(screen, options.folder) if options.status else _rebuild(screen, options.folder)
+        return _status(screen, options.folder) if options.status else _rebuild(screen, options)
     except RequestError as error:
         print(f"fedunlearn-report: {error}", file=sys.stderr)
         return 2
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="fedunlearn-report", description="Tables and figures from a folder of runs.")
+    about = "Tables, figures and a page from a folder of runs."
+    parser = argparse.ArgumentParser(prog="fedunlearn-report", description=about)
     parser.add_argument("folder", type=Path, metavar="DIR", help="a run's folder, a sweep's, or any folder above runs")
+    parser.add_argument("--figures", action="store_true", help="draw every run's figures again, not only missing ones")
     parser.add_argument("--status", action="store_true", help="list done, failed and missing runs; write nothing")
     return parser
 
 
-def _rebuild(screen: Console, folder: Path) -> int:
+def _rebuild(screen: Console, options: argparse.Namespace) -> int:
     from fedunlearn.report import formats, sweep  # drawing takes seconds to load, which --status need not wait for
 
+    folder: Path = options.folder
+    drawn, undrawn = sweep.draw_runs(folder, options.figures)
     report = sweep.build(folder)
-    drawn, undrawn = sweep.draw_runs(folder)
     screen.print(formats.to_rich(report.summary))
     for line in [*(f"not in the table: {problem}" for problem in report.problems), *undrawn]:
         screen.print(line, soft_wrap=True)

@@ -6,16 +6,25 @@ from pathlib import Path
 
 import pandas as pd
 
-from fedunlearn.report import feature_map_figure, partition_figure, profile, run_figures, style, sweep_figure
+from fedunlearn.report import (
+    cost_figure,
+    feature_map_figure,
+    partition_figure,
+    profile,
+    run_figures,
+    style,
+    sweep_figure,
+)
 from fedunlearn.report.runs import Run, read
 
 OF_A_RUN = {
     "erasure_utility": run_figures.erasure_utility,
     "class_flow": run_figures.class_flow,
-    "partition": partition_figure.partition,
     "feature_map": feature_map_figure.feature_map,
+    "partition": partition_figure.partition,
     "profile": profile.figure,
 }
+OF_A_SWEEP = {"erasure_utility": sweep_figure.erasure_utility, "distance_cost": cost_figure.distance_cost}
 
 
 def draw_run(folder: Path) -> list[Path]:
@@ -37,6 +46,9 @@ def draw(run: Run) -> list[Path]:
 
 
 def draw_sweep(rows: pd.DataFrame, folder: Path) -> list[Path]:
-    """Write `erasure_utility.png` and `.svg` into `folder`, from the rows of `tables.tidy`; returns their paths."""
+    """Write `NAME.png` and `.svg` of the figures of a sweep into `folder`, from the rows of `tables.tidy`."""
+    written: list[Path] = []
     with style.styled():
-        return style.replace(sweep_figure.erasure_utility(rows), folder, "erasure_utility")
+        for name, figure_of in OF_A_SWEEP.items():
+            written += style.replace(figure_of(rows), folder, name)
+    return written

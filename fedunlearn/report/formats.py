@@ -24,6 +24,7 @@ CAPTION = (
 FEW = "No noise floor where only one model was retrained: retrain at least two to tell a gap from chance."
 NOTHING = "There is no finished run to show."
 SYMBOLS = "†‡§¶"
+UNKNOWN = "–"
 COSTS = {"rounds": "rounds", "seconds": "s", "megabytes": "MB"}
 
 
@@ -72,8 +73,8 @@ def to_markdown(table: pd.DataFrame) -> str:
     """GitHub Markdown: one table per setting, the caption and the footnotes."""
     if table.empty:
         return f"{NOTHING}\n"
-    parts = [_markdown_block(_header(table), block) for block in _blocks(table)]
-    return "\n\n".join([*parts, *map(_markdown_text, _notes(table))]) + "\n"
+    parts = [_markdown_block(header_of(table), block) for block in blocks_of(table)]
+    return "\n\n".join([*parts, *map(_markdown_text, notes_of(table))]) + "\n"
 
 
 def _markdown_block(header: list[str], block: Block) -> str:
@@ -101,9 +102,9 @@ def to_latex(table: pd.DataFrame) -> str:
     """A `table*` environment for a two-column paper; needs `booktabs`. Gaps stand in small type below the values."""
     if table.empty:
         return f"% {NOTHING}\n"
-    header = _header(table)
-    caption, *notes = map(_tex, _notes(table))
-    body = [line for block in _blocks(table) for line in _latex_block(block, len(header))]
+    header = header_of(table)
+    caption, *notes = map(_tex, notes_of(table))
+    body = [line for block in blocks_of(table) for line in _latex_block(block, len(header))]
     return "\n".join(
         [
             r"\begin{table*}",
@@ -166,16 +167,16 @@ def to_rich(table: pd.DataFrame) -> Table:
         empty = Table.grid()
         empty.add_row(NOTHING)
         return empty
-    blocks = _blocks(table)
+    blocks = blocks_of(table)
     several = len(blocks) > 1
     letters = [chr(ord("A") + i) if i < 26 else str(i + 1) for i in range(len(blocks))]
     keys = [f"{letter}: {block.setting}" for letter, block in zip(letters, blocks, strict=True)] if several else []
     title = Text("" if several else blocks[0].setting, style="bold")
-    caption = Text("\n".join([*keys, *_notes(table)]), justify="left")
+    caption = Text("\n".join([*keys, *notes_of(table)]), justify="left")
     screen = Table(title=title, caption=caption, box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0))
     for name in ["model", *map(words.label, _audits(table)), "cost"]:
         left = name == "model"
-        screen.add_column(_capital(name).replace(" ", "\n"), justify="left" if left else "right", no_wrap=not left)
+        screen.add_column(capital(name).replace(" ", "\n"), justify="left" if left else "right", no_wrap=not left)
     for letter, block in zip(letters, blocks, strict=True):
         if several:
             screen.add_row(Text(letter, style="bold"))
@@ -200,16 +201,17 @@ def _rich(cell: Cell) -> Text:
     return text.append(f"\n({cell.gap})" if cell.gap else "", style="not bold dim")
 
 
-def _header(table: pd.DataFrame) -> list[str]:
+def header_of(table: pd.DataFrame) -> list[str]:
+    """The names of a wide table's columns: model, seeds, an audit each, within noise, costs."""
     names = ["model", "seeds", *map(words.label, _audits(table)), "within noise", *COSTS]
-    return [_capital(name) for name in [*names[:-1], "MB"]]
+    return [capital(name) for name in [*names[:-1], "MB"]]
 
 
 def _audits(table: pd.DataFrame) -> list[str]:
     return [str(name).removesuffix(".sd") for name in table if str(name).endswith(".sd")]
 
 
-def _blocks(table: pd.DataFrame) -> list[Block]:
+def blocks_of(table: pd.DataFrame) -> list[Block]:
     """Every setting's rows as text. There is no line for a noise floor of which nothing is known."""
     audits, marks = _audits(table), _marks(table)
     found = []
@@ -226,27 +228,33 @@ def _blocks(table: pd.DataFrame) -> list[Block]:
 
 def _line(row: dict[Any, Any], audits: list[str], marks: dict[str, str]) -> Line:
     judged = [row[f"{audit}.within"] for audit in audits if pd.notna(row[f"{audit}.within"])]
-    within = f"{sum(map(bool, judged))} of {len(judged)}" if judged else ("–" if row["kind"] == "method" else "")
+    within = f"{sum(map(bool, judged))} of {len(judged)}" if judged else (UNKNOWN if row["kind"] == "method" else "")
     name = f"{row['row']}{marks.get(row['failed_gates'], '')}"
     seeds = f"{row['runs']:.0f}" if pd.notna(row["runs"]) else ""
-    return Line(name, seeds, [_cell(row, audit) for audit in audits], within, [_quantity(row[cost]) for cost in COSTS])
+    return Line(name, seeds, [_cell(row, audit) for audit in audits], within, [quantity(row[cost]) for cost in COSTS])
 
 
 def _cell(row: dict[Any, Any], audit: str) -> Cell:
     value, sd, gap = row[audit], row[f"{audit}.sd"], row[f"{audit}.gap"]
     if pd.isna(value):
-        return Cell("–")
-    signed = ("+" if round(gap, 3) > 0 else "") + _fixed(gap) if pd.notna(gap) else ""
-    shown_sd = _fixed(sd) if pd.notna(sd) else ""
-    return Cell(_fixed(value), shown_sd, signed, row[f"{audit}.best"] is True, row[f"{audit}.within"] is True)
+        return Cell(UNKNOWN)
+    shown_sd = fixed(sd) if pd.notna(sd) else ""
+    shown_gap = signed(gap) if pd.notna(gap) else ""
+    return Cell(fixed(value), shown_sd, shown_gap, row[f"{audit}.best"] is True, row[f"{audit}.within"] is True)
 
 
-def _fixed(value: float) -> str:
+def fixed(value: float) -> str:
     """Three decimals with a proper minus, and none on what rounds to zero."""
     return f"{round(value, 3) + 0.0:.3f}".replace("-", "−")
 
 
-def _quantity(value: float) -> str:
+def signed(value: float) -> str:
+    """`fixed` with the sign of what is above zero, too."""
+    return ("+" if round(value, 3) > 0 else "") + fixed(value)
+
+
+def quantity(value: float) -> str:
+    """An amount in about three digits; empty if it is not known."""
     if pd.isna(value):
         return ""
     if value == int(value) or value >= 100:
@@ -260,12 +268,13 @@ def _marks(table: pd.DataFrame) -> dict[str, str]:
     return {text: SYMBOLS[i % len(SYMBOLS)] * (i // len(SYMBOLS) + 1) for i, text in enumerate(texts)}
 
 
-def _notes(table: pd.DataFrame) -> list[str]:
+def notes_of(table: pd.DataFrame) -> list[str]:
     """The caption, then the footnotes."""
     single = table.loc[table["kind"] == "noise", _audits(table)].isna().all(axis=1).any()
     gates = [f"{mark} A sanity gate failed, hence no verdict: {text}." for text, mark in _marks(table).items()]
     return [CAPTION, *([FEW] if single else []), *gates]
 
 
-def _capital(text: str) -> str:
+def capital(text: str) -> str:
+    """The same with a capital first letter, and no other change."""
     return text[:1].upper() + text[1:]

@@ -127,12 +127,16 @@ def _below(root: Path, name: str) -> Iterator[Path]:
 
 
 def _jobs(plan: Path) -> Iterable[Run]:
-    """Every job of a sweep, with its overrides in the reason if it is missing."""
+    """Every job of a sweep; if it is missing, its reason says by which overrides it differs from others."""
     try:
         jobs = [(job["dir"], job.get("overrides", [])) for job in json.loads(plan.read_text(encoding="utf-8"))["jobs"]]
+        shared = set.intersection(*(set(overrides) for _, overrides in jobs)) if len(jobs) > 1 else set()
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return [Run(plan, "failed", f"sweep.json cannot be read: {error!r}")]
-    return [_with_overrides(read((plan.parent / folder).resolve()), overrides) for folder, overrides in jobs]
+    return [
+        _with_overrides(read((plan.parent / folder).resolve()), [word for word in overrides if word not in shared])
+        for folder, overrides in jobs
+    ]
 
 
 def _with_overrides(run: Run, overrides: Iterable[str]) -> Run:

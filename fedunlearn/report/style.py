@@ -14,6 +14,7 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
@@ -82,14 +83,19 @@ def replace(figure: Figure | None, folder: Path, name: str) -> list[Path]:
 
     Where there is no figure, both are removed, because they would show something else; returns the paths written.
     """
-    paths = [folder / f"{name}.png", folder / f"{name}.svg"]
-    for path, metadata in zip(paths, ({"Software": None}, {"Date": None, "Creator": None}), strict=True):
-        if figure is None:
-            path.unlink(missing_ok=True)
-            continue
-        with replacing(path) as temporary:
-            figure.savefig(temporary, format=path.suffix[1:], dpi=200, metadata=metadata)
-    return paths if figure else []
+    png, svg = folder / f"{name}.png", folder / f"{name}.svg"
+    if figure is None:
+        png.unlink(missing_ok=True)
+        svg.unlink(missing_ok=True)
+        return []
+    figure.set_dpi(200)
+    with replacing(png) as temporary:  # canvases rather than savefig, which draws everything twice
+        FigureCanvasAgg(figure).print_png(temporary, metadata={"Software": None})  # type: ignore[no-untyped-call]
+    figure.set_layout_engine("none")  # it is arranged
+    with replacing(svg) as temporary:
+        undated = {"Date": None, "Creator": None}
+        FigureCanvasSVG(figure).print_svg(temporary, metadata=undated)  # type: ignore[no-untyped-call]
+    return [png, svg]
 
 
 def name_columns(axes: Axes, names: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Everything that can be said of a folder of runs: a tidy CSV, a table, a figure, and which runs are not in them."""
+"""Everything that can be said of a folder of runs: a tidy CSV, tables, figures, a page, and which runs are missing."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from fedunlearn.report import figures, runs, tables
+from fedunlearn.report import figures, page, runs, tables
 from fedunlearn.report.files import write_text
+from fedunlearn.report.runs import Run
 
 
 @dataclass(frozen=True)
@@ -22,11 +23,11 @@ class Report:
 
 
 def build(folder: Path) -> Report:
-    """Write `runs.csv`, `table.md`, `table.tex` and `erasure_utility.{png,svg}` into `folder`, from the runs below it.
+    """Write `runs.csv`, `table.md`, `table.tex`, the figures and `report.html` into `folder`, from the runs below it.
 
     Runs that failed, did not end or cannot be read are rows of `runs.csv` and are listed, with the reason, below the
-    table and in `problems`; they never stop the rest. Raises
-    RequestError if `folder` is not there or holds no run.
+    table and in `problems`; they never stop the rest. If `folder` is itself a run's, its page is that of the run.
+    Raises RequestError if `folder` is not there or holds no run.
     """
     folder = folder.resolve()
     found = runs.find(folder)
@@ -42,16 +43,27 @@ def build(folder: Path) -> Report:
         write_text(folder / "table.tex", tables.to_latex(summary) + _commented(problems)),
         *figures.draw_sweep(rows, folder),
     ]
+    files.append(page.write_run(found[0]) if is_run(found, folder) else page.write_sweep(folder, found, rows, summary))
     return Report(rows, summary, tuple(files), problems)
 
 
-def draw_runs(folder: Path) -> tuple[list[Path], list[str]]:
-    """Redraw the figures of every finished run below `folder`; a sentence for each whose files do not fit together."""
+def is_run(found: list[Run], folder: Path) -> bool:
+    """Is the folder that of a single run, rather than one above several?"""
+    return [run.folder for run in found] == [folder]
+
+
+def draw_runs(folder: Path, again: bool = False) -> tuple[list[Path], list[str]]:
+    """Draw the figures of every finished run below `folder` that has none, or of all `again`, and write their pages.
+
+    Returns what was written, and a sentence for each run whose files do not fit together.
+    """
     drawn: list[Path] = []
     undrawn: list[str] = []
     for run in (run for run in runs.find(folder) if run.status == "done"):
         try:
-            drawn += figures.draw_run(run.folder)
+            if again or not any((run.folder / "figures").glob("*.svg")):
+                drawn += figures.draw(run)
+            drawn.append(page.write_run(run))
         except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
             undrawn.append(f"the figures of {runs.relative(run, folder)} cannot be drawn: {error!r}")
     return drawn, undrawn

@@ -49,8 +49,7 @@ def erasure_utility(rows: pd.DataFrame) -> Figure | None:
     panels = {setting: audits for setting, audits in panels.items() if audits}
     if not panels:
         return None
-    looks = {str(label): _look(number) for number, label in enumerate(done["label"].unique())}
-    doubtful = {str(label) for label, group in done.groupby("label") if failed_gates(group)}
+    looks, doubtful = looks_of(done), doubtful_of(done)
     figure = style.canvas(0.45 + 2.75 * len(panels) + 0.16 * (len(looks) + 6) / 4)
     parts = figure.subfigures(len(panels), 1, squeeze=False)[:, 0]
     for part, (setting, audits) in zip(parts, panels.items(), strict=True):
@@ -76,8 +75,18 @@ def _measured(rows: pd.DataFrame, audit: str) -> bool:
     return f"unlearned.{audit}" in rows and bool(rows[f"unlearned.{audit}"].notna().any())
 
 
+def looks_of(done: pd.DataFrame) -> dict[str, Look]:
+    """Marker and colour of every method, the same in all figures of a sweep."""
+    return {str(label): _look(number) for number, label in enumerate(done["label"].unique())}
+
+
 def _look(number: int) -> Look:
     return METHOD_MARKERS[number % len(METHOD_MARKERS)], METHOD_COLOURS[number % len(METHOD_COLOURS)]
+
+
+def doubtful_of(done: pd.DataFrame) -> set[str]:
+    """Methods with a run that failed a sanity gate."""
+    return {str(label) for label, group in done.groupby("label") if failed_gates(group)}
 
 
 def _panel(axes: Axes, block: pd.DataFrame, audit: str, looks: dict[str, Look]) -> None:
@@ -92,7 +101,7 @@ def _panel(axes: Axes, block: pd.DataFrame, audit: str, looks: dict[str, Look]) 
     for label, point in methods.items():
         marker, colour = looks[label]
         axes.errorbar(
-            point.x.mean, point.y.mean, xerr=_bar(point.x), yerr=_bar(point.y), color=colour, elinewidth=0.8,
+            point.x.mean, point.y.mean, xerr=bar(point.x), yerr=bar(point.y), color=colour, elinewidth=0.8,
             capsize=1.5, marker=marker, markersize=5, markeredgecolor="white", markeredgewidth=0.4, zorder=4,
         )  # fmt: skip
     _axis(axes, audit, [retrained, original, *methods.values()])
@@ -114,8 +123,8 @@ def limits(values: list[Estimate]) -> tuple[float, float]:
     low, high = min(value.mean for value in known), max(value.mean for value in known)
     span = max(high - low, NARROWEST)
     low, high = (low + high - span) / 2, (low + high + span) / 2
-    lowest = min(value.mean - (_bar(value) or 0) for value in known)
-    highest = max(value.mean + (_bar(value) or 0) for value in known)
+    lowest = min(value.mean - (bar(value) or 0) for value in known)
+    highest = max(value.mean + (bar(value) or 0) for value in known)
     edge = 0.08 * span
     return max(min(low, lowest), low - REACH * span) - edge, min(max(high, highest), high + REACH * span) + edge
 
@@ -135,7 +144,7 @@ def _point(group: pd.DataFrame, model: str, audit: str) -> Point:
     return Point(x, y)
 
 
-def _bar(value: Estimate) -> float | None:
+def bar(value: Estimate) -> float | None:
     """Half a 95 % interval; none from a single seed."""
     return value.half if value.n > 1 else None
 

@@ -33,7 +33,7 @@ from fedunlearn.store.catalogue import damages
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
 TINY = ["data.limit=150", "partition.clients=3", "train.rounds=3", "unlearn.rounds=2", "retrain.seeds=2"]
-TINY += ["audit.linear_probe=null", "audit.ausuc=null"]
+TINY += ["audit=quick", "audit.ausuc=null"]
 FIGURE = "partition"  # the others are written in the same way, and drawing takes time
 JOBS = [["method=fucrt", "seed=0"], ["method=finetune", "seed=0"], ["method=finetune", "seed=1"]]
 KILLS = 25
@@ -235,8 +235,8 @@ def test_a_full_disk_at_each_write(configs, undisturbed, tmp_path, monkeypatch, 
         assert_sound(tmp_path)
     kinds = {Path(name).name.removeprefix(".") for name in disk.met}
     assert kinds >= {"manifest.json", "tensors.safetensors", "data.json", "config.yaml", "environment.json"}
-    assert kinds >= {"metrics.jsonl", "summary.json", "partition.svg", "partition.png"}
-    assert len(disk.met) == 27, "three files of four kinds of stages and three of checkpoints, and six of the run"
+    assert kinds >= {"metrics.jsonl", "summary.json", "partition.svg", "partition.png", "report.html"}
+    assert len(disk.met) == 28, "three files of four kinds of stages and three of checkpoints, and seven of the run"
     assert lasting(tmp_path / "0") == lasting(undisturbed / "0")
     assert not list(tmp_path.rglob("*tmp*"))
 

@@ -299,6 +299,6 @@ def test_limits_show_all_means_but_only_so_much_of_a_bar() -> None:
 def test_sweep_without_finished_runs_has_no_figure_and_removes_an_old_one(
     tmp_path: Path, make_run: Any, make_failed: Any
 ) -> None:
-    assert len(figures.draw_sweep(tables.tidy([make_run(tmp_path / "a")]), tmp_path)) == 2
+    assert len(figures.draw_sweep(tables.tidy([make_run(tmp_path / "a")]), tmp_path)) == 4
     assert figures.draw_sweep(tables.tidy([make_failed(tmp_path / "b")]), tmp_path) == []
-    assert not (tmp_path / "erasure_utility.png").exists()
+    assert not list(tmp_path.glob("*.png")) and not list(tmp_path.glob("*.svg"))

@@ -151,4 +151,4 @@ def test_nothing_finished_is_said(tmp_path: Path, make_failed: Any) -> None:
     [(0.0, "0"), (30.0, "30"), (0.0085, "0.01"), (1.676, "1.68"), (61.23, "61.2"), (12345.6, "12,346")],
 )
 def test_quantities(value: float, text: str) -> None:
-    assert formats._quantity(value) == text
+    assert formats.quantity(value) == text

@@ -14,7 +14,8 @@ import pytest
 from fedunlearn.errors import RequestError
 from fedunlearn.report import cli, files, sweep
 
-WRITTEN = ["erasure_utility.png", "erasure_utility.svg", "runs.csv", "table.md", "table.tex"]
+FIGURES = ["distance_cost.png", "distance_cost.svg", "erasure_utility.png", "erasure_utility.svg"]
+TEXTS = ["report.html", "runs.csv", "table.md", "table.tex"]
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def mixed(tmp_path: Path, make_run: Any, make_failed: Any) -> Path:
 
 def test_build_writes_its_files_and_lists_what_is_not_in_them(mixed: Path) -> None:
     report = sweep.build(mixed)
-    assert sorted(path.name for path in report.files) == WRITTEN
+    assert sorted(path.name for path in report.files) == [*FIGURES, *TEXTS]
     assert all(path.is_file() and path.parent == mixed for path in report.files)
     kinds = [problem.split(":")[0] for problem in report.problems]
     assert kinds == ["2 failed", "3 failed", "4 missing", "5 missing"]
@@ -62,7 +63,7 @@ def test_building_again_gives_the_same_bytes(mixed: Path) -> None:
 def test_a_folder_without_a_finished_run_still_has_a_report(tmp_path: Path, make_failed: Any) -> None:
     make_failed(tmp_path / "a", reason="two\nlines")
     report = sweep.build(tmp_path)
-    assert sorted(path.name for path in report.files) == WRITTEN[2:]
+    assert sorted(path.name for path in report.files) == TEXTS
     assert "- a failed: two lines\n" in (tmp_path / "table.md").read_text()
 
 
@@ -70,9 +71,20 @@ def test_figures_that_cannot_be_drawn_stop_no_other(tmp_path: Path, make_run: An
     make_run(tmp_path / "a", details={"unlearned": {"class_flow": ["x"]}})
     make_run(tmp_path / "b")
     drawn, undrawn = sweep.draw_runs(tmp_path)
-    assert [path.parts[-3] for path in drawn] == ["b"] * 6
+    assert [path.relative_to(tmp_path).parts[0] for path in drawn] == ["b"] * 7  # three figures twice, and its page
     (sentence,) = undrawn
     assert sentence.startswith("the figures of a cannot be drawn")
+
+
+def test_figures_are_drawn_where_they_are_missing_or_again_if_asked(tmp_path: Path, make_run: Any) -> None:
+    make_run(tmp_path / "a")
+    sweep.draw_runs(tmp_path)
+    figure = tmp_path / "a" / "figures" / "partition.svg"
+    figure.write_text('<svg width="1" height="1"></svg>')
+    sweep.draw_runs(tmp_path)
+    assert figure.read_text() == '<svg width="1" height="1"></svg>'
+    assert cli.main([str(tmp_path), "--figures"]) == 0
+    assert len(figure.read_text()) > 5000
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:

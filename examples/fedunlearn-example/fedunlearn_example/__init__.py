@@ -1,0 +1,1 @@
+"""An unlearning method for fedunlearn, in a package of its own."""

@@ -1,0 +1,126 @@
+"""(c) The floor: a loop over the clients in plain PyTorch, one process per core; and plain training without clients.
+
+The best that we know how to write by hand: data normalised once and shared with the processes, channels-last memory,
+fused optimiser steps, one thread per process, states in shared memory, partial sums in the processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import workloads
+from torch import Tensor, multiprocessing
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+from workloads import Workload
+
+from fedunlearn.data.types import Dataset
+
+LAST = torch.channels_last
+
+
+def run(workload: Workload, dataset: Dataset, mark: Callable[[float], None], cores: int) -> None:
+    """All rounds; `mark(accuracy)` before the first and after every one."""
+    torch.set_num_threads(1)
+    pixels = workloads.normalised(dataset, dataset.train.images).contiguous(memory_format=LAST)
+    test = workloads.normalised(dataset, dataset.test.images).contiguous(memory_format=LAST)
+    parts = workloads.world(workload, dataset).parts
+    weights = parameters_to_vector(workload.fresh_model(0).parameters()).detach().share_memory_()
+    sums = torch.zeros(cores, len(weights), dtype=torch.float64).share_memory_()
+    context = multiprocessing.get_context("fork")
+    ends = []
+    for core in range(cores):
+        ours, theirs = context.Pipe()
+        job = (
+            theirs,
+            workload,
+            (pixels, dataset.train.labels),
+            (test, dataset.test.labels),
+            parts,
+            weights,
+            sums[core],
+            core,
+            cores,
+        )
+        context.Process(target=work, args=job, daemon=True).start()
+        ends.append(ours)
+    stream = np.random.default_rng(0)
+    mark(ask(ends, "evaluate") / len(test))
+    for _ in range(workload.rounds):
+        chosen = stream.choice(workload.clients, workload.asked, replace=False)
+        total = ask(ends, chosen)
+        weights.copy_(sums.sum(0) / total)
+        mark(ask(ends, "evaluate") / len(test))
+    ask(ends, None)
+
+
+def ask(ends: list[Connection], what: object) -> float:
+    """Tell all processes, and add up what they answer."""
+    for end in ends:
+        end.send(what)
+    return float(sum(end.recv() for end in ends))
+
+
+def work(
+    end: Connection, workload: Workload, train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor],
+    parts: list[np.ndarray], weights: Tensor, own_sum: Tensor, core: int, cores: int,
+) -> None:  # fmt: skip
+    """One process: every `cores`-th of the clients chosen, and of the test batches."""
+    torch.set_num_threads(1)
+    torch.manual_seed(core)
+    model = workload.fresh_model(0).to(memory_format=LAST)
+    while (what := end.recv()) is not None:
+        vector_to_parameters(weights.clone(), model.parameters())
+        model.to(memory_format=LAST)
+        if isinstance(what, str):
+            end.send(evaluate(model, *test, core, cores))
+            continue
+        own_sum.zero_()
+        trained = 0
+        for number in what[core::cores]:
+            rows = torch.as_tensor(parts[number])
+            vector_to_parameters(weights.clone(), model.parameters())
+            model.to(memory_format=LAST)
+            local_sgd(model, workload, train[0][rows], train[1][rows], workload.batch)
+            own_sum.add_(parameters_to_vector(model.parameters()).detach(), alpha=len(rows))
+            trained += len(rows)
+        end.send(trained)
+    end.send(0)
+
+
+def local_sgd(model: torch.nn.Module, workload: Workload, images: Tensor, labels: Tensor, size: int) -> None:
+    """Plain PyTorch."""
+    model.train()
+    optimiser = torch.optim.SGD(
+        model.parameters(), lr=workload.lr, momentum=workload.momentum, weight_decay=workload.decay, fused=True
+    )
+    for _ in range(workload.epochs):
+        for batch in torch.randperm(len(labels)).to(labels.device).split(size):
+            optimiser.zero_grad()
+            F.cross_entropy(model(images[batch]), labels[batch]).backward()
+            optimiser.step()
+
+
+@torch.no_grad()
+def evaluate(model: torch.nn.Module, images: Tensor, labels: Tensor, core: int, cores: int) -> int:
+    """Right answers on every `cores`-th batch."""
+    model.eval()
+    batches = list(zip(images.split(512), labels.split(512), strict=True))[core::cores]
+    return sum(int((model(x).argmax(1) == y).sum()) for x, y in batches)
+
+
+def central(workload: Workload, dataset: Dataset, mark: Callable[[float], None], device: str) -> None:
+    """Training on all images together; a round is an epoch. No federation at all."""
+    pixels, test = (
+        workloads.normalised(dataset, part.images.to(device)).contiguous(memory_format=LAST)
+        for part in (dataset.train, dataset.test)
+    )
+    labels, truth = dataset.train.labels.to(device), dataset.test.labels.to(device)
+    model = workload.fresh_model(0).to(device).to(memory_format=LAST)
+    mark(evaluate(model, test, truth, 0, 1) / len(test))
+    for _ in range(workload.rounds):
+        local_sgd(model, workload, pixels, labels, workload.batch)
+        mark(evaluate(model, test, truth, 0, 1) / len(test))

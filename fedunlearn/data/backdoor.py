@@ -1,0 +1,67 @@
+"""A backdoor in what the forgotten clients hold: their images carry a mark, and a label that is not theirs.
+
+Bagdasaryan et al., "How to backdoor federated learning" (arXiv 1807.00459), with a patch as in BadNets (Gu et al.,
+arXiv 1708.06733). Whether the mark still works after the clients are forgotten is a common test of client-level
+unlearning (such as Halimi et al., arXiv 2207.05521): unlike their other samples, it leaves a trace that no other
+client's data explain.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedunlearn.data.types import Dataset, ImageSet, Request
+from fedunlearn.errors import RequestError
+from fedunlearn.randomness import numpy_stream
+from fedunlearn.schema import Count, Share, Whole
+
+WHITE = 255
+
+
+@dataclass(frozen=True)
+class Backdoor:
+    """What is planted."""
+
+    target: Whole = 0  # the label that marked images are given
+    size: Count = 3  # side of the white square in the lower right corner, in pixels
+    share: Share = 1.0  # share of the forgotten clients' samples that are marked, drawn by seed
+
+
+def stamped(images: Tensor, backdoor: Backdoor) -> Tensor:
+    """Copies of `images` (uint8 [n, C, H, W]) that carry the mark."""
+    marked = images.clone()
+    marked[..., -backdoor.size :, -backdoor.size :] = WHITE
+    return marked
+
+
+def planted(dataset: Dataset, request: Request, backdoor: Backdoor, seed: int) -> Dataset:
+    """`dataset` with the mark and the label in a share of the forget set. Raises RequestError where it does not fit."""
+    _check(dataset, request, backdoor)
+    held = np.flatnonzero(request.forget)
+    count = max(1, round(backdoor.share * len(held)))
+    chosen = np.sort(numpy_stream(seed, "backdoor").choice(held, count, replace=False))
+    rows = torch.from_numpy(chosen)
+    images, labels = dataset.train.images.clone(), dataset.train.labels.clone()
+    images[rows], labels[rows] = stamped(images[rows], backdoor), backdoor.target
+    told = hashlib.sha256(f"{dataset.fingerprint} {backdoor}".encode() + chosen.tobytes()).hexdigest()
+    return replace(dataset, train=ImageSet(images, labels), fingerprint=told)
+
+
+def _check(dataset: Dataset, request: Request, backdoor: Backdoor) -> None:
+    _, height, width = dataset.shape
+    if request.level != "client":
+        raise RequestError(f"request.backdoor needs clients to forget, but this request is at {request.level} level")
+    if backdoor.target >= dataset.classes:
+        raise RequestError(
+            f"request.backdoor.target is class {backdoor.target}, but there are {dataset.classes}, numbered 0 to "
+            f"{dataset.classes - 1}"
+        )
+    if backdoor.size >= min(height, width):
+        raise RequestError(
+            f"request.backdoor.size must be below the images' {min(height, width)} pixels, not {backdoor.size}"
+        )

@@ -1,0 +1,191 @@
+"""What a page says of one run, as text that a template only has to arrange."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import yaml
+from markupsafe import Markup
+
+from fedunlearn.report import run_figures, words
+from fedunlearn.report.formats import UNKNOWN, fixed, quantity, signed
+from fedunlearn.report.page_curves import course
+from fedunlearn.report.runs import Run
+
+MODELS = ("original", "retrained", "unlearned")
+COSTS = {"rounds": "rounds", "seconds": "seconds", "samples": "samples", "megabytes": "MB", "failures": "failures"}
+SHOWN_APART = ("transformation_classes",)  # of a method's notes
+
+
+@dataclass(frozen=True)
+class AuditRow:
+    """An audit on the three models. `spread`: lowest to highest retrained model; `within`: inside the noise floor."""
+
+    name: str
+    original: str
+    retrained: str
+    spread: str
+    unlearned: str
+    gap: str
+    floor: str
+    within: bool | None
+
+
+@dataclass(frozen=True)
+class FlowRow:
+    """Where a model sends the forgotten samples: per column its per cent as text and its share for the shade."""
+
+    model: str
+    cells: list[tuple[str, float]]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything about a run that its section shows; lists are empty where there is nothing to show."""
+
+    title: str
+    setting: str
+    status: str
+    reason: str
+    command: str
+    warnings: list[str]
+    audits: list[AuditRow]
+    flow_names: list[tuple[str, bool]]  # (class, is it forgotten?)
+    flow: list[FlowRow]
+    courses: list[tuple[str, Markup]]
+    transformations: list[tuple[str, str]]
+    costs: list[tuple[str, list[str]]]
+    cached: str
+    config: str
+    notes: str
+
+
+def facts(run: Run, label: str = "") -> Facts:
+    """The facts of a run, however it ended. `label`: the method with what tells it from its variants."""
+    config = run.get("config") or {}
+    names = [str(name) for name in run.get("class_names") or ()]
+    flow_names, flow = _flow(run)
+    stored = [stage for stage, was in (run.get("cached") or {}).items() if was]
+    return Facts(
+        title=_title(run, label),
+        setting=words.setting(config, names) if config else "",
+        status=run.status,
+        reason=run.reason,
+        command=str(run.get("command") or ""),
+        warnings=[f"Sanity gate not passed: {words.gate(name)}." for name in run.failed_gates()],
+        audits=_audits(run) if run.status == "done" else [],
+        flow_names=flow_names,
+        flow=flow,
+        courses=_courses(run) if run.status == "done" else [],
+        transformations=_transformations(run, names),
+        costs=_costs(run),
+        cached=", ".join(stored),
+        config=yaml.safe_dump(config, sort_keys=False, allow_unicode=True) if config else "",
+        notes=_notes(run),
+    )
+
+
+def _title(run: Run, label: str) -> str:
+    name, seed = label or run.get("config", "method", "name") or run.folder.name, run.get("config", "seed")
+    return str(name) if seed is None else f"{name}, seed {seed}"
+
+
+def _audits(run: Run) -> list[AuditRow]:
+    values = {model: run.numbers("models", model) for model in MODELS}
+    gaps, floors = run.numbers("gap"), run.numbers("noise_floor")
+    return [
+        AuditRow(
+            name=words.label(audit),
+            original=_number(values["original"].get(audit)),
+            retrained=_number(values["retrained"].get(audit)),
+            spread=_spread(run.retrained(audit)),
+            unlearned=_number(values["unlearned"].get(audit)),
+            gap=_signed(gaps.get(audit)),
+            floor=_number(floors.get(audit)) if len(run.retrained(audit)) > 1 else UNKNOWN,
+            within=_within(gaps.get(audit), floors.get(audit), run, audit),
+        )
+        for audit in dict.fromkeys(audit for model in MODELS for audit in values[model])
+    ]
+
+
+def _within(gap: float | None, floor: float | None, run: Run, audit: str) -> bool | None:
+    """Is the gap within the noise floor? None where there is no verdict."""
+    if gap is None or floor is None or len(run.retrained(audit)) < 2 or run.failed_gates():
+        return None
+    return abs(gap) <= floor
+
+
+def _number(value: float | None) -> str:
+    return UNKNOWN if value is None else fixed(value)
+
+
+def _signed(value: float | None) -> str:
+    return UNKNOWN if value is None else signed(value)
+
+
+def _spread(values: list[float]) -> str:
+    return f"{fixed(min(values))} to {fixed(max(values))}" if len(values) > 1 else ""
+
+
+def _flow(run: Run) -> tuple[list[tuple[str, bool]], list[FlowRow]]:
+    """The class flow of the models that have one, its columns as in the figure."""
+    found = {model: run.get("details", model, "class_flow") for model in MODELS}
+    known = {model: np.array(flow, dtype=float) for model, flow in found.items() if flow}
+    forgotten = list(run.get("forget_classes") or [])
+    if not known or not forgotten:
+        return [], []
+    names = [str(name) for name in run.get("class_names") or range(len(next(iter(known.values()))))]
+    columns = run_figures.flow_columns(np.stack(list(known.values())), forgotten, names)
+    rows = [
+        FlowRow(model, [(_per_cent(column.shares[number]), float(column.shares[number])) for column in columns])
+        for number, model in enumerate(known)
+    ]
+    return [(column.name, column.forgotten) for column in columns], rows
+
+
+def _per_cent(share: float) -> str:
+    return "" if share == 0 else "<1" if share < 0.01 else f"{100 * share:.0f}"
+
+
+def _courses(run: Run) -> list[tuple[str, Markup]]:
+    measured = run.numbers("models", "unlearned")
+    forget = "forget_accuracy" if "forget_accuracy" in measured else words.STAND_IN["forget_accuracy"]
+    drawn = []
+    for audit in (name for name in (forget, "retain_accuracy") if name in measured):
+        rounds = run_figures.path(run, audit)
+        name, first, *_, last = words.label(audit), *rounds.values()
+        said = f"{name} by round: from {fixed(first)} to {fixed(last)}"
+        original = run.numbers("models", "original").get(audit)
+        drawn.append((f"{name}, round 0 to {max(rounds)}", course(rounds, original, run.retrained(audit), said)))
+    return drawn
+
+
+def _transformations(run: Run, names: list[str]) -> list[tuple[str, str]]:
+    """What FUCRT and its relatives elected: forgotten class -> the classes that its samples are moved to."""
+    elected = run.get("method", "transformation_classes")
+    if not isinstance(elected, dict):
+        return []
+    named = {str(number): name for number, name in enumerate(names)}
+    return [
+        (named.get(str(source), str(source)), ", ".join(named.get(str(target), str(target)) for target in targets))
+        for source, targets in elected.items()
+    ]
+
+
+def _costs(run: Run) -> list[tuple[str, list[str]]]:
+    rows = []
+    for stage in ("train", "retrain", "unlearn"):
+        spent = run.numbers("cost", stage)
+        spent["megabytes"] = (spent.get("bytes_up", 0) + spent.get("bytes_down", 0)) / 1e6
+        if len(spent) > 1:
+            rows.append((stage, [quantity(spent[name]) if name in spent else "" for name in COSTS]))
+    return rows
+
+
+def _notes(run: Run) -> str:
+    notes: dict[str, Any] = run.get("method") or {}
+    others = {name: value for name, value in notes.items() if name not in SHOWN_APART}
+    return json.dumps(others, indent=None, separators=(", ", ": ")) if others else ""

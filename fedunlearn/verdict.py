@@ -1,0 +1,125 @@
+"""The verdict on an unlearned model, computed from its audits: the gaps, the noise floors and the gates of one run.
+
+Three findings say how much of the forgotten classes is left where accuracy does not look: in the logits (`leak`), in
+the features (`probe_forget_accuracy`), and within reach of a few steps (`relearn_batches`). Each is held against the
+band of the retrained models: their mean, one noise floor up and one down.
+
+- not erased: the accuracy is still above chance
+- suppressed: the accuracy is gone, and at least one of the three is above the band: more is left than after retraining
+- erased: all three are inside the band
+- over-erased: none is above, at least one is below the band: less is left, which tells it from retrained models too
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+# Finding -> the direction in which more is left: up or down.
+CRITERIA = {"leak": 1, "probe_forget_accuracy": 1, "relearn_batches": -1}
+# Findings that cannot be too good, as they say how far from (up) or how similar to (down) the retrained models one is.
+ONE_SIDED = {
+    "flow_tv": 1,
+    "flow_js": 1,
+    "cmia_distance": 1,
+    "membership_distance": 1,
+    "cka_forget": -1,
+    "cka_retain": -1,
+}
+ENOUGH = 5  # retrained models from which on few of them would fall outside a band of the others
+Numbers = Mapping[str, float | None]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A finding of the unlearned model against the band `centre` ± `unit`; `left` is up where more is left."""
+
+    name: str
+    value: float
+    centre: float
+    unit: float
+    left: int
+
+    @property
+    def margin(self) -> float | None:
+        """Noise floors from the band's edge where more is left: above 0 is above the band, below -2 is below it."""
+        return self.left * (self.value - self.centre) / self.unit - 1 if self.unit else None
+
+    @property
+    def side(self) -> int:
+        """1: above the band, more is left. -1: below it, less is left. 0: inside."""
+        distance = self.left * (self.value - self.centre)
+        return 0 if abs(distance) <= self.unit * (1 + 1e-9) else 1 if distance > 0 else -1
+
+    def __str__(self) -> str:
+        where = {1: "above the band, more is left", -1: "below the band, less is left", 0: "inside the band"}[self.side]
+        low, high = self.centre - self.unit, self.centre + self.unit
+        return f"{self.name} {self.value:.3f} is {where} ({low:.3f} to {high:.3f})"
+
+
+def judge(
+    unlearned: Numbers, retrained: Sequence[Numbers], gates: Mapping[str, bool], classes: int, samples: int
+) -> dict[str, Any]:
+    """`{"word": …, "reasons": […], "margins": {finding: …}, "retrained": …}`; the word is None where there is none.
+
+    `unlearned` and `retrained`: their findings; `classes`: how many there are; `samples`: forget test samples.
+    """
+    why_not = _no_verdict(unlearned, retrained, gates)
+    if why_not:
+        return {"word": None, "reasons": why_not, "margins": {}, "retrained": len(retrained)}
+    finest = {"probe_forget_accuracy": 1 / max(samples, 1), "relearn_batches": 1.0}  # one sample, one mini-batch
+    judged = [_judged(name, left, unlearned, retrained, finest.get(name, 0.0)) for name, left in CRITERIA.items()]
+    accuracy, chance = _known(unlearned["forget_accuracy"]), 1 / classes
+    gone = accuracy <= chance
+    reasons = [f"forget_accuracy {accuracy:.3f} is {'at' if gone else 'above'} chance ({chance:.3f})"]
+    utility = _judged("retain_accuracy", 1, unlearned, retrained, 0.0)
+    return {
+        "word": _word(gone, [each.side for each in judged]),
+        "reasons": reasons + [str(each) for each in judged] + _remarks(utility, len(retrained)),
+        "margins": {each.name: each.margin for each in judged},
+        "retrained": len(retrained),
+    }
+
+
+def excess(finding: str, gap: float) -> float:
+    """How far a gap to the retrained models is one in the wrong direction; of most findings, either is."""
+    side = ONE_SIDED.get(finding)
+    return abs(gap) if side is None else max(side * gap, 0.0)
+
+
+def _word(gone: bool, sides: Sequence[int]) -> str:
+    if not gone:
+        return "not erased"
+    return "suppressed" if 1 in sides else "over-erased" if -1 in sides else "erased"
+
+
+def _no_verdict(unlearned: Numbers, retrained: Sequence[Numbers], gates: Mapping[str, bool]) -> list[str]:
+    failed = [name for name, passed in gates.items() if not passed]
+    if failed:
+        return [f"the gate {name} failed" for name in failed]
+    if len(retrained) < 2:
+        return ["one retrained model has no noise floor: retrain at least two (retrain.seeds=2)"]
+    needed = ("forget_accuracy", "retain_accuracy", *CRITERIA)
+    absent = [name for name in needed if any(model.get(name) is None for model in (unlearned, *retrained))]
+    return [f"{name} is not known: its audit was switched off or is not defined here" for name in absent]
+
+
+def _judged(name: str, left: int, unlearned: Numbers, retrained: Sequence[Numbers], finest: float) -> Judged:
+    values = [_known(model[name]) for model in retrained]
+    unit = max(max(values) - min(values), finest)
+    return Judged(name, _known(unlearned[name]), sum(values) / len(values), unit, left)
+
+
+def _known(value: float | None) -> float:
+    assert value is not None  # _no_verdict has seen to it
+    return value
+
+
+def _remarks(utility: Judged, retrained: int) -> list[str]:
+    remarks = []
+    if utility.side == -1:
+        remarks.append(f"the rest was damaged: retain_accuracy {utility.value:.3f}, retrained {utility.centre:.3f}")
+    if retrained < ENOUGH:
+        remarks.append(f"{retrained} retrained models make a rough band: a retrained model would often fall outside it")
+    return remarks

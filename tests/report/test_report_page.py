@@ -1,0 +1,294 @@
+"""report.html: whole by itself, well-formed, honest about what failed, and working in a real browser."""
+
+# ruff: noqa: RUF001 (minus signs are meant)
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fedunlearn.report import page, runs, sweep
+from fedunlearn.report.page_curves import course
+
+VOID = {"meta", "input", "br", "path", "use", "rect", "line", "circle", "polyline", "image", "stop"}
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
+
+
+class Page(HTMLParser):
+    """Checks nesting while it reads; keeps ids, links, the text, and the rows of every table."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.loaded: list[str] = []
+        self.tables: list[list[list[str]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.ids += [given["id"]] if given.get("id") else []
+        self.links += [given["href"]] if tag == "a" and given.get("href") else []
+        self.loaded += [str(given[name]) for name in ("src", "srcset", "data", "poster") if given.get(name)]
+        self.loaded += [given["href"]] if tag == "link" and given.get("href") else []
+        if tag == "table":
+            self.tables.append([])
+        if tag == "tr":
+            self.tables[-1].append([])
+        if tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in VOID:
+            return
+        assert self.open.pop() == tag, f"</{tag}> closes something else"
+
+    def handle_data(self, data: str) -> None:
+        if {"td", "th"} & set(self.open):
+            self.tables[-1][-1][-1] += data
+        if not {"script", "style"} & set(self.open):
+            self.words.append(data)
+
+
+@pytest.fixture
+def mixed(tmp_path: Path, make_run: Any, make_failed: Any) -> Path:
+    """Two methods, two seeds, one run that failed and one that never began."""
+    for number, (method, seed) in enumerate([("fucrt", 0), ("fucrt", 1), ("head_mask", 0), ("head_mask", 1)]):
+        values = {"forget_accuracy": 0.0, "retain_accuracy": 0.7 - 0.1 * number, "leak": 1.0, "flow_tv": 0.2}
+        make_run(tmp_path / f"{number}_{method}_s{seed}", method=method, seed=seed, unlearned=values)
+    make_failed(tmp_path / "4_fucrt_s2")
+    jobs = [{"dir": path.name, "overrides": ["a=1"]} for path in sorted(tmp_path.iterdir())]
+    jobs.append({"dir": "5_fucrt_s3", "overrides": ["a=1", "seed=3"]})
+    (tmp_path / "sweep.json").write_text(json.dumps({"jobs": jobs}))
+    return tmp_path
+
+
+def built(folder: Path) -> Page:
+    sweep.draw_runs(folder)
+    sweep.build(folder)
+    return Page((folder / "report.html").read_text())
+
+
+def test_a_sweeps_page_is_whole_by_itself(mixed: Path) -> None:
+    text = (mixed / "report.html").read_text() if built(mixed) else ""
+    read = Page(text)
+    assert read.loaded == [], "everything is inside"
+    assert not re.search(r"@import|url\((?!#)|fetch\(|XMLHttpRequest|https?://(?!www\.w3\.org)", text)
+    assert "default-src 'none'" in text, "the browser is told to load nothing"
+    assert len(read.ids) == len(set(read.ids))
+    for link in read.links:
+        assert link[1:] in read.ids if link.startswith("#") else (mixed / link).is_file()
+    assert sum(link.startswith("#run-") for link in read.links) == 6
+    assert sum(link.endswith("/report.html") for link in read.links) == 4
+
+
+def test_a_sweeps_page_says_what_was_measured(mixed: Path) -> None:
+    read = built(mixed)
+    methods, everything, first = read.tables[0], read.tables[1], read.tables[2]
+    assert [row[0] for row in methods[1:]] == ["original", "retrained", "noise floor", "fucrt", "head_mask"]
+    assert everything[0][:5] == ["Run", "Seed", "Forget accuracy", "Retain accuracy", "Flow TV"]
+    assert [row[0] for row in everything[1:]] == ["fucrt", "fucrt", "head_mask", "head_mask", "fucrt", "5_fucrt_s3"]
+    assert everything[2][3] == "0.600(−0.190)"
+    assert [row[-1] for row in everything[1:]] == [*["done"] * 4, "failed", "missing"]
+    assert first[0] == ["Audit", "Original", "Retrained", "Unlearned", "Gap", "Noise floor"]
+    by_audit = {row[0]: row[1:] for row in first[1:]}
+    assert by_audit["retain accuracy"] == ["0.800", "0.7900.780 to 0.800", "0.700", "−0.090", "0.020"]
+    assert by_audit["flow TV"] == ["0.900", "0.1000.100 to 0.100", "0.200", "+0.100", "0.000"]
+    text = " ".join("".join(read.words).split())
+    assert "6 runs: 4 done, 1 failed, 1 missing" in text
+    assert "the loss is not finite in round 3" in text and "not started (seed=3)" in text
+    assert "fedunlearn method=fucrt seed=1" in text
+
+
+def test_class_flow_transformations_and_gates(tmp_path: Path, make_run: Any) -> None:
+    gates = {"original_learnt_task": False, "original_learnt_forget": True, "retrained_at_chance": True}
+    notes = {"transformation_classes": {"2": [0, 3]}, "voters": [7]}
+    folder = make_run(tmp_path / "run", gates=gates)
+    summary = json.loads((folder / "summary.json").read_text())
+    (folder / "summary.json").write_text(json.dumps({**summary, "method": notes}))
+    read = Page(page.write_run(runs.read(folder)).read_text())
+    flow = next(table for table in read.tables if table[0][0] == "Model")
+    assert flow[0] == ["Model", "dress", "top", "coat", "trouser"], "forgotten first, then what gets most"
+    assert flow[3] == ["unlearned", "2", "50", "48", ""]
+    text = " ".join("".join(read.words).split())
+    assert "dress → top, coat" in text
+    assert "Sanity gate not passed: the original model did not learn the task. No verdict." in text
+    assert '"voters": [7]' in text and "transformation_classes" not in text
+    audits = next(table for table in read.tables if table[0][0] == "Audit")
+    assert not any("≈" in cell for row in audits for cell in row), "no verdict where a gate failed"
+
+
+def test_a_runs_own_page_has_its_figures(mixed: Path) -> None:
+    sweep.draw_runs(mixed)
+    text = (mixed / "0_fucrt_s0" / "report.html").read_text()
+    read = Page(text)
+    assert len(read.ids) == len(set(read.ids)), "names inside one figure must not be those of another"
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", text)
+    assert captions == ["Erasure against utility", "Where the forgotten samples go", "Who holds what"]
+    assert len(re.findall(r"<svg", text)) == 3
+    for reference in re.findall(r'(?:href="#|url\(#)([^")]+)', text):
+        assert reference in read.ids
+
+
+def test_names_are_text_and_never_markup(tmp_path: Path, make_run: Any, make_failed: Any) -> None:
+    evil = "<script>alert(1)</script>"
+    make_run(tmp_path / "a", method=evil, class_names=[evil, "b", "c", "d"], command=f"fedunlearn method='{evil}'")
+    make_failed(tmp_path / "b", reason=f"no {evil}")
+    built(tmp_path)
+    for path in (tmp_path / "report.html", tmp_path / "a" / "report.html"):
+        text = path.read_text()
+        assert evil not in re.sub(r"<title>.*?</title>", "", text)
+        assert "&lt;script&gt;alert(1)" in text
+        assert text.count("<script>") == 1
+        assert Page(text)
+
+
+def test_a_run_that_cannot_be_shown_stops_no_other(tmp_path: Path, make_run: Any) -> None:
+    make_run(tmp_path / "a", details={"unlearned": {"class_flow": ["x"]}})
+    make_run(tmp_path / "b", seed=1)
+    sweep.build(tmp_path)
+    text = (tmp_path / "report.html").read_text()
+    assert "its files do not fit together" in text and "fucrt, seed 1" in text
+
+
+def test_the_same_runs_give_the_same_page(mixed: Path) -> None:
+    built(mixed)
+    first = (mixed / "report.html").read_bytes()
+    built(mixed)
+    assert (mixed / "report.html").read_bytes() == first
+
+
+def test_a_single_runs_folder_gets_the_page_of_the_run(tmp_path: Path, make_run: Any) -> None:
+    make_run(tmp_path / "run")
+    built(tmp_path / "run")
+    read = Page((tmp_path / "run" / "report.html").read_text())
+    assert "fucrt, seed 0" in "".join(read.words) and not any(link.startswith("#run") for link in read.links)
+
+
+def test_courses_are_drawn_to_scale() -> None:
+    drawn = str(course({0: 1.0, 1: 0.5, 2: 0.0}, 0.9, [0.0, 0.5], "said <so>"))
+    assert 'points="5.0,5.0 150.0,45.0 295.0,85.0"' in drawn
+    assert '<rect class="retrained" x="5" y="45.0" width="290" height="40.0"/>' in drawn
+    assert 'class="original" x1="5" x2="295" y1="13.0"' in drawn
+    assert 'aria-label="said &lt;so&gt;"' in drawn
+    assert 'cy="85.0"' in str(course({0: -3.0}, None, [], "")), "what is outside stands at the edge"
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sweep of 200 runs: 20 methods, 10 seeds, as the runs leave them."""
+    import conftest  # the folder's own
+
+    root = tmp_path_factory.mktemp("many")
+    for number in range(200):
+        folder = root / f"{number}_m_s{number % 10}"
+        folder.mkdir()
+        values = {**conftest.UNLEARNED, "retain_accuracy": 0.5 + 0.4 * ((number * 37) % 200) / 200}
+        content = conftest.summary(method=f"method_{number // 10}", seed=number % 10, unlearned=values)
+        lines = conftest.curve_lines(content["models"]["original"], values, 10)
+        (folder / "summary.json").write_text(json.dumps(content))
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        (folder / "figures").mkdir()
+        (folder / "figures" / "partition.svg").write_text('<svg width="1" height="1"></svg>')
+    return root
+
+
+def test_two_hundred_runs_in_less_than_twenty_seconds(many: Path) -> None:
+    begun = time.process_time()
+    sweep.draw_runs(many)
+    sweep.build(many)
+    assert time.process_time() - begun < 20
+    text = (many / "report.html").read_text()
+    assert len(text) < 5_000_000
+    assert len(Page(text).tables[1]) == 201
+
+
+def in_chromium(path: Path, profile: Path, *flags: str) -> str:
+    command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+    command += ["--disable-background-networking", "--hide-scrollbars", f"--user-data-dir={profile}", *flags]
+    done = subprocess.run([*command, path.as_uri()], capture_output=True, text=True, timeout=120, check=False)
+    return done.stdout
+
+
+SCRIPTED = """
+<script>{
+const rows = () => [...document.querySelectorAll("#all-runs tbody tr:not([hidden])")];
+const names = () => rows().map(row => row.cells[3].firstChild.data);
+const press = number => document.querySelector(`#all-runs th:nth-child(${number}) button`).click();
+const found = {};
+press(4); found.up = names();
+press(4); found.down = names();
+found.sort = document.querySelector("#all-runs th:nth-child(4)").getAttribute("aria-sort");
+const filter = document.querySelector(".filter");
+filter.value = "METHOD_7"; filter.dispatchEvent(new Event("input"));
+found.filtered = names().length;
+found.sections = document.querySelectorAll("details.run:not([hidden])").length;
+filter.value = ""; filter.dispatchEvent(new Event("input"));
+document.querySelector("#all-runs a").click();
+addEventListener("load", () => setTimeout(() => {
+  found.opened = [...document.querySelectorAll("details.run[open]")].length;
+  found.wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
+  const timing = performance.getEntriesByType("navigation")[0];
+  found.ready = timing.domContentLoadedEventEnd - timing.responseEnd;
+  document.body.textContent = "FOUND" + ":" + JSON.stringify(found) + "END";
+}, 200));
+}</script></body>
+"""
+
+
+@needs_chromium
+def test_sorting_filtering_and_opening_work_in_a_browser(many: Path, tmp_path: Path) -> None:
+    sweep.build(many)
+    scripted = many / "scripted.html"
+    scripted.write_text((many / "report.html").read_text().replace("</body>", SCRIPTED))
+    shown = in_chromium(scripted, tmp_path / "profile", "--dump-dom", "--virtual-time-budget=5000")
+    found = json.loads(re.search(r"FOUND:(.*?)END", shown)[1])  # type: ignore[index]
+    ascending = [float(value) for value in found["up"]]
+    assert ascending == sorted(ascending) and len(ascending) == 200
+    assert [float(value) for value in found["down"]] == ascending[::-1]
+    assert found["sort"] == "descending"
+    assert found["filtered"] == found["sections"] == 10, "method_7 alone, of ten seeds"
+    assert found["opened"] == 1
+    assert found["wide"] == 0, "the page itself never scrolls sideways"
+    assert found["ready"] < 5000
+
+
+@needs_chromium
+def test_the_page_is_painted_on_a_phone(mixed: Path, tmp_path: Path) -> None:
+    """A screenshot 390 pixels wide, in a frame because windows cannot be so narrow: ink where the table is."""
+    from PIL import Image
+
+    built(mixed)
+    frame = tmp_path / "frame.html"
+    address = (mixed / "report.html").as_uri()
+    frame.write_text(
+        f"<body style='margin:0'><iframe src='{address}' style='border:0;width:390px;height:800px'></iframe>"
+    )
+    picture = tmp_path / "phone.png"
+    in_chromium(frame, tmp_path / "profile", f"--screenshot={picture}", "--window-size=600,800")
+    with Image.open(picture) as image:
+        phone = image.convert("L").crop((0, 0, 390, 800))
+        beside = image.convert("L").crop((395, 0, 600, 800))
+    dark = sum(phone.histogram()[:100])
+    assert 2_000 < dark < 60_000, "text, and not a black page"
+    assert beside.getextrema() == (255, 255), "nothing sticks out of the frame"

@@ -1,0 +1,126 @@
+"""Every word of the verdict from numbers chosen for it, and when there is none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedunlearn.verdict import CRITERIA, excess, judge
+
+# bands: leak -0.2 to 0.2, probe 0.78 to 0.82, batches 6 to 14
+RETRAINED = [
+    {
+        "forget_accuracy": 0.0,
+        "retain_accuracy": 0.9,
+        "leak": -0.1,
+        "probe_forget_accuracy": 0.79,
+        "relearn_batches": 8.0,
+    },
+    {
+        "forget_accuracy": 0.0,
+        "retain_accuracy": 0.8,
+        "leak": 0.1,
+        "probe_forget_accuracy": 0.81,
+        "relearn_batches": 12.0,
+    },
+]
+INSIDE = {
+    "forget_accuracy": 0.05,
+    "retain_accuracy": 0.85,
+    "leak": 0.19,
+    "probe_forget_accuracy": 0.8,
+    "relearn_batches": 7.0,
+}
+GATES = {"original_learnt_task": True, "retrained_at_chance": True}
+
+
+def judged(changes: dict[str, Any] | None = None, retrained: Any = RETRAINED, gates: Any = GATES) -> Any:
+    return judge({**INSIDE, **(changes or {})}, retrained, gates, classes=10, samples=200)
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({}, "erased"),
+        ({"leak": 0.21}, "suppressed"),
+        ({"probe_forget_accuracy": 0.83}, "suppressed"),
+        ({"relearn_batches": 5.0}, "suppressed"),
+        ({"relearn_batches": 15.0}, "over-erased"),
+        ({"leak": -0.3}, "over-erased"),
+        ({"leak": -0.3, "relearn_batches": 5.0}, "suppressed"),
+        ({"forget_accuracy": 0.1}, "erased"),  # chance
+        ({"forget_accuracy": 0.11}, "not erased"),
+        ({"forget_accuracy": 0.11, "leak": 1.0}, "not erased"),
+    ],
+)
+def test_words(changes: dict[str, float], word: str) -> None:
+    assert judged(changes)["word"] == word
+
+
+def test_margins_are_noise_floors_from_the_edge_where_more_is_left() -> None:
+    found = judged({"leak": 0.4, "probe_forget_accuracy": 0.8, "relearn_batches": 16.0})["margins"]
+    assert found == pytest.approx({"leak": 1.0, "probe_forget_accuracy": -1.0, "relearn_batches": -2.5})
+
+
+def test_reasons_say_the_numbers() -> None:
+    found = judged({"leak": 0.4, "relearn_batches": 20.0, "retain_accuracy": 0.6})["reasons"]
+    assert found[0] == "forget_accuracy 0.050 is at chance (0.100)"
+    assert found[1] == "leak 0.400 is above the band, more is left (-0.200 to 0.200)"
+    assert "inside the band" in found[2]
+    assert found[3] == "relearn_batches 20.000 is below the band, less is left (6.000 to 14.000)"
+    assert any("the rest was damaged" in reason for reason in found)
+    assert any("2 retrained models make a rough band" in reason for reason in found)
+    assert not any("rough" in reason for reason in judged(retrained=RETRAINED * 3)["reasons"])
+    assert not any("damaged" in reason for reason in judged(retrained=RETRAINED * 3)["reasons"])
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"gates": {**GATES, "retrained_at_chance": False}}, "retrained_at_chance"),
+        ({"retrained": RETRAINED[:1]}, "one retrained model"),
+        ({"changes": {"leak": None}}, "leak is not known"),
+        ({"changes": {"relearn_batches": None}}, "relearn_batches is not known"),
+        ({"retrained": [{**RETRAINED[0], "probe_forget_accuracy": None}, RETRAINED[1]]}, "probe_forget_accuracy"),
+    ],
+)
+def test_no_verdict(given: dict[str, Any], said: str) -> None:
+    found = judged(**given)
+    assert found["word"] is None
+    assert said in " ".join(found["reasons"])
+    assert found["margins"] == {}
+
+
+def test_an_audit_that_was_switched_off_is_not_known() -> None:
+    unlearned = {name: value for name, value in INSIDE.items() if name != "relearn_batches"}
+    assert judge(unlearned, RETRAINED, GATES, 10, 200)["word"] is None
+
+
+def test_where_retrained_models_agree_entirely_one_sample_and_one_batch_are_no_difference() -> None:
+    same = [{**RETRAINED[0], "leak": 0.0}, {**RETRAINED[0], "leak": 0.0}]
+    assert judged({"leak": 0.0, "probe_forget_accuracy": 0.795, "relearn_batches": 7.0}, same)["word"] == "erased"
+    assert judged({"leak": 0.0, "probe_forget_accuracy": 0.8, "relearn_batches": 7.0}, same)["word"] == "suppressed"
+    strict = judged({"leak": 0.01, "probe_forget_accuracy": 0.79, "relearn_batches": 8.0}, same)
+    assert strict["word"] == "suppressed"
+    assert strict["margins"]["leak"] is None  # in units of nothing
+
+
+@given(st.dictionaries(st.sampled_from(sorted(CRITERIA)), st.floats(-30, 30), min_size=3))
+def test_margin_and_word_agree(values: dict[str, float]) -> None:
+    found = judged(values)
+    above = any(margin > 1e-6 for margin in found["margins"].values())
+    below = any(margin < -2 - 1e-6 for margin in found["margins"].values())
+    assert found["word"] in (
+        {"suppressed"} if above else {"over-erased", "suppressed"} if below else {"erased", "suppressed", "over-erased"}
+    )
+    if not above and not below and all(-2 + 1e-6 < margin < -1e-6 for margin in found["margins"].values()):
+        assert found["word"] == "erased"
+
+
+def test_distances_and_similarities_cannot_be_too_good() -> None:
+    assert (excess("leak", -0.2), excess("leak", 0.2)) == (0.2, 0.2)
+    assert (excess("flow_tv", -0.2), excess("flow_tv", 0.2)) == (0.0, 0.2)
+    assert (excess("cka_forget", -0.2), excess("cka_forget", 0.2)) == (0.2, 0.0)
