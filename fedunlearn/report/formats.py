@@ -13,13 +13,18 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from fedunlearn.report import words
+from fedunlearn.report import verdicts, words
 
 CAPTION = (
     "Mean ± standard deviation over seeds; in brackets the gap to the models retrained from scratch in the same run. "
     "Bold: nearest to the retrained models, which is what to aim for (not the smallest number). "
     "≈: the gap is within the noise floor (highest minus lowest retrained model), so this audit cannot tell the model "
-    "from a retrained one. Time and traffic are those of training, retraining and unlearning."
+    "from a retrained one; of a distance or a similarity, only a gap in the wrong direction counts. "
+    "Time and traffic are those of training, retraining and unlearning."
+)
+VERDICT = (
+    "Verdict: from AUSUC leak, linear probe and relearning, against the retrained models of the same run. Suppressed: "
+    "forget accuracy is gone, but more is left than in retrained models. Over-erased: less is left than in them."
 )
 FEW = "No noise floor where only one model was retrained: retrain at least two to tell a gap from chance."
 NOTHING = "There is no finished run to show."
@@ -46,10 +51,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Line:
-    """A row: its name with footnote marks, number of seeds, a cell per audit, `2 of 5` within noise, and costs."""
+    """A row: its name with footnote marks, number of seeds, a cell per audit, `2 of 5` within noise, and costs.
+
+    `verdict` is None in a table that has no such column.
+    """
 
     name: str
     seeds: str
+    verdict: str | None
     audits: list[Cell]
     within: str
     costs: list[str]
@@ -57,7 +66,9 @@ class Line:
     @property
     def cells(self) -> list[Cell]:
         """One cell per column of a wide table."""
-        return [Cell(self.name), Cell(self.seeds), *self.audits, Cell(self.within), *map(Cell, self.costs)]
+        verdict = [] if self.verdict is None else [self.verdict]
+        first = map(Cell, [self.name, self.seeds, *verdict])
+        return [*first, *self.audits, Cell(self.within), *map(Cell, self.costs)]
 
 
 @dataclass(frozen=True)
@@ -190,6 +201,7 @@ def _rich_row(line: Line) -> list[Text]:
     name = Text(line.name)
     name.append(f"\n{line.seeds} {'seed' if line.seeds == '1' else 'seeds'}" if line.seeds else "", style="dim")
     name.append(f"\n≈ in {line.within}" if line.within else "", style="dim")
+    name.append("".join(f"\n{verdict}" for verdict in (line.verdict or "").split(", ") if verdict))
     spent = [f"{cost} {unit}" for cost, unit in zip(line.costs, COSTS.values(), strict=True) if cost]
     return [name, *map(_rich, line.audits), Text("\n".join(spent))]
 
@@ -202,8 +214,9 @@ def _rich(cell: Cell) -> Text:
 
 
 def header_of(table: pd.DataFrame) -> list[str]:
-    """The names of a wide table's columns: model, seeds, an audit each, within noise, costs."""
-    names = ["model", "seeds", *map(words.label, _audits(table)), "within noise", *COSTS]
+    """The names of a wide table's columns: model, seeds, verdict if any, an audit each, within noise, costs."""
+    verdict = ["verdict"] if _has_verdict(table) else []
+    names = ["model", "seeds", *verdict, *map(words.label, _audits(table)), "within noise", *COSTS]
     return [capital(name) for name in [*names[:-1], "MB"]]
 
 
@@ -211,27 +224,33 @@ def _audits(table: pd.DataFrame) -> list[str]:
     return [str(name).removesuffix(".sd") for name in table if str(name).endswith(".sd")]
 
 
+def _has_verdict(table: pd.DataFrame) -> bool:
+    return bool(table["verdict"].any())
+
+
 def blocks_of(table: pd.DataFrame) -> list[Block]:
     """Every setting's rows as text. There is no line for a noise floor of which nothing is known."""
-    audits, marks = _audits(table), _marks(table)
+    audits, marks, judged = _audits(table), _marks(table), _has_verdict(table)
     found = []
     for setting, group in table.groupby("setting", sort=False):
         rows = group.to_dict("records")
         known = [row for row in rows if row["kind"] != "noise" or any(pd.notna(row[audit]) for audit in audits)]
         references, methods = (
-            [_line(row, audits, marks) for row in known if (row["kind"] == "method") == wanted]
+            [_line(row, audits, marks, judged) for row in known if (row["kind"] == "method") == wanted]
             for wanted in (False, True)
         )
         found.append(Block(str(setting), references, methods))
     return found
 
 
-def _line(row: dict[Any, Any], audits: list[str], marks: dict[str, str]) -> Line:
-    judged = [row[f"{audit}.within"] for audit in audits if pd.notna(row[f"{audit}.within"])]
-    within = f"{sum(map(bool, judged))} of {len(judged)}" if judged else (UNKNOWN if row["kind"] == "method" else "")
+def _line(row: dict[Any, Any], audits: list[str], marks: dict[str, str], judged: bool) -> Line:
+    verdict = (row["verdict"] or (verdicts.NONE if row["kind"] == "method" else "")) if judged else None
+    known = [row[f"{audit}.within"] for audit in audits if pd.notna(row[f"{audit}.within"])]
+    within = f"{sum(map(bool, known))} of {len(known)}" if known else (UNKNOWN if row["kind"] == "method" else "")
     name = f"{row['row']}{marks.get(row['failed_gates'], '')}"
     seeds = f"{row['runs']:.0f}" if pd.notna(row["runs"]) else ""
-    return Line(name, seeds, [_cell(row, audit) for audit in audits], within, [quantity(row[cost]) for cost in COSTS])
+    cells, costs = [_cell(row, audit) for audit in audits], [quantity(row[cost]) for cost in COSTS]
+    return Line(name, seeds, verdict, cells, within, costs)
 
 
 def _cell(row: dict[Any, Any], audit: str) -> Cell:
@@ -272,7 +291,7 @@ def notes_of(table: pd.DataFrame) -> list[str]:
     """The caption, then the footnotes."""
     single = table.loc[table["kind"] == "noise", _audits(table)].isna().all(axis=1).any()
     gates = [f"{mark} A sanity gate failed, hence no verdict: {text}." for text, mark in _marks(table).items()]
-    return [CAPTION, *([FEW] if single else []), *gates]
+    return [CAPTION, *([VERDICT] if _has_verdict(table) else []), *([FEW] if single else []), *gates]
 
 
 def capital(text: str) -> str:

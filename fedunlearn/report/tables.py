@@ -12,10 +12,11 @@ from typing import Any
 import pandas as pd
 
 from fedunlearn.report import runs as reading
-from fedunlearn.report import words
+from fedunlearn.report import verdicts, words
 from fedunlearn.report.formats import to_latex, to_markdown, to_rich
 from fedunlearn.report.runs import Run
 from fedunlearn.report.statistics import column, estimate, failed_gates
+from fedunlearn.verdict import excess
 
 __all__ = ["headline", "summary_table", "tidy", "to_latex", "to_markdown", "to_rich"]
 
@@ -27,11 +28,11 @@ def tidy(folders: Iterable[Path]) -> pd.DataFrame:
     """One row per run folder, in the order given; never raises for a bad run (see its `status` and `reason`).
 
     Columns: `setting` (what makes runs comparable, in words), `label` (the method, with what tells it from its
-    variants), `method`, `dataset`, `model`, `partition`, `alpha`, `clients`, `seed`, `forget`, `status`, `reason`;
-    for every audit `original.A`, `retrained.A` (mean of the retrained models), `retrained_low.A`,
-    `retrained_high.A`, `unlearned.A`, `gap.A` (unlearned - retrained), `noise.A` (the noise floor, empty where one
-    retrained model leaves it unknown); `cost.S.C` for stages train, retrain, unlearn; `cached.S`; `gate.G`;
-    `warnings`, `command`, `folder`.
+    variants), `method`, `dataset`, `model`, `partition`, `alpha`, `clients`, `seed`, `forget`, `status`, `reason`,
+    `verdict` (empty where there is none) and the `margin.F` of its findings, in noise floors; for every audit
+    `original.A`, `retrained.A` (mean of the retrained models), `retrained_low.A`, `retrained_high.A`, `unlearned.A`,
+    `gap.A` (unlearned - retrained), `noise.A` (the noise floor, empty where one retrained model leaves it unknown);
+    `cost.S.C` for stages train, retrain, unlearn; `cached.S`; `gate.G`; `warnings`, `command`, `folder`.
     """
     return frame_of([reading.read(Path(folder)) for folder in folders])
 
@@ -66,6 +67,7 @@ def _row(run: Run) -> dict[str, Any]:
         "forget": words.request(config.get("request") or {}, classes),
         "status": run.status,
         "reason": run.reason,
+        **verdicts.columns_of(run),
         **_audits(run),
         **_costs(run),
         **{f"cached.{stage}": was for stage, was in (run.get("cached") or {}).items()},
@@ -117,17 +119,18 @@ def summary_table(frame: pd.DataFrame) -> pd.DataFrame:
     """Per setting: the original model, the retrained models, their noise floor, then every method; finished runs only.
 
     `frame` is what `tidy` returns (or its CSV, read back). Columns: `setting`, `kind` (original, retrained, noise,
-    method), `row` (its name), `runs` (how many seeds), `failed_gates` (in words; empty if all passed); for every
-    headline audit `A` (mean over seeds), `A.sd`, and for methods `A.gap` (mean over seeds of unlearned - retrained),
-    `A.within` (whether |gap| is at most the mean noise floor; empty if unknown), `A.best` (whether |gap| is the
-    smallest of several in the setting: nearest to retraining, not the smallest number); the means of `rounds`,
-    `seconds` and `megabytes`.
-    A method with a run that failed a gate gets no verdict: no `within`, and it is never `best`.
+    method), `row` (its name), `runs` (how many seeds), `failed_gates` (in words; empty if all passed), `verdict`
+    (counted over seeds, such as `2 erased, 1 suppressed`; empty if no run has one); for every headline audit `A` (mean
+    over seeds), `A.sd`, and for methods `A.gap` (mean over seeds of unlearned - retrained), `A.within` (whether the gap
+    is at most the mean noise floor; empty if unknown), `A.best` (whether the gap is the smallest of several in the
+    setting: nearest to retraining, not the smallest number); the means of `rounds`, `seconds` and `megabytes`. Gaps
+    are compared by size, those of distances and similarities by their excess (see `fedunlearn.verdict`).
+    A method with a run that failed a gate is not judged: no `within`, and it is never `best`.
     """
     done = frame[frame["status"] == "done"]
     audits = headline(done)
     rows = [row for name, block in done.groupby("setting", sort=False) for row in _block(str(name), block, audits)]
-    columns = ["setting", "kind", "row", "runs", "failed_gates"]
+    columns = ["setting", "kind", "row", "runs", "failed_gates", "verdict"]
     columns += [f"{audit}{part}" for audit in audits for part in ("", ".sd", ".gap", ".within", ".best")]
     return pd.DataFrame(rows, columns=[*columns, *COSTS])
 
@@ -137,21 +140,22 @@ def _block(setting: str, block: pd.DataFrame, audits: list[str]) -> list[dict[st
     noise = {audit: estimate(column(block, f"noise.{audit}"), block["seed"]).mean for audit in audits}
     methods = [_method(str(label), group, audits) for label, group in block.groupby("label", sort=False)]
     _mark_best(methods, audits)
-    rows = [*references, {"kind": "noise", "row": "noise floor", "failed_gates": "", **noise}, *methods]
+    rows = [*references, {"kind": "noise", "row": "noise floor", "failed_gates": "", "verdict": "", **noise}, *methods]
     return [{"setting": setting, **row} for row in rows]
 
 
 def _reference(block: pd.DataFrame, kind: str, audits: list[str]) -> dict[str, Any]:
-    return {"kind": kind, "row": kind, **_means(block, kind, audits), **_mean_costs(block, STAGES[kind])}
+    return {"kind": kind, "row": kind, "verdict": "", **_means(block, kind, audits), **_mean_costs(block, STAGES[kind])}
 
 
 def _method(label: str, group: pd.DataFrame, audits: list[str]) -> dict[str, Any]:
-    row = {"kind": "method", "row": label, **_means(group, "unlearned", audits), **_mean_costs(group, "unlearn")}
+    row: dict[str, Any] = {"kind": "method", "row": label, "verdict": verdicts.counted(group)}
+    row |= {**_means(group, "unlearned", audits), **_mean_costs(group, "unlearn")}
     for audit in audits:
         gap = estimate(column(group, f"gap.{audit}"), group["seed"]).mean
         floor = estimate(column(group, f"noise.{audit}"), group["seed"]).mean
         judged = not row["failed_gates"] and pd.notna(gap) and pd.notna(floor)
-        row |= {f"{audit}.gap": gap, f"{audit}.within": bool(abs(gap) <= floor) if judged else None}
+        row |= {f"{audit}.gap": gap, f"{audit}.within": bool(excess(audit, gap) <= floor) if judged else None}
     return row
 
 
@@ -167,9 +171,13 @@ def _mean_costs(group: pd.DataFrame, stage: str) -> dict[str, float]:
     return {name: estimate(column(group, f"cost.{stage}.{name}"), group["seed"]).mean for name in COSTS}
 
 
+def _distance(audit: str, gap: float) -> float:
+    return gap if pd.isna(gap) else excess(audit, gap)
+
+
 def _mark_best(methods: list[dict[str, Any]], audits: list[str]) -> None:
     for audit in audits:
-        distances = [pd.NA if row["failed_gates"] else abs(row[f"{audit}.gap"]) for row in methods]
+        distances = [pd.NA if row["failed_gates"] else _distance(audit, row[f"{audit}.gap"]) for row in methods]
         judged = [distance for distance in distances if pd.notna(distance)]
         nearest = min(judged) if len(judged) > 1 else None  # the only one would be best of nothing
         for row, distance in zip(methods, distances, strict=True):

@@ -48,6 +48,30 @@ def test_markdown_cells(two_methods: pd.DataFrame) -> None:
     assert "not the smallest number" in text
 
 
+def judged(word: str | None) -> dict[str, Any]:
+    return {"word": word, "reasons": [], "margins": {}, "retrained": 2}
+
+
+def test_verdicts_have_a_column_where_there_is_one(tmp_path: Path, make_run: Any) -> None:
+    """One method with two seeds, one of a gate that failed, and what was measured before there were verdicts."""
+    folders = [
+        make_run(tmp_path / "a0", method="a", verdict=judged("erased")),
+        make_run(tmp_path / "a1", method="a", seed=1, verdict=judged("suppressed")),
+        make_run(tmp_path / "b", method="b", verdict=judged(None), gates={"original_learnt_task": False}),
+        make_run(tmp_path / "c", method="c"),
+    ]
+    summary = tables.summary_table(tables.tidy(folders))
+    text, shown, tex = formats.to_markdown(summary), printed(summary, 100), formats.to_latex(summary)
+    assert [cells(text, name)[2] for name in ("Model", "a", "c")] == ["Verdict", "1 erased, 1 suppressed", "no verdict"]
+    assert cells(text, "b†")[2] == "no verdict"
+    assert cells(text, "retrained†")[2] == ""
+    assert "Verdict: from AUSUC leak" in text and "Verdict: from AUSUC leak" in " ".join(shown.split())
+    assert re.search(r"^ *1 erased +", shown, flags=re.M) and re.search(r"^ *1 suppressed +", shown, flags=re.M)
+    assert "a & 2 & 1 erased, 1 suppressed &" in tex
+    without = formats.to_markdown(tables.summary_table(tables.tidy(folders[2:])))
+    assert "Verdict" not in without and "no verdict:" in without  # of the footnote on the gate
+
+
 def test_markdown_rows_have_as_many_cells_as_the_header_and_line_up(two_methods: pd.DataFrame) -> None:
     table = [line for line in formats.to_markdown(two_methods).splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in table}) == 1
@@ -124,14 +148,23 @@ def test_console_table_is_whole_in_eighty_columns(tmp_path: Path, make_run: Any)
     values = {"forget_accuracy": 0.1, "retain_accuracy": 0.2, "flow_tv": 0.3, "leak": -2.5, "probe_forget_accuracy": 1}
     known = dict.fromkeys(values, 0.5)
     folders = [
-        make_run(tmp_path / f"{m}{s}", method=m, seed=s, unlearned=values, original=known, retrained=(known, values))
+        make_run(
+            tmp_path / f"{m}{s}",
+            method=m,
+            seed=s,
+            unlearned=values,
+            original=known,
+            retrained=(known, values),
+            verdict=judged(said),
+        )
         for m in ("random_relabel", "fucrt")
-        for s in (0, 1)
+        for s, said in enumerate(("over-erased", None))
     ]
     text = printed(tables.summary_table(tables.tidy(folders)))
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= 80
     assert all(part in text for part in ("random_relabel", "−2.500", "(−1.500)", "12 s", "2 MB", "≈ in 5 of 5"))
+    assert all(part in text for part in ("1 over-erased", "1 no verdict"))
 
 
 def test_no_markup_in_names_reaches_the_console(tmp_path: Path, make_run: Any) -> None:

@@ -130,6 +130,74 @@ def test_a_method_with_a_run_that_failed_a_gate_gets_no_verdict(tmp_path: Path, 
     assert rows["forget_accuracy.best"].to_dict() == {"a": False, "b": True, "c": False}
 
 
+def test_distances_and_similarities_are_judged_in_one_direction(tmp_path: Path, make_run: Any) -> None:
+    """Means: flow TV 0.2, CKA 0.5, leak 0; floors 0.1, 0.2 and 0.2."""
+    retrained = [
+        {"flow_tv": 0.15, "cka_forget": 0.4, "leak": -0.1},
+        {"flow_tv": 0.25, "cka_forget": 0.6, "leak": 0.1},
+    ]
+    found = {
+        "closer": {"flow_tv": 0.0, "cka_forget": 0.9, "leak": -0.9},
+        "edge": {"flow_tv": 0.29, "cka_forget": 0.31, "leak": 0.19},
+        "farther": {"flow_tv": 0.31, "cka_forget": 0.29, "leak": 0.21},
+    }
+    folders = [
+        make_run(tmp_path / name, method=name, original=retrained[0], retrained=retrained, unlearned=values)
+        for name, values in found.items()
+    ]
+    frame = tables.tidy(folders)
+    rows = method_rows(tables.summary_table(frame))
+    assert rows["flow_tv.within"].to_dict() == {"closer": True, "edge": True, "farther": False}
+    assert rows["flow_tv.best"].to_dict() == {"closer": True, "edge": False, "farther": False}
+    assert rows["leak.within"].to_dict() == {"closer": False, "edge": True, "farther": False}
+    assert rows["leak.best"].to_dict() == {"closer": False, "edge": True, "farther": False}
+
+
+def test_two_retrained_models_of_equal_distance_leave_only_what_is_larger_outside(
+    tmp_path: Path, make_run: Any
+) -> None:
+    """With two, each is as far from the other as the other from it: the floor is 0."""
+    folders = [make_run(tmp_path / str(x), method=str(x), unlearned={"flow_tv": x}) for x in (0.05, 0.1, 0.11)]
+    rows = method_rows(tables.summary_table(tables.tidy(folders)))
+    assert rows["flow_tv.within"].to_dict() == {"0.05": True, "0.1": True, "0.11": False}
+    assert rows["flow_tv.best"].to_dict() == {"0.05": True, "0.1": True, "0.11": False}
+
+
+def verdict(word: str | None, leak: float = 0.0) -> dict[str, Any]:
+    margins = {"leak": leak, "relearn_batches": None} if word else {}
+    return {"word": word, "reasons": ["r"], "margins": margins, "retrained": 2}
+
+
+def test_verdicts_and_margins_of_runs(tmp_path: Path, make_run: Any) -> None:
+    folders = [
+        make_run(tmp_path / "a", verdict=verdict("suppressed", 1.5)),
+        make_run(tmp_path / "b", seed=1, verdict=verdict(None)),
+        make_run(tmp_path / "c", seed=2),
+    ]
+    frame = tables.tidy(folders)
+    assert frame["verdict"].tolist() == ["suppressed", "", ""]
+    assert frame["margin.leak"].tolist()[0] == 1.5
+    assert frame["margin.leak"].isna().tolist() == [False, True, True]
+    assert "margin.relearn_batches" not in frame  # null in the only run that has a verdict
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["erased"], "erased"),
+        ([None], ""),
+        ([None, None], ""),
+        (["erased", "erased", "erased"], "3 erased"),
+        (["suppressed", "erased", "erased"], "2 erased, 1 suppressed"),
+        ([None, "not erased", "over-erased"], "1 over-erased, 1 not erased, 1 no verdict"),
+    ],
+)
+def test_verdicts_are_counted_over_seeds(tmp_path: Path, make_run: Any, words: list[str | None], text: str) -> None:
+    folders = [make_run(tmp_path / str(s), seed=s, verdict=verdict(word)) for s, word in enumerate(words)]
+    folders.append(make_run(tmp_path / "copy", seed=0, verdict=verdict(words[0])))
+    assert method_rows(tables.summary_table(tables.tidy(folders)))["verdict"].to_dict() == {"fucrt": text}
+
+
 @pytest.mark.parametrize("key", ["dataset.name", "partition.alpha", "train.lr", "request.classes", "unlearn.rounds"])
 def test_runs_of_different_settings_are_never_averaged(tmp_path: Path, make_run: Any, key: str) -> None:
     value = {"dataset.name": "shoes", "request.classes": [1]}.get(key, 9)
@@ -166,7 +234,8 @@ def test_no_finished_run_gives_an_empty_summary(tmp_path: Path, make_failed: Any
 
 
 def test_the_csv_read_back_gives_the_same_summary(tmp_path: Path, make_run: Any, make_failed: Any) -> None:
-    folders = [make_run(tmp_path / f"{m}{s}", method=m, seed=s) for m in "ab" for s in (0, 1)]
+    said = {0: verdict("erased"), 1: verdict(None)}
+    folders = [make_run(tmp_path / f"{m}{s}", method=m, seed=s, verdict=said[s]) for m in "ab" for s in (0, 1)]
     folders.append(make_run(tmp_path / "c", method="c", gates={"retrained_at_chance": False}))
     frame = tables.tidy([*folders, make_failed(tmp_path / "x")])
     again = pd.read_csv(io.StringIO(frame.to_csv(index=False)))

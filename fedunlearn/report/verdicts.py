@@ -1,0 +1,36 @@
+"""Verdicts on runs (`fedunlearn.verdict`) as columns of a table: a word and margins per run, and words counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pandas as pd
+
+from fedunlearn.report.runs import Run
+
+NONE = "no verdict"
+WORDS = ("erased", "over-erased", "suppressed", "not erased", NONE)  # the order in which they are counted
+
+
+def columns_of(run: Run) -> dict[str, Any]:
+    """`verdict` (empty where there is none), and `margin.F` of every finding that it is made of, in noise floors."""
+    margins = run.numbers("verdict", "margins")
+    return {"verdict": run.get("verdict", "word") or "", **{f"margin.{name}": x for name, x in margins.items()}}
+
+
+def counted(group: pd.DataFrame) -> str:
+    """The verdicts on runs of one method: `suppressed`, over several seeds `2 erased, 1 suppressed`; empty for none.
+
+    A seed that occurs again, such as a run that was copied, counts once.
+    """
+    if "verdict" not in group:
+        return ""
+    each = group.drop_duplicates("seed")["verdict"].fillna("")
+    if not each.any():
+        return ""
+    found = Counter(str(word or NONE) for word in each)
+    if found.total() == 1:
+        return next(iter(found))
+    ordered = sorted(found, key=lambda word: WORDS.index(word) if word in WORDS else len(WORDS))
+    return ", ".join(f"{found[word]} {word}" for word in ordered)
