@@ -10,9 +10,11 @@ import numpy as np
 import yaml
 from markupsafe import Markup
 
-from fedunlearn.report import run_figures, words
+from fedunlearn.report import feature_map_figure, run_figures, words
 from fedunlearn.report.formats import UNKNOWN, fixed, quantity, signed
+from fedunlearn.report.meanings import meaning
 from fedunlearn.report.page_curves import course
+from fedunlearn.report.page_map import feature_map
 from fedunlearn.report.runs import Run
 
 MODELS = ("original", "retrained", "unlearned")
@@ -25,6 +27,7 @@ class AuditRow:
     """An audit on the three models. `spread`: lowest to highest retrained model; `within`: inside the noise floor."""
 
     name: str
+    meaning: str
     original: str
     retrained: str
     spread: str
@@ -55,6 +58,7 @@ class Facts:
     audits: list[AuditRow]
     flow_names: list[tuple[str, bool]]  # (class, is it forgotten?)
     flow: list[FlowRow]
+    maps: list[tuple[str, Markup]]
     courses: list[tuple[str, Markup]]
     transformations: list[tuple[str, str]]
     costs: list[tuple[str, list[str]]]
@@ -79,6 +83,7 @@ def facts(run: Run, label: str = "") -> Facts:
         audits=_audits(run) if run.status == "done" else [],
         flow_names=flow_names,
         flow=flow,
+        maps=_maps(run, names) if run.status == "done" else [],
         courses=_courses(run) if run.status == "done" else [],
         transformations=_transformations(run, names),
         costs=_costs(run),
@@ -99,6 +104,7 @@ def _audits(run: Run) -> list[AuditRow]:
     return [
         AuditRow(
             name=words.label(audit),
+            meaning=meaning(audit),
             original=_number(values["original"].get(audit)),
             retrained=_number(values["retrained"].get(audit)),
             spread=_spread(run.retrained(audit)),
@@ -144,6 +150,17 @@ def _flow(run: Run) -> tuple[list[tuple[str, bool]], list[FlowRow]]:
         for number, model in enumerate(known)
     ]
     return [(column.name, column.forgotten) for column in columns], rows
+
+
+def _maps(run: Run, names: list[str]) -> list[tuple[str, Markup]]:
+    """The map of features of each model that has one."""
+    forgotten = list(run.get("forget_classes") or [])
+    found = feature_map_figure.read(run) if forgotten else {}
+    called = {model: feature_map_figure.PANELS[model] for model in found}
+    return [
+        (name, feature_map(found[model], forgotten, names, f"features of the {name} model"))
+        for model, name in called.items()
+    ]
 
 
 def _per_cent(share: float) -> str:

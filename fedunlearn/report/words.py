@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -25,6 +26,16 @@ LABELS = {
     "gamma_recovered": "accuracy recovered by γ",
     "probe_forget_accuracy": "probe forget accuracy",
     "probe_accuracy": "probe accuracy",
+    "membership_auc": "membership AUC",
+    "cmia_auc": "CMIA AUC",
+    "cmia_distance": "CMIA distance",
+    "ou_gaussian": "over-unlearning (noise)",
+    "ou_pgd": "over-unlearning (PGD)",
+    "client_accuracy_min": "lowest client accuracy",
+    "client_accuracy_mean": "mean client accuracy",
+    "client_accuracy_std": "spread of client accuracy",
+    "cka_forget": "CKA forget",
+    "cka_retain": "CKA retain",
 }
 
 GATES = {
@@ -42,7 +53,8 @@ ELSEWHERE = ("data.root", "data.download")  # where a machine keeps the data say
 
 def label(audit: str) -> str:
     """The name of an audit as a reader sees it."""
-    return LABELS.get(audit, audit.replace("_", " "))
+    shots = re.fullmatch(r"fewshot_(\d+)_accuracy", audit)
+    return f"{shots[1]}-shot accuracy" if shots else LABELS.get(audit, audit.replace("_", " "))
 
 
 def gate(name: str) -> str:
