@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F
 import workloads
 from torch import Tensor, multiprocessing
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from workloads import Workload
 
 from fedunlearn.data.types import Dataset
@@ -28,7 +27,7 @@ def run(workload: Workload, dataset: Dataset, mark: Callable[[float], None], cor
     pixels = workloads.normalised(dataset, dataset.train.images).contiguous(memory_format=LAST)
     test = workloads.normalised(dataset, dataset.test.images).contiguous(memory_format=LAST)
     parts = workloads.world(workload, dataset).parts
-    weights = parameters_to_vector(workload.fresh_model(0).parameters()).detach().share_memory_()
+    weights = flat(workload.fresh_model(0)).share_memory_()
     sums = torch.zeros(cores, len(weights), dtype=torch.float64).share_memory_()
     context = multiprocessing.get_context("fork")
     ends = []
@@ -73,8 +72,7 @@ def work(
     torch.manual_seed(core)
     model = workload.fresh_model(0).to(memory_format=LAST)
     while (what := end.recv()) is not None:
-        vector_to_parameters(weights.clone(), model.parameters())
-        model.to(memory_format=LAST)
+        fill(model, weights)
         if isinstance(what, str):
             end.send(evaluate(model, *test, core, cores))
             continue
@@ -82,13 +80,26 @@ def work(
         trained = 0
         for number in what[core::cores]:
             rows = torch.as_tensor(parts[number])
-            vector_to_parameters(weights.clone(), model.parameters())
-            model.to(memory_format=LAST)
+            fill(model, weights)
             local_sgd(model, workload, train[0][rows], train[1][rows], workload.batch)
-            own_sum.add_(parameters_to_vector(model.parameters()).detach(), alpha=len(rows))
+            own_sum.add_(flat(model), alpha=len(rows))
             trained += len(rows)
         end.send(trained)
     end.send(0)
+
+
+@torch.no_grad()
+def flat(model: torch.nn.Module) -> Tensor:
+    """All parameters as one vector; a copy."""
+    return torch.cat([parameter.reshape(-1) for parameter in model.parameters()])
+
+
+@torch.no_grad()
+def fill(model: torch.nn.Module, vector: Tensor) -> None:
+    """The inverse of `flat`, in the memory that the model has."""
+    sizes = [parameter.numel() for parameter in model.parameters()]
+    for parameter, values in zip(model.parameters(), vector.split(sizes), strict=True):
+        parameter.copy_(values.view_as(parameter))
 
 
 def local_sgd(model: torch.nn.Module, workload: Workload, images: Tensor, labels: Tensor, size: int) -> None:
