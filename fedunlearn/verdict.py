@@ -16,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fedunlearn.errors import listed
+
 # Finding -> the direction in which more is left: up or down.
 CRITERIA = {"leak": 1, "probe_forget_accuracy": 1, "relearn_batches": -1}
 # Findings that cannot be too good, as they say how far from (up) or how similar to (down) the retrained models one is.
@@ -102,7 +104,7 @@ def _no_verdict(unlearned: Numbers, retrained: Sequence[Numbers], gates: Mapping
         return ["one retrained model has no noise floor: retrain at least two (retrain.seeds=2)"]
     needed = ("forget_accuracy", "retain_accuracy", *CRITERIA)
     absent = [name for name in needed if any(model.get(name) is None for model in (unlearned, *retrained))]
-    return [f"{name} is not known: its audit was switched off or is not defined here" for name in absent]
+    return [f"there is no {listed(absent)}: switched off, or not defined for this run"] if absent else []
 
 
 def _judged(name: str, left: int, unlearned: Numbers, retrained: Sequence[Numbers], finest: float) -> Judged:

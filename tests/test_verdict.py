@@ -82,8 +82,9 @@ def test_reasons_say_the_numbers() -> None:
     [
         ({"gates": {**GATES, "retrained_at_chance": False}}, "retrained_at_chance"),
         ({"retrained": RETRAINED[:1]}, "one retrained model"),
-        ({"changes": {"leak": None}}, "leak is not known"),
-        ({"changes": {"relearn_batches": None}}, "relearn_batches is not known"),
+        ({"changes": {"leak": None}}, "there is no leak:"),
+        ({"changes": {"relearn_batches": None}}, "there is no relearn_batches:"),
+        ({"changes": {"leak": None, "forget_accuracy": None}}, "there is no forget_accuracy or leak:"),
         ({"retrained": [{**RETRAINED[0], "probe_forget_accuracy": None}, RETRAINED[1]]}, "probe_forget_accuracy"),
     ],
 )

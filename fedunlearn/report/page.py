@@ -16,7 +16,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from fedunlearn.report import formats, tables, words
+from fedunlearn.report import formats, tables, verdicts, words
 from fedunlearn.report.files import write_text
 from fedunlearn.report.page_facts import COSTS, Facts, facts
 from fedunlearn.report.runs import Run, relative
@@ -32,13 +32,14 @@ CAPTIONS = {
 
 @dataclass(frozen=True)
 class Listed:
-    """A run in a sweep's page: its place, its facts, per audit (value, gap), and where its own page is, if it is."""
+    """A run in a sweep's page: its place, its verdict, per audit (value, gap), its facts, and its own page, if any."""
 
     anchor: str
     folder: str
     label: str
     seed: str
     setting: str
+    verdict: str
     values: list[tuple[str, str]]
     facts: Facts
     page: str
@@ -71,6 +72,7 @@ def write_sweep(folder: Path, found: Sequence[Run], rows: pd.DataFrame, summary:
         audits=[formats.capital(words.label(audit)) for audit in audits],
         runs=listed,
         several=len({run.setting for run in listed if run.facts.status == "done"}) > 1,
+        judged=any(run.verdict not in ("", verdicts.NONE) for run in listed),
         costs=COSTS,
     )
     return write_text(folder / NAME, content)
@@ -91,7 +93,8 @@ def _listed(number: int, run: Run, row: Mapping[Hashable, Any], audits: Sequence
     inside, page = run.folder.is_relative_to(folder), run.folder / NAME
     link = page.relative_to(folder).as_posix() if inside and run.folder != folder and page.is_file() else ""
     place, said = relative(run, folder), str(row["setting"])
-    return Listed(f"run-{number}", place, label, seed, said, values, safe_facts(run, label), link)
+    verdict = str(row["verdict"] or verdicts.NONE) if run.status == "done" else ""
+    return Listed(f"run-{number}", place, label, seed, said, verdict, values, safe_facts(run, label), link)
 
 
 def _fixed(value: Any) -> str:

@@ -15,7 +15,9 @@ from fedunlearn.report.formats import UNKNOWN, fixed, quantity, signed
 from fedunlearn.report.meanings import meaning
 from fedunlearn.report.page_curves import course
 from fedunlearn.report.page_map import feature_map
+from fedunlearn.report.page_verdict import Verdict, verdict_of
 from fedunlearn.report.runs import Run
+from fedunlearn.verdict import excess
 
 MODELS = ("original", "retrained", "unlearned")
 COSTS = {"rounds": "rounds", "seconds": "seconds", "samples": "samples", "megabytes": "MB", "failures": "failures"}
@@ -55,6 +57,7 @@ class Facts:
     reason: str
     command: str
     warnings: list[str]
+    verdict: Verdict | None
     audits: list[AuditRow]
     flow_names: list[tuple[str, bool]]  # (class, is it forgotten?)
     flow: list[FlowRow]
@@ -80,6 +83,7 @@ def facts(run: Run, label: str = "") -> Facts:
         reason=run.reason,
         command=str(run.get("command") or ""),
         warnings=[f"Sanity gate not passed: {words.gate(name)}." for name in run.failed_gates()],
+        verdict=verdict_of(run) if run.status == "done" else None,
         audits=_audits(run) if run.status == "done" else [],
         flow_names=flow_names,
         flow=flow,
@@ -118,10 +122,10 @@ def _audits(run: Run) -> list[AuditRow]:
 
 
 def _within(gap: float | None, floor: float | None, run: Run, audit: str) -> bool | None:
-    """Is the gap within the noise floor? None where there is no verdict."""
+    """Is the gap within the noise floor, in the wrong direction if there is but one? None where that is not known."""
     if gap is None or floor is None or len(run.retrained(audit)) < 2 or run.failed_gates():
         return None
-    return abs(gap) <= floor
+    return excess(audit, gap) <= floor
 
 
 def _number(value: float | None) -> str:

@@ -142,6 +142,52 @@ def test_class_flow_transformations_and_gates(tmp_path: Path, make_run: Any) -> 
     assert not any("≈" in cell for row in audits for cell in row), "no verdict where a gate failed"
 
 
+def verdict(word: str | None, *reasons: str, **margins: float | None) -> dict[str, Any]:
+    return {"word": word, "reasons": list(reasons), "margins": margins, "retrained": 2}
+
+
+def text_of(read: Page) -> str:
+    return " ".join("".join(read.words).split())
+
+
+def test_a_runs_verdict_its_reasons_and_margins(tmp_path: Path, make_run: Any) -> None:
+    given = verdict("suppressed", "leak 0.3 is <above>", "2 retrained", leak=0.5, probe_forget_accuracy=-1.25)
+    text = text_of(Page(page.write_run(runs.read(make_run(tmp_path, verdict=given))).read_text()))
+    assert "Verdict suppressed leak 0.3 is <above> 2 retrained Margins, in noise floors: " in text
+    assert "AUSUC leak +0.500, probe forget accuracy −1.250. Above 0: more is left" in text
+    assert "No verdict" not in text
+
+
+def test_why_there_is_no_verdict_is_said_once(tmp_path: Path, make_run: Any) -> None:
+    lonely = make_run(tmp_path / "a", verdict=verdict(None, "one retrained model"))
+    failed = make_run(tmp_path / "b", verdict=verdict(None, "the gate g failed"), gates={"original_learnt_task": False})
+    old = make_run(tmp_path / "c")
+    said = [text_of(Page(page.write_run(runs.read(folder)).read_text())) for folder in (lonely, failed, old)]
+    assert "No verdict: one retrained model." in said[0]
+    assert "learn the task. No verdict." in said[1] and said[1].count("No verdict") == 1
+    assert "erdict" not in said[2], "what was run before there were verdicts"
+
+
+def test_a_distance_below_the_retrained_models_is_within_the_noise(tmp_path: Path, make_run: Any) -> None:
+    values = {"flow_tv": 0.02, "leak": -0.9}
+    read = Page(page.write_run(runs.read(make_run(tmp_path, unlearned=values))).read_text())
+    rows = {row[0]: row for row in next(table for table in read.tables if table[0][0] == "Audit")}
+    assert "−0.080 ≈" in rows["flow TV"]
+    assert "−0.900" in rows["AUSUC leak"]
+
+
+def test_a_sweeps_page_has_verdicts_of_methods_and_runs(tmp_path: Path, make_run: Any) -> None:
+    make_run(tmp_path / "0", verdict=verdict("erased"))
+    make_run(tmp_path / "1", seed=1, verdict=verdict("suppressed"))
+    make_run(tmp_path / "2", seed=2, verdict=verdict(None))
+    read = built(tmp_path)
+    methods, everything = read.tables[0], read.tables[1]
+    assert methods[0][2] == everything[0][2] == "Verdict"
+    assert [row[2] for row in methods[1:]] == ["", "", "", "1 erased, 1 suppressed, 1 no verdict"]
+    assert [row[2] for row in everything[1:]] == ["erased", "suppressed", "no verdict"]
+    assert {len(row) for row in methods} == {len(methods[0])}
+
+
 def test_a_runs_own_page_has_its_figures(mixed: Path) -> None:
     sweep.draw_runs(mixed)
     text = (mixed / "0_fucrt_s0" / "report.html").read_text()
