@@ -139,6 +139,14 @@ def _jobs(plan: Path) -> Iterable[Run]:
     ]
 
 
+def sweep_command(folder: Path) -> str:
+    """The command of the sweep whose folder this is; empty if it is no sweep's, or not known."""
+    try:
+        return str(json.loads((folder / "sweep.json").read_text(encoding="utf-8"))["command"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
 def _with_overrides(run: Run, overrides: Iterable[str]) -> Run:
     given = " ".join(map(str, overrides))
     return Run(run.folder, run.status, f"{run.reason} ({given})" if given else run.reason, run.summary)
