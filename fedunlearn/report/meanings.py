@@ -36,6 +36,8 @@ MEANINGS = {
     "cka_retain": "the same on the others",
     "backdoor_success": "images with the planted mark that are called as the mark wants",
     "backdoor_chance": "the same images without the mark",
+    "u_lira_auc": "forget samples that it was trained on told from others, by models made for the purpose; 0.5: not",
+    "u_lira_tpr": "share of them that is found at 1 % of false alarms",
 }
 
 

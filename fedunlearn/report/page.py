@@ -19,7 +19,7 @@ from markupsafe import Markup
 from fedunlearn.report import formats, tables, verdicts, words
 from fedunlearn.report.files import write_text
 from fedunlearn.report.page_facts import COSTS, Facts, facts
-from fedunlearn.report.runs import Run, relative
+from fedunlearn.report.runs import Run, relative, sweep_command
 
 NAME = "report.html"
 CAPTIONS = {
@@ -64,6 +64,7 @@ def write_sweep(folder: Path, found: Sequence[Run], rows: pd.DataFrame, summary:
     page = _templates().get_template("sweep_page.html.jinja")
     content = page.render(
         name=folder.name,
+        command=sweep_command(folder),
         counts={status: int((rows["status"] == status).sum()) for status in ("done", "failed", "missing")},
         header=formats.header_of(summary),
         blocks=formats.blocks_of(summary),
@@ -71,8 +72,8 @@ def write_sweep(folder: Path, found: Sequence[Run], rows: pd.DataFrame, summary:
         figures=[_figure(path) for name in CAPTIONS if (path := folder / f"{name}.svg").is_file()],
         audits=[formats.capital(words.label(audit)) for audit in audits],
         runs=listed,
-        several=len({run.setting for run in listed if run.facts.status == "done"}) > 1,
         judged=any(run.verdict not in ("", verdicts.NONE) for run in listed),
+        several=len({run.setting for run in listed if run.facts.status == "done"}) > 1,
         costs=COSTS,
     )
     return write_text(folder / NAME, content)

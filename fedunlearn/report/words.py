@@ -36,6 +36,8 @@ LABELS = {
     "client_accuracy_std": "spread of client accuracy",
     "cka_forget": "CKA forget",
     "cka_retain": "CKA retain",
+    "u_lira_auc": "U-LiRA AUC",
+    "u_lira_tpr": "U-LiRA at 1 % false alarms",
 }
 
 GATES = {

@@ -94,7 +94,7 @@ def curve_lines(original: dict[str, Any], unlearned: dict[str, Any], rounds: int
     ]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_run() -> MakeRun:
     """Call with a folder and any argument of `summary`: writes summary.json and metrics.jsonl, returns the folder."""
 
@@ -109,7 +109,7 @@ def make_run() -> MakeRun:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_failed() -> MakeRun:
     """Call with a folder: a run that failed after it had been configured."""
 

@@ -72,17 +72,19 @@ class Page(HTMLParser):
             self.words.append(data)
 
 
-@pytest.fixture
-def mixed(tmp_path: Path, make_run: Any, make_failed: Any) -> Path:
-    """Two methods, two seeds, one run that failed and one that never began."""
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory, make_run: Any, make_failed: Any) -> Path:
+    """Two methods, two seeds, one run that failed and one that never began, and their report. Not to be changed."""
+    root = tmp_path_factory.mktemp("mixed")
     for number, (method, seed) in enumerate([("fucrt", 0), ("fucrt", 1), ("head_mask", 0), ("head_mask", 1)]):
         values = {"forget_accuracy": 0.0, "retain_accuracy": 0.7 - 0.1 * number, "leak": 1.0, "flow_tv": 0.2}
-        make_run(tmp_path / f"{number}_{method}_s{seed}", method=method, seed=seed, unlearned=values)
-    make_failed(tmp_path / "4_fucrt_s2")
-    jobs = [{"dir": path.name, "overrides": ["a=1"]} for path in sorted(tmp_path.iterdir())]
+        make_run(root / f"{number}_{method}_s{seed}", method=method, seed=seed, unlearned=values)
+    make_failed(root / "4_fucrt_s2")
+    jobs = [{"dir": path.name, "overrides": ["a=1"]} for path in sorted(root.iterdir())]
     jobs.append({"dir": "5_fucrt_s3", "overrides": ["a=1", "seed=3"]})
-    (tmp_path / "sweep.json").write_text(json.dumps({"jobs": jobs}))
-    return tmp_path
+    (root / "sweep.json").write_text(json.dumps({"command": "fedunlearn -m a=1", "jobs": jobs}))
+    built(root)
+    return root
 
 
 def built(folder: Path) -> Page:
@@ -92,7 +94,7 @@ def built(folder: Path) -> Page:
 
 
 def test_a_sweeps_page_is_whole_by_itself(mixed: Path) -> None:
-    text = (mixed / "report.html").read_text() if built(mixed) else ""
+    text = (mixed / "report.html").read_text()
     read = Page(text)
     assert read.loaded == [], "everything is inside"
     assert not re.search(r"@import|url\((?!#)|fetch\(|XMLHttpRequest|https?://(?!www\.w3\.org)", text)
@@ -105,7 +107,7 @@ def test_a_sweeps_page_is_whole_by_itself(mixed: Path) -> None:
 
 
 def test_a_sweeps_page_says_what_was_measured(mixed: Path) -> None:
-    read = built(mixed)
+    read = Page((mixed / "report.html").read_text())
     methods, everything, first = read.tables[0], read.tables[1], read.tables[2]
     assert [row[0] for row in methods[1:]] == ["original", "retrained", "noise floor", "fucrt", "head_mask"]
     assert everything[0][:5] == ["Run", "Seed", "Forget accuracy", "Retain accuracy", "Flow TV"]
@@ -119,7 +121,7 @@ def test_a_sweeps_page_says_what_was_measured(mixed: Path) -> None:
     assert by_audit["flow TV"][:-1] == ["0.900", "0.100", "0.100 to 0.100", "0.200", "+0.100", "0.000"]
     assert by_audit["AUSUC leak"][-1] == "the same on a scale: 0 as retrained, 1 as the original"
     text = " ".join("".join(read.words).split())
-    assert "6 runs: 4 done, 1 failed, 1 missing" in text
+    assert "6 runs: 4 done, 1 failed, 1 missing fedunlearn -m a=1" in text
     assert "the loss is not finite in round 3" in text and "not started (seed=3)" in text
     assert "fedunlearn method=fucrt seed=1" in text
 
@@ -189,7 +191,6 @@ def test_a_sweeps_page_has_verdicts_of_methods_and_runs(tmp_path: Path, make_run
 
 
 def test_a_runs_own_page_has_its_figures(mixed: Path) -> None:
-    sweep.draw_runs(mixed)
     text = (mixed / "0_fucrt_s0" / "report.html").read_text()
     read = Page(text)
     assert len(read.ids) == len(set(read.ids)), "names inside one figure must not be those of another"
@@ -222,7 +223,6 @@ def test_a_run_that_cannot_be_shown_stops_no_other(tmp_path: Path, make_run: Any
 
 
 def test_the_same_runs_give_the_same_page(mixed: Path) -> None:
-    built(mixed)
     first = (mixed / "report.html").read_bytes()
     built(mixed)
     assert (mixed / "report.html").read_bytes() == first
@@ -310,11 +310,13 @@ def test_two_hundred_runs_in_less_than_twenty_seconds(many: Path) -> None:
     assert len(Page(text).tables[1]) == 201
 
 
-def in_chromium(path: Path, profile: Path, *flags: str) -> str:
+def in_chromium(path: Path, profile: Path, *flags: str) -> tuple[str, list[str]]:
+    """What is printed, and what the console says: scripts that fail, and whatever a page was not allowed to load."""
     command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-    command += ["--disable-background-networking", "--hide-scrollbars", f"--user-data-dir={profile}", *flags]
-    done = subprocess.run([*command, path.as_uri()], capture_output=True, text=True, timeout=120, check=False)
-    return done.stdout
+    command += ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars"]
+    command += [f"--user-data-dir={profile}", "--enable-logging=stderr", *flags, path.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return done.stdout, [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
 
 
 SCRIPTED = """
@@ -348,7 +350,8 @@ def test_sorting_filtering_and_opening_work_in_a_browser(many: Path, tmp_path: P
     sweep.build(many)
     scripted = many / "scripted.html"
     scripted.write_text((many / "report.html").read_text().replace("</body>", SCRIPTED))
-    shown = in_chromium(scripted, tmp_path / "profile", "--dump-dom", "--virtual-time-budget=5000")
+    shown, console = in_chromium(scripted, tmp_path / "profile", "--dump-dom", "--virtual-time-budget=5000")
+    assert console == []
     found = json.loads(re.search(r"FOUND:(.*?)END", shown)[1])  # type: ignore[index]
     ascending = [float(value) for value in found["up"]]
     assert ascending == sorted(ascending) and len(ascending) == 200
@@ -365,7 +368,6 @@ def test_the_page_is_painted_on_a_phone(mixed: Path, tmp_path: Path) -> None:
     """A screenshot 390 pixels wide, in a frame because windows cannot be so narrow: ink where the table is."""
     from PIL import Image
 
-    built(mixed)
     frame = tmp_path / "frame.html"
     address = (mixed / "report.html").as_uri()
     frame.write_text(
@@ -379,3 +381,55 @@ def test_the_page_is_painted_on_a_phone(mixed: Path, tmp_path: Path) -> None:
     dark = sum(phone.histogram()[:100])
     assert 2_000 < dark < 60_000, "text, and not a black page"
     assert beside.getextrema() == (255, 255), "nothing sticks out of the frame"
+
+
+FRAMED = """<!DOCTYPE html><body><script>
+const found = {};
+for (const name of ["sweep", "run", "broken"]) {
+  const frame = document.createElement("iframe");
+  Object.assign(frame, { name, src: `${name}.html`, style: "border:0;width:390px;height:800px" });
+  document.body.append(frame);
+}
+addEventListener("message", event => { found[event.data[0]] = event.data[1]; });
+addEventListener("load", () => setTimeout(() => {
+  document.body.textContent = "FOUND" + ":" + JSON.stringify(found) + "END";
+}, 1000));
+</script>"""
+
+UNFOLDED = """<script>
+for (const details of document.querySelectorAll("details")) details.open = true;
+addEventListener("load", () => setTimeout(() => parent.postMessage([window.name, {
+  wide: document.documentElement.scrollWidth, inner: innerWidth,
+  scrolling: [...document.querySelectorAll(".scroll")].filter(box => box.scrollWidth > box.clientWidth).length,
+}], "*"), 200));
+</script></body>"""
+
+
+@needs_chromium
+def test_on_a_phone_nothing_sticks_out_and_nothing_is_fetched(tmp_path: Path, make_run: Any) -> None:
+    """A sweep's page and a run's, everything unfolded, in frames 390 pixels wide (windows are no narrower than 500)."""
+    place = {"x": [0.0, 1.0], "y": [0.0, 1.0], "label": [2, 3]}
+    for number in range(2):
+        folder = make_run(
+            tmp_path / f"{number}_{'long' * 20}", method="m" * 60, seed=number, command=f"fedunlearn {'word' * 50}"
+        )
+        (folder / "exhibits").mkdir()
+        (folder / "exhibits" / "feature_map.json").write_text(json.dumps({"original": place, "unlearned": place}))
+    sweep.build(tmp_path)
+    text = (tmp_path / "report.html").read_text()
+    own = page.write_run(runs.read(tmp_path / f"0_{'long' * 20}")).read_text()
+    wide = '<div style="width:600px">wide</div><img src="https://example.org/no.png">'
+    (tmp_path / "frames.html").write_text(FRAMED)
+    (tmp_path / "sweep.html").write_text(text.replace("</body>", UNFOLDED))
+    (tmp_path / "run.html").write_text(own.replace("</body>", UNFOLDED))
+    (tmp_path / "broken.html").write_text(text.replace("</body>", wide + UNFOLDED))
+    shown, console = in_chromium(
+        tmp_path / "frames.html", tmp_path / "profile", "--dump-dom", "--virtual-time-budget=5000"
+    )
+    found = json.loads(re.search(r"FOUND:(.*?)END", shown)[1])  # type: ignore[index]
+    assert found["broken"]["wide"] == 600, "this would be seen"
+    assert any("example.org" in line for line in console), "and this"
+    assert [line for line in console if "broken.html" not in line] == []
+    for name in ("sweep", "run"):
+        assert found[name]["inner"] == found[name]["wide"] == 390
+        assert found[name]["scrolling"] > 0, "wide tables scroll in their own boxes"
