@@ -92,9 +92,14 @@ def facts(run: Run, label: str = "") -> Facts:
         transformations=_transformations(run, names),
         costs=_costs(run),
         cached=", ".join(stored),
-        config=yaml.safe_dump(config, sort_keys=False, allow_unicode=True) if config else "",
+        config=_as_yaml(config) if config else "",
         notes=_notes(run),
     )
+
+
+def _as_yaml(config: dict[str, Any]) -> str:
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # ten times faster, where libyaml is there
+    return str(yaml.dump(config, Dumper=dumper, sort_keys=False, allow_unicode=True))
 
 
 def _title(run: Run, label: str) -> str:

@@ -40,11 +40,10 @@ def _to_scale(places: np.ndarray) -> np.ndarray:
 
 def _path(places: np.ndarray, mark: str, ends_at: tuple[int, int] = (0, 0)) -> str:
     """`mark` at every place, by steps relative to where the one before ended, which takes the fewest letters."""
-    steps, here = [], np.zeros(2, dtype=int)
-    for place in places.T[np.lexsort(places)]:
-        dx, dy = (int(step) for step in place - here)
-        steps.append(f"m{dx}{'' if dy < 0 else ' '}{dy}{mark}")
-        here = place + ends_at
+    steps, (here_x, here_y) = [], (0, 0)
+    for x, y in places.T[np.lexsort(places)].tolist():
+        steps.append(f"m{x - here_x}{'' if y < here_y else ' '}{y - here_y}{mark}")
+        here_x, here_y = x + ends_at[0], y + ends_at[1]
     return "".join(steps)
 
 
