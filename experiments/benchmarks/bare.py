@@ -1,12 +1,14 @@
-"""(c) The floor: a loop over the clients in plain PyTorch, one process per core; and plain training without clients.
+"""(c) The floor: a loop over the clients in bare PyTorch, one process per core; and plain training without clients.
 
-The best that we know how to write by hand: data normalised once and shared with the processes, channels-last memory,
-fused optimiser steps, one thread per process, states in shared memory, partial sums in the processes.
+In both versions data are normalised once and shared with the processes, every process uses one thread, weights travel
+through shared memory and are added up in the processes. `tuned` is the best that we know how to write by hand: it adds
+channels-last memory and fused optimiser steps, as our own engines have them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 import numpy as np
@@ -18,14 +20,24 @@ from workloads import Workload
 
 from fedunlearn.data.types import Dataset
 
-LAST = torch.channels_last
+
+@dataclass(frozen=True)
+class Style:
+    """How a loop is written."""
+
+    layout: torch.memory_format
+    fused: bool | None  # None: as PyTorch chooses
 
 
-def run(workload: Workload, dataset: Dataset, mark: Callable[[float], None], cores: int) -> None:
+PLAIN = Style(torch.contiguous_format, None)
+TUNED = Style(torch.channels_last, True)
+
+
+def run(workload: Workload, dataset: Dataset, mark: Callable[[float], None], cores: int, style: Style) -> None:
     """All rounds; `mark(accuracy)` before the first and after every one."""
     torch.set_num_threads(1)
-    pixels = workloads.normalised(dataset, dataset.train.images).contiguous(memory_format=LAST)
-    test = workloads.normalised(dataset, dataset.test.images).contiguous(memory_format=LAST)
+    pixels = workloads.normalised(dataset, dataset.train.images).contiguous(memory_format=style.layout)
+    test = workloads.normalised(dataset, dataset.test.images).contiguous(memory_format=style.layout)
     parts = workloads.world(workload, dataset).parts
     weights = flat(workload.fresh_model(0)).share_memory_()
     sums = torch.zeros(cores, len(weights), dtype=torch.float64).share_memory_()
@@ -36,6 +48,7 @@ def run(workload: Workload, dataset: Dataset, mark: Callable[[float], None], cor
         job = (
             theirs,
             workload,
+            style,
             (pixels, dataset.train.labels),
             (test, dataset.test.labels),
             parts,
@@ -64,13 +77,13 @@ def ask(ends: list[Connection], what: object) -> float:
 
 
 def work(
-    end: Connection, workload: Workload, train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor],
+    end: Connection, workload: Workload, style: Style, train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor],
     parts: list[np.ndarray], weights: Tensor, own_sum: Tensor, core: int, cores: int,
 ) -> None:  # fmt: skip
     """One process: every `cores`-th of the clients chosen, and of the test batches."""
     torch.set_num_threads(1)
     torch.manual_seed(core)
-    model = workload.fresh_model(0).to(memory_format=LAST)
+    model = workload.fresh_model(0).to(memory_format=style.layout)
     while (what := end.recv()) is not None:
         fill(model, weights)
         if isinstance(what, str):
@@ -81,7 +94,7 @@ def work(
         for number in what[core::cores]:
             rows = torch.as_tensor(parts[number])
             fill(model, weights)
-            local_sgd(model, workload, train[0][rows], train[1][rows], workload.batch)
+            local_sgd(model, workload, style, train[0][rows], train[1][rows])
             own_sum.add_(flat(model), alpha=len(rows))
             trained += len(rows)
         end.send(trained)
@@ -102,14 +115,18 @@ def fill(model: torch.nn.Module, vector: Tensor) -> None:
         parameter.copy_(values.view_as(parameter))
 
 
-def local_sgd(model: torch.nn.Module, workload: Workload, images: Tensor, labels: Tensor, size: int) -> None:
+def local_sgd(model: torch.nn.Module, workload: Workload, style: Style, images: Tensor, labels: Tensor) -> None:
     """Plain PyTorch."""
     model.train()
     optimiser = torch.optim.SGD(
-        model.parameters(), lr=workload.lr, momentum=workload.momentum, weight_decay=workload.decay, fused=True
+        model.parameters(),
+        lr=workload.lr,
+        momentum=workload.momentum,
+        weight_decay=workload.decay,
+        fused=style.fused,
     )
     for _ in range(workload.epochs):
-        for batch in torch.randperm(len(labels)).to(labels.device).split(size):
+        for batch in torch.randperm(len(labels)).to(labels.device).split(workload.batch):
             optimiser.zero_grad()
             F.cross_entropy(model(images[batch]), labels[batch]).backward()
             optimiser.step()
@@ -126,12 +143,12 @@ def evaluate(model: torch.nn.Module, images: Tensor, labels: Tensor, core: int, 
 def central(workload: Workload, dataset: Dataset, mark: Callable[[float], None], device: str) -> None:
     """Training on all images together; a round is an epoch. No federation at all."""
     pixels, test = (
-        workloads.normalised(dataset, part.images.to(device)).contiguous(memory_format=LAST)
+        workloads.normalised(dataset, part.images.to(device)).contiguous(memory_format=TUNED.layout)
         for part in (dataset.train, dataset.test)
     )
     labels, truth = dataset.train.labels.to(device), dataset.test.labels.to(device)
-    model = workload.fresh_model(0).to(device).to(memory_format=LAST)
+    model = workload.fresh_model(0).to(device).to(memory_format=TUNED.layout)
     mark(evaluate(model, test, truth, 0, 1) / len(test))
     for _ in range(workload.rounds):
-        local_sgd(model, workload, pixels, labels, workload.batch)
+        local_sgd(model, workload, TUNED, pixels, labels)
         mark(evaluate(model, test, truth, 0, 1) / len(test))

@@ -62,10 +62,10 @@ def compete(name: str, workload: Workload, dataset, mark, data: str | None, devi
 
         logging.getLogger("flwr").setLevel(logging.ERROR)
         flower.run(workload, dataset, mark, cores, data)
-    elif name == "bare":
+    elif name in ("plain", "tuned"):
         import bare
 
-        bare.run(workload, dataset, mark, cores)
+        bare.run(workload, dataset, mark, cores, bare.PLAIN if name == "plain" else bare.TUNED)
     else:
         import bare
 

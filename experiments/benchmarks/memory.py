@@ -6,7 +6,7 @@ import subprocess
 import threading
 from pathlib import Path
 
-EVERY = 0.2  # seconds between two looks
+EVERY = 1.0  # seconds between two looks; each takes a few hundredths of one from whom it looks at
 
 
 class Peak:

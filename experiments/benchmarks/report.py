@@ -18,13 +18,14 @@ from fedunlearn.report import style
 NAMES = {
     "local": "fedunlearn, local",
     "flower": "Flower simulation (Ray)",
-    "bare": "bare PyTorch loop",
+    "plain": "bare PyTorch loop",
+    "tuned": "bare loop, tuned by hand",
     "stacked": "fedunlearn, stacked",
     "fucrt": "fedunlearn, FUCRT rounds",
     "central": "PyTorch without clients",
 }
-COLOURS = dict(zip(NAMES, ("#0072B2", "#D55E00", "#595959", "#56B4E9", "#009E73", "#CC79A7"), strict=True))
-MARKERS = dict(zip(NAMES, "osD^vP", strict=True))
+COLOURS = dict(zip(NAMES, ("#0072B2", "#D55E00", "#595959", "#A6A6A6", "#56B4E9", "#009E73", "#CC79A7"), strict=True))
+MARKERS = dict(zip(NAMES, "osDX^vP", strict=True))
 MISSING = "not measured"
 Summary = dict[tuple[str, str], dict[str, float]]
 
@@ -117,7 +118,14 @@ PROMISES: tuple[tuple[str, str, tuple[str, str], tuple[str, str] | None, str], .
         "local over the bare loop, small CNN with 100 clients",
         "≤ 1.05",
         ("cnn_100", "local"),
-        ("cnn_100", "bare"),
+        ("cnn_100", "plain"),
+        "seconds",
+    ),
+    (
+        "local over the same loop tuned by hand (no promise)",
+        "",
+        ("cnn_100", "local"),
+        ("cnn_100", "tuned"),
         "seconds",
     ),
     (
@@ -168,12 +176,13 @@ def growth(summary: Summary):
         curve(column[0], summary, steps, "seconds", 1.0, "seconds per round")
         curve(column[1], summary, steps, "peak", 2.0**30, "peak memory, GiB")
         column[1].set_xlabel(label)
-    figure.axes[0].legend()
+    if figure.axes[0].lines:
+        figure.axes[0].legend()
     return figure
 
 
 def curve(axes: Axes, summary: Summary, steps: list[tuple[str, int]], what: str, unit: float, label: str) -> None:
-    for who in ("local", "flower", "bare"):
+    for who in ("local", "flower", "plain", "tuned"):
         points = [(x, summary[name, who][what] / unit) for name, x in steps if (name, who) in summary]
         axes.plot(
             *zip(*points, strict=True), color=COLOURS[who], marker=MARKERS[who], label=NAMES[who]

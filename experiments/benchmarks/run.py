@@ -28,9 +28,13 @@ from workloads import Workload
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
+ON_CPU = [workload.name for workload in workloads.MAIN + workloads.CLIENTS + workloads.SIZES]
 COMPETITORS = {
-    **{workload.name: ("local", "flower", "bare") for workload in workloads.MAIN + workloads.CLIENTS + workloads.SIZES},
-    "cnn_100": ("local", "flower", "bare", "stacked", "fucrt"),
+    **{
+        workload.name: ("local", "flower", "plain", "tuned")
+        for workload in workloads.MAIN + workloads.CLIENTS + workloads.SIZES
+    },
+    "cnn_100": ("local", "flower", "plain", "tuned", "stacked", "fucrt"),
     "gpu_cnn_50": ("local", "stacked"),
     "gpu_resnet18": ("local", "central"),
 }
@@ -43,7 +47,8 @@ def main() -> None:
     path = out / "measurements.json"
     kept = json.loads(path.read_text()) if path.exists() else {"runs": []}
     kept["machine"] = report.machine()
-    kept["command"] = f"python experiments/benchmarks/run.py{' --quick' if asked.quick else ''}"
+    options = f"{' --quick' if asked.quick else ''}{' --data DIR' if asked.data else ''}"
+    kept["command"] = f"python experiments/benchmarks/run.py{options}"
     for repeat in range(asked.repeats):
         for name in asked.only or workloads.ALL:
             for competitor in COMPETITORS[name]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import cast
 
@@ -70,4 +71,4 @@ def _tensor(array: Array) -> Tensor:
 
 def payload(record: Mapping[str, Array]) -> int:
     """Bytes of array content in a record or a part of one (elements × width; headers and protocol are not counted)."""
-    return sum(int(np.prod(array.shape, dtype=np.int64)) * np.dtype(array.dtype).itemsize for array in record.values())
+    return sum(math.prod(array.shape) * np.dtype(array.dtype).itemsize for array in record.values())
