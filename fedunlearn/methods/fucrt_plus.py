@@ -1,0 +1,155 @@
+"""FUCRT+: our own variant of FUCRT, aimed at what retraining leaves behind and not at the lowest forget accuracy.
+
+Not published elsewhere. The audits show three ways in which FUCRT (arXiv 2410.06848) differs from retraining, and
+each gets an answer that can be switched off by itself:
+
+- Hard labels make forget samples more confident than a retrained model is about them. Their labels are spread over
+  the retain classes as the original model's own prediction is, once the forgotten classes are masked (`labels`).
+- The loss pushes the forgotten logit down on the very samples to forget, which leaves it lower there than anywhere
+  else. A retrained model never compares it with them: its rows of the head are drawn afresh, and the loss of forget
+  samples does not see their logits (`forgotten_logits`).
+- Forget samples keep a place of their own in the encoder, from where few samples bring the class back. All weights
+  start from w = κ w_o + (1 − κ) w_fresh, shrink and perturb (Ash and Adams, "On warm-starting neural network training",
+  NeurIPS 2020), and training brings back what the retained data and the transformed labels ask for (`keep`).
+
+Votes, transformation classes and the dual contrastive alignment are FUCRT's; a forget sample's contrastive label is
+its transformation class.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fedunlearn.federation import wire
+from fedunlearn.federation.objective import Objective, soft_cross_entropy
+from fedunlearn.federation.plan import Plan
+from fedunlearn.federation.server import Clients, Tensors
+from fedunlearn.federation.world import ClientData
+from fedunlearn.methods.base import Method
+from fedunlearn.methods.contrastive import FAR, prototype_contrastive, supervised_contrastive
+from fedunlearn.methods.fucrt import FUCRT, FUCRTServer, class_sums, first_prototypes
+from fedunlearn.methods.relabel import cast_vote
+from fedunlearn.methods.soft_relabel import masked_prediction
+from fedunlearn.methods.transformation import Selection, labelling_logits, transformed_labels
+from fedunlearn.models.base import Classifier
+from fedunlearn.randomness import derive
+from fedunlearn.schema import NonNegative, Positive, Share
+
+
+@dataclass(frozen=True)
+class FUCRTPlus:
+    """Hyper-parameters. `keep=1 labels=hard forgotten_logits=seen` is FUCRT with labels by the original model."""
+
+    selection: Selection = field(default_factory=lambda: Selection(relabel="once"))
+    keep: Share = 0.6  # κ: share of the original weights in those that unlearning starts from
+    labels: Literal["soft", "hard"] = "soft"  # masked prediction of the original model, or the transformation class
+    forgotten_logits: Literal["hidden", "seen"] = "hidden"  # from the loss of forget samples
+    local_weight: NonNegative = 0.1  # λ1: contrastive loss inside the batch
+    global_weight: NonNegative = 0.1  # λ2: contrastive loss to the global prototypes
+    local_temperature: Positive = 0.5  # T_l
+    global_temperature: Positive = 0.5  # T_g
+
+    @property
+    def alignment(self) -> FUCRT:
+        """The part that FUCRT's own functions read."""
+        return FUCRT(self.selection, self.local_weight, self.global_weight, first_prototypes="none")
+
+
+class FUCRTPlusServer(FUCRTServer):
+    """FUCRT's server, with another model to start from."""
+
+    def __init__(self, plan: Plan, settings: FUCRTPlus, pack: wire.Pack, device: torch.device) -> None:
+        super().__init__(plan, settings.alignment, pack, device)
+        self.plus = settings
+
+    def prepare(self, model: Tensors, clients: Clients) -> Tensors:
+        """The vote on the original model; then the weights to start from, and their prototypes."""
+        super().prepare(model, clients)
+        settings = self.plus
+        fresh = self.new_model(derive(self.plan.seed, self.plan.stage, "fresh"))
+        renewed = self.plan.forget_classes if settings.forgotten_logits == "hidden" else ()
+        names = {name for name, _ in fresh.named_parameters()}
+        start = mixed(model, fresh.state_dict(), names, settings.keep, renewed)
+        if settings.global_weight > 0:
+            self.absorb(clients.total("prototypes", start))
+        return start
+
+
+def mixed(model: Tensors, fresh: Tensors, names: set[str], keep: float, renewed: tuple[int, ...]) -> Tensors:
+    """κ w_o + (1 − κ) w_fresh for the parameters `names`; the head's rows `renewed` are wholly fresh. Copies."""
+    start = {name: value.clone() for name, value in model.items()}
+    for name in names:
+        start[name] = keep * model[name] + (1 - keep) * fresh[name].to(model[name].device)
+    for name in ("head.weight", "head.bias"):
+        start[name][list(renewed)] = fresh[name][list(renewed)].to(start[name].device)
+    return start
+
+
+def targets(settings: FUCRTPlus, plan: Plan, model: Classifier, client: ClientData, shared: Tensors) -> Tensor:
+    """Float [n, classes + 1]: the label's distribution, and for forget samples 1 + their transformation class (else 0).
+
+    The last column tells the loss which rows are forget samples.
+    """
+    hard = transformed_labels(plan, model, client, shared)
+    held = client.forget.nonzero()[:, 0]
+    distribution = F.one_hot(hard, plan.classes).float()
+    if settings.labels == "soft" and len(held):
+        logits = labelling_logits(model, client, held, shared)
+        distribution[held] = masked_prediction(logits, plan.forget_classes, 1.0)
+    mark = torch.where(client.forget, hard + 1, 0).float()
+    return torch.cat([distribution, mark[:, None]], dim=1)
+
+
+def objective(settings: FUCRTPlus, plan: Plan) -> Objective:
+    """L = L_ce + λ1 L_local + λ2 L_global on the labels of `targets`."""
+
+    def loss(features: Tensor, logits: Tensor, targets: Tensor, shared: Tensors) -> Tensor:
+        distribution, mark = targets[:, :-1], targets[:, -1]
+        if settings.forgotten_logits == "hidden":
+            logits = hidden(logits, mark > 0, plan.forget_classes)
+        total = soft_cross_entropy(features, logits, distribution, shared)
+        hard = contrastive_labels(distribution, mark)
+        if settings.local_weight > 0:
+            local = supervised_contrastive(features, hard, settings.local_temperature)
+            total = total + settings.local_weight * local
+        if settings.global_weight > 0:
+            prototypes, known = shared["prototypes"], shared["known"].bool()
+            distant = prototype_contrastive(features, hard, prototypes, known, settings.global_temperature)
+            total = total + settings.global_weight * distant
+        return total
+
+    labels = partial(targets, settings, plan)
+    if settings.global_weight == 0:
+        return Objective(labels, loss)
+    return Objective(labels, loss, partial(class_sums, settings.alignment, plan))
+
+
+def hidden(logits: Tensor, forget: Tensor, forget_classes: tuple[int, ...]) -> Tensor:
+    """Logits [b, classes] with the forgotten ones far below all others in the rows `forget` (bool [b])."""
+    forgotten = torch.zeros(logits.shape[1], dtype=torch.bool, device=logits.device)
+    forgotten[list(forget_classes)] = True
+    return logits.masked_fill(forget[:, None] & forgotten[None, :], FAR)
+
+
+def contrastive_labels(distribution: Tensor, mark: Tensor) -> Tensor:
+    """int64 [b]: transformation class of forget samples, own label of others, −1 for rows that are not there."""
+    label = torch.where(mark > 0, mark.long() - 1, distribution.argmax(1))
+    return torch.where(distribution.sum(1) > 0, label, -1)
+
+
+METHODS = {
+    "fucrt_plus": Method(
+        name="fucrt_plus",
+        settings=FUCRTPlus,
+        objective=objective,
+        server=FUCRTPlusServer,
+        queries={"vote": cast_vote, "prototypes": first_prototypes},
+        levels=frozenset({"class"}),
+    )
+}
