@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 
@@ -9,8 +10,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from fedunlearn import cli, overrides, registry
+from fedunlearn import cli, job, overrides, registry
 from fedunlearn.config import CHOSEN_SECTIONS
+from fedunlearn.report import figures
 
 PRESETS = {
     "quick": {"dataset": "digits", "model": "cnn", "rounds": 10, "seeds": 1, "clients": 10},
@@ -40,6 +42,15 @@ def test_presets_are_what_the_documentation_says(name):
     assert found == PRESETS[name]
     assert read(f"+experiment={name}", "train.rounds=50").train.rounds == 50, "the command line wins"
     assert read("train.rounds=50", f"+experiment={name}").train.rounds == 50, "wherever it stands"
+
+
+def test_quick_runs_and_its_models_are_worth_looking_at(tmp_path, monkeypatch):
+    """Ten rounds must be enough for the original model to learn the task and the class."""
+    monkeypatch.setattr(figures, "draw", lambda run: [])
+    words = ["+experiment=quick", "method=head_mask", f"store.dir={tmp_path / 'store'}"]
+    assert job.execute(read(*words).in_folder(tmp_path / "run"), tmp_path / "run", words) == 0
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["gates"] and all(summary["gates"].values())
 
 
 def test_every_preset_is_tested_and_documented():
