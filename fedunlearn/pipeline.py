@@ -7,7 +7,7 @@ computes it once and shares it between runs.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -18,37 +18,20 @@ import numpy as np
 import torch
 
 from fedunlearn import registry, stages
-from fedunlearn.audits.base import Evidence, Findings, Reference
-from fedunlearn.audits.observe import observe
+from fedunlearn.audits.base import Evidence, Findings, Reference, Shadow
+from fedunlearn.audits.observe import observe, outputs
 from fedunlearn.config import RunConfig
 from fedunlearn.console import Console
 from fedunlearn.errors import RequestError, listed
 from fedunlearn.federation.engines import Progress, run_stage
 from fedunlearn.federation.world import World, open_world
 from fedunlearn.methods.base import Method
+from fedunlearn.models.base import Classifier
 from fedunlearn.randomness import derive
-from fedunlearn.stages import AuditStage, ModelStage, RunStages
-from fedunlearn.store import Artifact, Checkpoint, Store, Stored
+from fedunlearn.stage_model import History, StageModel, artifact_of, model_of, on, progress_of
+from fedunlearn.stages import AuditStage, ModelStage, RunStages, ShadowStages
+from fedunlearn.store import Artifact, Checkpoint, Store
 from fedunlearn.tracking.base import SILENT, Tracker
-
-TENSORS = ("model", "shared", "memory")  # of a stage's progress, as the store keeps them
-History = list[dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class StageModel:
-    """A stage's outcome. `history`: test accuracy of every class and training loss, by round.
-
-    `memory` and `notes`: what the method's server remembers.
-    """
-
-    key: str
-    cached: bool
-    tensors: dict[str, Any]
-    memory: dict[str, Any]
-    history: History
-    cost: dict[str, float]
-    notes: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -71,6 +54,7 @@ def run(config: RunConfig, console: Console, tracker: Tracker = SILENT) -> Outco
     with opened_store(config, console) as store:
         runner = Runner(config, world, store, console, tracker)
         models = {subject: runner.model(stage) for subject, stage in planned.models.items()}
+        runner.train_shadows(planned.shadows)
         findings = runner.audit(planned, models)
     retrained = [model for subject, model in models.items() if subject.startswith("retrained_")]
     return Outcome(config, world, models["original"], retrained, models["unlearned"], findings)
@@ -109,43 +93,54 @@ class Runner:
 
     def model(self, planned: ModelStage) -> StageModel:
         """A trained model from the store, or from running the stage (from its last round, if it was interrupted)."""
-        stage = planned.stage
-        stored = self.store.get(stage.kind, stage.determinants, lambda checkpoint: self._train(planned, checkpoint))
-        model = self._models[stage.key] = _stage_model(stored)
-        if stored.cached:
-            self.console.say(f"{stage.name}: found in the store ({stored.key})", style="dim")
-            self._track(stage.name, model.history)
+        model = self._models[planned.stage.key] = self._stored(planned)
+        if model.cached:
+            self.console.say(f"{planned.stage.name}: found in the store ({model.key})", style="dim")
+            self._track(planned, model.history)
         return model
+
+    def train_shadows(self, planned: Sequence[ShadowStages]) -> None:
+        """See to it that the store has them. They are many, and large: none is kept in memory."""
+        for shadow in planned:
+            before = set(self._models)
+            self.model(shadow.original)
+            self.model(shadow.unlearned)
+            self._models = {key: self._models[key] for key in before}
 
     def audit(self, planned: RunStages, models: dict[str, StageModel]) -> dict[str, Findings]:
         """Every audit on every model, against the same reference."""
         findings: dict[str, Findings] = {subject: {} for subject in models}
         evidence = cache(lambda subject: self._evidence(models[subject]))
+        shadow = cache(lambda number: self._shadow(planned.shadows[number]))
         with self.console.progress("audit", len(planned.audits), "audits") as advance:
             for done, audit in enumerate(planned.audits, start=1):
-                findings[audit.subject] |= self._measure(audit, evidence)
+                findings[audit.subject] |= self._measure(audit, evidence, shadow)
                 advance(done, audit.stage.name)
         return findings
+
+    def _stored(self, planned: ModelStage) -> StageModel:
+        stage = planned.stage
+        return model_of(self.store.get(stage.kind, stage.determinants, lambda saved: self._train(planned, saved)))
 
     def _train(self, planned: ModelStage, checkpoint: Checkpoint) -> Artifact:
         name, rounds = planned.stage.name, planned.rounds
         saved = checkpoint.load()
-        begin = _progress(saved, self.world.device) if saved else self._begin(planned)
+        begin = progress_of(saved, self.world.device) if saved else self._begin(planned)
         if saved:
             self.console.say(f"{name}: going on after round {begin.cost['rounds']} of {rounds}")
-            self._track(name, begin.history)
+            self._track(planned, begin.history)
         with self.console.progress(name, rounds) as advance:
 
             def after_round(progress: Progress) -> None:
-                checkpoint.save(_artifact(progress))
+                checkpoint.save(artifact_of(progress))
                 advance(progress.cost["rounds"], self._headline(progress.history[-1]))
                 self._say_failures(name, progress.history[-1])
-                self._track(name, progress.history[-1:])
+                self._track(planned, progress.history[-1:])
 
             done = run_stage(
                 planned.plan, begin, rounds, self.world, self.config, after_round, planned.server, self._say_once
             )
-            return _artifact(done)
+            return artifact_of(done)
 
     def _begin(self, planned: ModelStage) -> Progress:
         """What the first round starts from."""
@@ -153,7 +148,7 @@ class Runner:
             return Progress(self.world.fresh_model(derive(planned.plan.seed, planned.plan.stage)).state_dict())
         start = self._models[planned.start.stage.key].tensors
         memory = self.model(planned.history).memory if planned.history else {}
-        return Progress(_on(self.world.device, start), memory=_on(self.world.device, memory))
+        return Progress(on(self.world.device, start), memory=on(self.world.device, memory))
 
     def _headline(self, entry: dict[str, Any]) -> str:
         values = round_values(entry, self.world)
@@ -165,16 +160,31 @@ class Runner:
             left_out = f"clients left out: {entry['failures']}; the last: {entry['failure']}"
             self.console.say(f"{stage}: round {entry['round']}: {left_out}", style="yellow")
 
-    def _track(self, stage: str, history: History) -> None:
-        for entry in history:
-            self.tracker.measured(stage, entry["round"], round_values(entry, self.world))
+    def _track(self, planned: ModelStage, history: History) -> None:
+        for entry in history if planned.plan.shadow is None else ():
+            self.tracker.measured(planned.stage.name, entry["round"], round_values(entry, self.world))
 
-    def _evidence(self, model: StageModel) -> Evidence:
+    def _network(self, model: StageModel) -> Classifier:
         network = self.world.fresh_model(0)
         network.load_state_dict(model.tensors)
-        return observe(network, self.world.dataset, self.world.request, self.world.device)
+        return network
 
-    def _measure(self, planned: AuditStage, evidence: Callable[[str], Evidence]) -> Findings:
+    def _evidence(self, model: StageModel) -> Evidence:
+        return observe(self._network(model), self.world.dataset, self.world.request, self.world.device)
+
+    def _shadow(self, planned: ShadowStages) -> Shadow:
+        forget, parts = self.world.request.forget, self.world.of_shadow(planned.number).parts
+        held = np.isin(np.flatnonzero(forget), np.concatenate(parts))
+        images = self.world.dataset.train.images[torch.from_numpy(forget)]
+        original, unlearned = (
+            outputs(self._network(self._stored(stage)).eval(), images, self.world.normalise, self.world.device)[1]
+            for stage in (planned.original, planned.unlearned)
+        )
+        return Shadow(held, original, unlearned)
+
+    def _measure(
+        self, planned: AuditStage, evidence: Callable[[str], Evidence], shadow: Callable[[int], Shadow]
+    ) -> Findings:
         audit = registry.find("audit", planned.audit.name)
 
         def compute(checkpoint: Checkpoint) -> Artifact:
@@ -186,6 +196,7 @@ class Runner:
                 seed=self.config.seed,
                 parts=tuple(self.world.parts),
                 backdoor=self.config.request.backdoor,
+                shadows=tuple(shadow(each.number) for each in planned.shadows),
             )
             return Artifact({}, audit.measure(evidence(planned.subject), reference, planned.audit.settings))
 
@@ -214,26 +225,3 @@ def split_accuracy(class_accuracy: list[float], world: World) -> tuple[float | N
     accuracy = np.asarray(class_accuracy)
     retain = float(np.average(accuracy[~forget], weights=counts[~forget]))
     return (float(np.average(accuracy[forget], weights=counts[forget])) if forget.any() else None), retain
-
-
-def _on(device: torch.device, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name: value.to(device) for name, value in tensors.items()}
-
-
-def _artifact(progress: Progress) -> Artifact:
-    tensors = {f"{part}/{name}": value for part in TENSORS for name, value in getattr(progress, part).items()}
-    return Artifact(tensors, {"history": progress.history, "notes": progress.notes, "cost": progress.cost})
-
-
-def _progress(saved: Artifact, device: torch.device) -> Progress:
-    parts: dict[str, dict[str, Any]] = {part: {} for part in TENSORS}
-    for name, value in _on(device, saved.tensors).items():
-        part, _, rest = name.partition("/")
-        parts[part][rest] = value
-    return Progress(**parts, notes=saved.data["notes"], history=saved.data["history"], cost=saved.data["cost"])
-
-
-def _stage_model(stored: Stored) -> StageModel:
-    progress = _progress(stored, torch.device("cpu"))
-    kept = progress.model, progress.memory, progress.history, progress.cost, progress.notes
-    return StageModel(stored.key, stored.cached, *kept)

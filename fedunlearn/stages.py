@@ -16,6 +16,7 @@ import numpy as np
 
 from fedunlearn import registry
 from fedunlearn.config import Chosen, RunConfig, TrainConfig
+from fedunlearn.data.request import held_out
 from fedunlearn.federation.plan import Plan
 from fedunlearn.federation.world import World
 from fedunlearn.methods.base import Method, Server
@@ -58,6 +59,15 @@ class ModelStage:
 
 
 @dataclass(frozen=True)
+class ShadowStages:
+    """A shadow model: trained without some of the forget samples, then unlearned with the run's method."""
+
+    number: int
+    original: ModelStage
+    unlearned: ModelStage
+
+
+@dataclass(frozen=True)
 class AuditStage:
     """One audit of the model called `subject`; `retrained` names all retrained models."""
 
@@ -65,17 +75,20 @@ class AuditStage:
     audit: Chosen
     subject: str
     retrained: tuple[str, ...]
+    shadows: tuple[ShadowStages, ...]
 
 
 @dataclass(frozen=True)
 class RunStages:
-    """All stages of a run. `models`: by subject: original, retrained_0, …, unlearned."""
+    """All stages of a run. `models`: by subject: original, retrained_0, …, unlearned; `shadows`: by number."""
 
     models: dict[str, ModelStage]
+    shadows: tuple[ShadowStages, ...]
     audits: tuple[AuditStage, ...]
 
     def __iter__(self) -> Iterator[Stage]:
-        for model in self.models.values():
+        of_shadows = [model for shadow in self.shadows for model in (shadow.original, shadow.unlearned)]
+        for model in [*self.models.values(), *of_shadows]:
             yield from (part.stage for part in (model.history, model) if part)
         yield from (audit.stage for audit in self.audits)
 
@@ -85,8 +98,10 @@ def of_run(config: RunConfig, world: World) -> RunStages:
     original = _train(config, world)
     retrained = {f"retrained_{number}": _retrain(config, world, number) for number in range(config.retrain.seeds)}
     models = {"original": original, **retrained, "unlearned": _unlearn(config, world, original)}
-    audits = tuple(_audit(config, world, models, name, chosen) for name in models for chosen in config.audit)
-    return RunStages(models, audits)
+    wanted = max((_shadows_of(chosen) for chosen in config.audit), default=0)
+    shadows = tuple(_shadow(config, world, number) for number in range(wanted))
+    audits = tuple(_audit(config, world, models, shadows, name, chosen) for name in models for chosen in config.audit)
+    return RunStages(models, shadows, audits)
 
 
 def code(config: RunConfig) -> str:
@@ -97,9 +112,9 @@ def code(config: RunConfig) -> str:
     return key_of("code", {"parts": parts})
 
 
-def _train(config: RunConfig, world: World) -> ModelStage:
+def _train(config: RunConfig, world: World, shadow: int | None = None) -> ModelStage:
     """The original model w_o, on all data. Depends on neither the request nor the method."""
-    plan = _plan(config, world, "train", Chosen("fedavg", None), config.train)
+    plan = _plan(config, world, "train", Chosen("fedavg", None), config.train, shadow)
     return _model(config, world, plan, config.train.rounds, None, {})
 
 
@@ -109,20 +124,32 @@ def _retrain(config: RunConfig, world: World, number: int) -> ModelStage:
     return _model(config, world, plan, config.train.rounds + config.unlearn.rounds, None, _request(world))
 
 
-def _unlearn(config: RunConfig, world: World, original: ModelStage) -> ModelStage:
+def _unlearn(config: RunConfig, world: World, original: ModelStage, shadow: int | None = None) -> ModelStage:
     """The unlearned model w_u of the chosen method."""
     method: Method = registry.find("method", config.method.name)
-    plan = _plan(config, world, "unlearn", config.method, config.unlearning_budget())
-    rounds = method.rounds(config.train.rounds, config.unlearn.rounds)
+    rounds, budget = method.rounds(config.train.rounds, config.unlearn.rounds), config.unlearning_budget()
+    training = replace(budget, rounds=rounds) if rounds else budget  # clients who train hear of a round at least
+    plan = _plan(config, world, "unlearn", config.method, training, shadow)
     start = original if method.start == "original" else None
     unlearned = _model(config, world, plan, rounds, start, _request(world))
     return _after(unlearned, _history(original, method.history)) if method.history else unlearned
 
 
+def _shadow(config: RunConfig, world: World, number: int) -> ShadowStages:
+    """As the run's own stages, with random streams of its own. Its original does not depend on the method."""
+    original = _train(config, world, number)
+    return ShadowStages(number, original, _unlearn(config, world, original, number))
+
+
+def _shadows_of(audit: Chosen) -> int:
+    """How many shadow models an audit needs."""
+    return int(registry.find("audit", audit.name).shadows(audit.settings))
+
+
 def _history(original: ModelStage, server: Server) -> ModelStage:
     """The original training once more, for what `server` remembers of it."""
     watched = {"server": fingerprint((), server), "forget_clients": plain(original.plan.forget_clients)}
-    stage = Stage("history", "history", {**original.stage.determinants, **watched})
+    stage = Stage("history", _title("history", original.plan.shadow), {**original.stage.determinants, **watched})
     return replace(original, stage=stage, server=server)
 
 
@@ -132,10 +159,12 @@ def _after(model: ModelStage, history: ModelStage) -> ModelStage:
     return replace(model, stage=replace(model.stage, determinants=determinants), history=history)
 
 
-def _plan(config: RunConfig, world: World, stage: str, method: Chosen, training: TrainConfig) -> Plan:
+def _plan(
+    config: RunConfig, world: World, stage: str, method: Chosen, training: TrainConfig, shadow: int | None = None
+) -> Plan:
     return Plan(
         stage=stage,
-        seed=config.seed,
+        seed=world.of_shadow(shadow).seed,
         method=method.name,
         training=training,
         classes=world.dataset.classes,
@@ -143,12 +172,24 @@ def _plan(config: RunConfig, world: World, stage: str, method: Chosen, training:
         forget_classes=world.request.classes,
         forget_clients=tuple(sorted(config.request.clients)),
         settings=plain(method.settings) if method.settings is not None else {},
+        shadow=shadow,
     )
 
 
+def _title(stage: str, shadow: int | None) -> str:
+    return stage if shadow is None else f"shadow_{shadow}_{stage}"
+
+
 def _request(world: World) -> Determinants:
-    forgotten = np.packbits(world.request.forget).tobytes()
-    return {"classes": plain(world.request.classes), "samples": hashlib.sha256(forgotten).hexdigest()}
+    return {"classes": plain(world.request.classes), "samples": _digest(world.request.forget)}
+
+
+def _held_out(world: World, shadow: int | None) -> Determinants:
+    return {} if shadow is None else {"held_out": _digest(held_out(world.request, world.seed, shadow))}
+
+
+def _digest(mask: np.ndarray) -> str:
+    return hashlib.sha256(np.packbits(mask).tobytes()).hexdigest()
 
 
 def _model(
@@ -156,7 +197,11 @@ def _model(
 ) -> ModelStage:
     method: Method = registry.find("method", plan.method)
     determinants = {
-        "data": {"fingerprint": world.dataset.fingerprint, "partition": plain(config.partition)},
+        "data": {
+            "fingerprint": world.dataset.fingerprint,
+            "partition": plain(config.partition),
+            **_held_out(world, plan.shadow),
+        },
         "model": plain(config.model),
         "device": world.device.type,
         "engine": config.engine.traits,
@@ -169,11 +214,20 @@ def _model(
         "code": fingerprint(TRAINING_CODE, method.objective),
     }
     kind = plan.stage.split("_")[0]
-    return ModelStage(Stage(kind, plan.stage, determinants), plan, rounds, start)
+    return ModelStage(Stage(kind, _title(plan.stage, plan.shadow), determinants), plan, rounds, start)
 
 
-def _audit(config: RunConfig, world: World, models: dict[str, ModelStage], subject: str, audit: Chosen) -> AuditStage:
+def _audit(
+    config: RunConfig,
+    world: World,
+    models: dict[str, ModelStage],
+    shadows: tuple[ShadowStages, ...],
+    subject: str,
+    audit: Chosen,
+) -> AuditStage:
     retrained = tuple(name for name in models if name.startswith("retrained_"))
+    needed = shadows[: _shadows_of(audit)]
+    seen = [[shadow.original.stage.key, shadow.unlearned.stage.key] for shadow in needed]
     determinants = {
         "audit": plain(audit),
         "subject": models[subject].stage.key,
@@ -182,5 +236,6 @@ def _audit(config: RunConfig, world: World, models: dict[str, ModelStage], subje
         "request": _request(world),
         "seed": config.seed,
         "code": fingerprint(AUDIT_CODE, registry.find("audit", audit.name).measure),
+        **({"shadows": seen} if seen else {}),
     }
-    return AuditStage(Stage("audit", f"{audit.name} of {subject}", determinants), audit, subject, retrained)
+    return AuditStage(Stage("audit", f"{audit.name} of {subject}", determinants), audit, subject, retrained, needed)

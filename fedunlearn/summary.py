@@ -13,9 +13,10 @@ from fedunlearn import stages
 from fedunlearn.audits.base import Exhibit, Findings
 from fedunlearn.config import RunConfig
 from fedunlearn.data.partition import counts
-from fedunlearn.pipeline import Outcome, StageModel, round_values
+from fedunlearn.pipeline import Outcome, round_values
 from fedunlearn.provenance import environment
 from fedunlearn.report.files import write_text
+from fedunlearn.stage_model import StageModel
 from fedunlearn.verdict import judge
 
 LEARNT = 0.3  # gate: the original model is at least this far from chance (0) towards perfection (1)

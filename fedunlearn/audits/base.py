@@ -65,11 +65,24 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class Shadow:
+    """A model that was trained without some of the n forget samples (of the training split, in their order there).
+
+    `held`: bool [n], true for those it was trained on; `original`: its logits on all of them, float32 [n, classes];
+    `unlearned`: the same after the run's method made it forget those that it held.
+    """
+
+    held: np.ndarray
+    original: np.ndarray
+    unlearned: np.ndarray
+
+
+@dataclass(frozen=True)
 class Reference:
     """What a model is compared with.
 
     `forget_classes` is empty for client- and sample-level requests; `parts`: the training samples of each client;
-    `backdoor`: what the forgotten clients planted, if anything.
+    `backdoor`: what the forgotten clients planted, if anything; `shadows`: as many as the audit asks for.
     """
 
     original: Evidence
@@ -79,6 +92,7 @@ class Reference:
     seed: int
     parts: tuple[np.ndarray, ...] = ()
     backdoor: Backdoor | None = None
+    shadows: tuple[Shadow, ...] = ()
 
     def others(self, evidence: Evidence) -> tuple[Evidence, ...]:
         """The retrained models, without the one that `evidence` is of."""
@@ -99,8 +113,12 @@ Findings = dict[str, float | list[float] | Exhibit | None]
 
 @dataclass(frozen=True)
 class Audit:
-    """A registered measurement. `measure(evidence, reference, settings)` must not change anything it is given."""
+    """A registered measurement. `measure(evidence, reference, settings)` must not change anything it is given.
+
+    `shadows(settings)`: how many shadow models it needs, each of them trained and unlearned for it.
+    """
 
     name: str
     settings: type
     measure: Callable[[Evidence, Reference, Any], Findings]
+    shadows: Callable[[Any], int] = lambda settings: 0

@@ -6,6 +6,7 @@ import copy
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from fedunlearn.audits.base import Evidence, Images, View
 from fedunlearn.data.types import Dataset, ImageSet, Normaliser, Request
@@ -31,14 +32,24 @@ def observe(model: Classifier, dataset: Dataset, request: Request, device: torch
 
 
 @torch.no_grad()
-def _view(model: Classifier, split: ImageSet, forget: np.ndarray, normalise: Normaliser, device: torch.device) -> View:
+def outputs(
+    model: Classifier, images: Tensor, normalise: Normaliser, device: torch.device
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features [n, d] and logits [n, classes] of `model`, as it is, on uint8 `images` [n, C, H, W].
+
+    Raises RunError if one of them is not a finite number.
+    """
     features, logits = [], []
-    for images in torch.split(split.images, CHUNK):
-        z = model.features(normalise(images.to(device)))
+    for piece in torch.split(images, CHUNK):
+        z = model.features(normalise(piece.to(device)))
         features.append(z.cpu())
         logits.append(model.head(z).cpu())
-    outputs = torch.cat(features).numpy(), torch.cat(logits).numpy()
-    view = View(*outputs, split.labels.cpu().numpy(), forget, Images(split.images, normalise, device))
-    if not (np.isfinite(view.logits).all() and np.isfinite(view.features).all()):
+    found = torch.cat(features).numpy(), torch.cat(logits).numpy()
+    if not all(np.isfinite(values).all() for values in found):
         raise RunError("the model's outputs are not finite numbers, so that no audit can read them")
-    return view
+    return found
+
+
+def _view(model: Classifier, split: ImageSet, forget: np.ndarray, normalise: Normaliser, device: torch.device) -> View:
+    said = outputs(model, split.images, normalise, device)
+    return View(*said, split.labels.cpu().numpy(), forget, Images(split.images, normalise, device))

@@ -36,6 +36,14 @@ def resolve(
     return request
 
 
+def held_out(request: Request, seed: int, shadow: int) -> np.ndarray:
+    """Bool [N_train]: the random half of the forget samples that shadow model number `shadow` is trained without."""
+    asked = np.flatnonzero(request.forget)
+    chosen = np.zeros_like(request.forget)
+    chosen[numpy_stream(seed, "shadow", shadow, "held out").choice(asked, len(asked) // 2, replace=False)] = True
+    return chosen
+
+
 def _only_level(config: RequestConfig) -> str:
     given = [f"request.{name}" for name in ("classes", "clients", "samples") if getattr(config, name)]
     if not given:

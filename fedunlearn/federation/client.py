@@ -22,7 +22,7 @@ from fedunlearn.schema import parse
 if TYPE_CHECKING:  # methods build on this package; here only their type is needed
     from fedunlearn.methods.base import Method
 
-MEMORY = "memory"  # record in a client's Flower context
+MEMORY = "memory"  # first word of a record in a client's Flower context
 
 
 def client_app(
@@ -74,7 +74,7 @@ def _train(message: Message, context: Context, world: World, pack: wire.Pack, ch
         outcome = local.train(model, data, objective, shared, plan.training, order, check)
         uploads = objective.uploads(model, client, shared)
         state = {name: value.clone() for name, value in model.state_dict().items()}
-    remember(client, context, pack)
+    remember(client, plan, context, pack)
     seconds = time.perf_counter() - started
     return train_reply(number, outcome, seconds, pack(state), pack(uploads))
 
@@ -111,7 +111,7 @@ def _query(message: Message, context: Context, world: World, pack: wire.Pack) ->
         load(model, wire.tensors(message.content, "model", world.device))
         with torch.no_grad():
             answer = method.queries[name](model, client, settings, plan)
-    remember(client, context, pack)
+    remember(client, plan, context, pack)
     return RecordDict({"uploads": pack(answer), "metrics": metrics})
 
 
@@ -120,16 +120,24 @@ def assignment(message: Message, context: Context, world: World) -> tuple[Plan, 
     task = message.content["task"]
     assert isinstance(task, ConfigRecord)
     number = int(context.node_config["partition-id"])
-    client = world.client(number)
-    if MEMORY in context.state:
-        client.memory.update(wire.tensors(context.state, MEMORY, world.device))
-    return Plan.from_json(str(task["plan"])), number, client
+    plan = Plan.from_json(str(task["plan"]))
+    client = world.of_shadow(plan.shadow).client(number)
+    if _kept_under(plan) in context.state:
+        client.memory.update(wire.tensors(context.state, _kept_under(plan), world.device))
+    return plan, number, client
 
 
-def remember(client: ClientData, context: Context, pack: wire.Pack) -> None:
-    """Keep the client's memory in its Flower context until its next message."""
+def remember(client: ClientData, plan: Plan, context: Context, pack: wire.Pack) -> None:
+    """Keep the client's memory in its Flower context until its next message, but no longer than the stage."""
     if client.memory:
-        context.state[MEMORY] = pack(client.memory)
+        for name in [name for name in context.state if name.startswith(MEMORY)]:
+            del context.state[name]
+        context.state[_kept_under(plan)] = pack(client.memory)
+
+
+def _kept_under(plan: Plan) -> str:
+    """Some engines keep a client's context from stage to stage."""
+    return f"{MEMORY} {plan.stage} {plan.shadow}"
 
 
 def method_of(plan: Plan) -> tuple[Method, object]:

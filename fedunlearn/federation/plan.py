@@ -16,7 +16,8 @@ class Plan:
     """One stage of a run: original training, one retraining, or unlearning.
 
     `stage` names the random streams; `method` and `settings` say which objective the clients follow;
-    `forget_classes` is empty below class level, `forget_clients` at every level but theirs; `level` is the request's.
+    `forget_classes` is empty below class level, `forget_clients` at every level but theirs; `level` is the request's;
+    `shadow`: number of the shadow model that the stage is about, whose clients lack some of the forget samples.
     """
 
     stage: str
@@ -28,6 +29,7 @@ class Plan:
     forget_classes: tuple[int, ...] = ()
     forget_clients: tuple[int, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
+    shadow: int | None = None
 
     @property
     def retain_classes(self) -> tuple[int, ...]:

@@ -143,7 +143,7 @@ class StackedClients:
             uploads = gradients.objective.uploads(gradients.model, member.client, shared)
         except Exception as error:
             return error_reply(member.message, error)
-        remember(member.client, member.context, self._pack)
+        remember(member.client, _plan(member.message), member.context, self._pack)
         seconds += time.perf_counter() - started
         content = train_reply(member.number, outcome, seconds, self._pack(state), self._pack(uploads))
         return Message(content, reply_to=member.message)

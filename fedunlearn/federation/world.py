@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import queue
 from collections.abc import Callable, Iterator
@@ -64,6 +65,19 @@ class World:
         self.train, self.test = dataset.train.to(device), dataset.test.to(device)
         self._new_model = new_model
         self._idle: queue.LifoQueue[Classifier] = queue.LifoQueue()
+        self._shadows: dict[int, World] = {}
+
+    def of_shadow(self, number: int | None) -> World:
+        """The same world without the forget samples that shadow model `number` never sees; for None, this one."""
+        if number is None:
+            return self
+        if number not in self._shadows:
+            held_out = request.held_out(self.request, self.seed, number)
+            world = copy.copy(self)  # images and idle models are shared
+            world.parts = [part[~held_out[part]] for part in self.parts]
+            world.seed = derive(self.seed, "shadow", number)
+            self._shadows[number] = world
+        return self._shadows[number]
 
     def client(self, number: int) -> ClientData:
         """The data of client `number`."""

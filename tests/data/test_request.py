@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedunlearn.config import RequestConfig
-from fedunlearn.data.request import resolve
+from fedunlearn.data.request import held_out, resolve
 from fedunlearn.data.types import Request
 from fedunlearn.errors import RequestError
 
@@ -85,6 +85,17 @@ def test_wrong_requests_are_one_sentence(given: dict[str, object], words: str) -
     with pytest.raises(RequestError) as error:
         ask(**given)  # type: ignore[arg-type]
     assert words in str(error.value) and "\n" not in str(error.value)
+
+
+def test_what_a_shadow_model_never_sees_is_a_random_half_of_what_is_forgotten() -> None:
+    wanted = ask(classes=(0, 1))
+    drawn = [held_out(wanted, 0, shadow) for shadow in range(40)]
+    assert {int(mask.sum()) for mask in drawn} == {int(wanted.forget.sum()) // 2}
+    assert not any((mask & ~wanted.forget).any() for mask in drawn)
+    often = np.sum(drawn, axis=0)[wanted.forget]
+    assert often.min() > 8 and often.max() < 32  # 20 are expected, with a deviation of about 3
+    assert (held_out(wanted, 0, 7) == drawn[7]).all()
+    assert (held_out(wanted, 1, 7) != drawn[7]).any()
 
 
 def test_a_class_that_no_client_holds() -> None:
