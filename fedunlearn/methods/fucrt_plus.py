@@ -10,7 +10,8 @@ each gets an answer that can be switched off by itself:
   samples does not see their logits (`forgotten_logits`).
 - Forget samples keep a place of their own in the encoder, from where few samples bring the class back. All weights
   start from w = κ w_o + (1 − κ) w_fresh, shrink and perturb (Ash and Adams, "On warm-starting neural network training",
-  NeurIPS 2020), and training brings back what the retained data and the transformed labels ask for (`keep`).
+  NeurIPS 2020), and training brings back what the retained data and the transformed labels ask for (`keep`). A
+  retrained model is not trained on forget samples at all; here they count less than others (`forget_weight`).
 
 Votes, transformation classes and the dual contrastive alignment are FUCRT's; a forget sample's contrastive label is
 its transformation class.
@@ -44,12 +45,13 @@ from fedunlearn.schema import NonNegative, Positive, Share
 
 @dataclass(frozen=True)
 class FUCRTPlus:
-    """Hyper-parameters. `keep=1 labels=hard forgotten_logits=seen` is FUCRT with labels by the original model."""
+    """Hyper-parameters. `keep=1 labels=hard forgotten_logits=seen forget_weight=1` is FUCRT with its labels."""
 
     selection: Selection = field(default_factory=lambda: Selection(relabel="once"))
     keep: Share = 0.6  # κ: share of the original weights in those that unlearning starts from
     labels: Literal["soft", "hard"] = "soft"  # masked prediction of the original model, or the transformation class
     forgotten_logits: Literal["hidden", "seen"] = "hidden"  # from the loss of forget samples
+    forget_weight: Share = 0.3  # β: of a forget sample in the cross-entropy, where a retain sample counts 1
     local_weight: NonNegative = 0.1  # λ1: contrastive loss inside the batch
     global_weight: NonNegative = 0.1  # λ2: contrastive loss to the global prototypes
     local_temperature: Positive = 0.5  # T_l
@@ -113,7 +115,8 @@ def objective(settings: FUCRTPlus, plan: Plan) -> Objective:
         distribution, mark = targets[:, :-1], targets[:, -1]
         if settings.forgotten_logits == "hidden":
             logits = hidden(logits, mark > 0, plan.forget_classes)
-        total = soft_cross_entropy(features, logits, distribution, shared)
+        weight = torch.where(mark > 0, settings.forget_weight, 1.0)
+        total = soft_cross_entropy(features, logits, weight[:, None] * distribution, shared)
         hard = contrastive_labels(distribution, mark)
         if settings.local_weight > 0:
             local = supervised_contrastive(features, hard, settings.local_temperature)

@@ -11,7 +11,7 @@ from fedunlearn.methods.fucrt_plus import FUCRTPlus, contrastive_labels, hidden,
 from fedunlearn.methods.transformation import Selection
 
 PLAN = Plan("unlearn", 0, "fucrt_plus", TrainConfig(), 4, forget_classes=(1,))
-PLAIN = {"local_weight": 0.0, "global_weight": 0.0}
+PLAIN = {"local_weight": 0.0, "global_weight": 0.0, "forget_weight": 1.0}
 
 
 def test_the_start_is_a_mixture_with_fresh_rows():
@@ -32,6 +32,10 @@ def test_forget_samples_do_not_see_the_forgotten_logit():
     forget = -0.5 * log(2 / 4) - 0.5 * log(1 / 4)  # of the probabilities 2/4, -, 1/4, 1/4
     retain = -log(2 / 9)
     assert loss.item() == pytest.approx((forget + retain) / 2, rel=1e-6)
+    lighter = FUCRTPlus(**{**PLAIN, "forget_weight": 0.5})
+    assert objective(lighter, PLAN).loss(torch.empty(2, 0), logits, rows, {}).item() == pytest.approx(
+        (0.5 * forget + retain) / 2, rel=1e-6
+    )
     loss.backward()
     assert logits.grad[0, 1].item() == 0, "no pressure on the forgotten logit of a forget sample"
     assert logits.grad[1, 1].item() == pytest.approx(5 / 9 / 2), "that of a retain sample is pushed down as ever"
