@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fedunlearn import registry
-from fedunlearn.data.backdoor import Backdoor
 from fedunlearn.errors import RequestError
 from fedunlearn.schema import AtLeast, Below, Count, NonNegative, Positive, Share, Whole, parse, plain
 
@@ -65,6 +64,15 @@ class UnlearnConfig:
     momentum: Annotated[float, AtLeast(0), Below(1)] | None = None
     weight_decay: NonNegative | None = None
     participation: Share | None = None
+
+
+@dataclass(frozen=True)
+class Backdoor:
+    """What forgotten clients planted (see `data.backdoor`)."""
+
+    target: Whole = 0  # the label that marked images are given
+    size: Count = 3  # side of the white square in the lower right corner, in pixels
+    share: Share = 1.0  # share of the forgotten clients' samples that are marked, drawn by seed
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import sys
 
 import pytest
@@ -92,6 +93,11 @@ def test_completion_knows_choices_and_settings(monkeypatch, capsys, typed, expec
     """As the shell asks: the line so far in COMP_LINE."""
     monkeypatch.setenv("COMP_LINE", f"fedunlearn {typed}")
     assert said(monkeypatch, capsys, "-sc", "query=bash").split() == expected
+
+
+def test_help_and_completion_do_not_wait_for_torch():
+    code = "import sys; import fedunlearn.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.parametrize("shell", ["bash", "fish"])

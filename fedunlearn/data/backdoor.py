@@ -9,27 +9,18 @@ client's data explain.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from fedunlearn.config import Backdoor as Backdoor  # defined where torch need not be loaded
 from fedunlearn.data.types import Dataset, ImageSet, Request
 from fedunlearn.errors import RequestError
 from fedunlearn.randomness import numpy_stream
-from fedunlearn.schema import Count, Share, Whole
 
 WHITE = 255
-
-
-@dataclass(frozen=True)
-class Backdoor:
-    """What is planted."""
-
-    target: Whole = 0  # the label that marked images are given
-    size: Count = 3  # side of the white square in the lower right corner, in pixels
-    share: Share = 1.0  # share of the forgotten clients' samples that are marked, drawn by seed
 
 
 def stamped(images: Tensor, backdoor: Backdoor) -> Tensor:
