@@ -1,0 +1,1 @@
+"""What produces results/: run from the top folder, `python -m experiments.NAME`."""

@@ -1,0 +1,63 @@
+"""What FUCRT's parts and choices are worth, and what its outcome depends on: digits, three seeds.
+
+    python -m experiments.ablation            # minutes, no GPU, nothing to download
+    python -m experiments.ablation --quick    # a few runs: does it work?
+
+The same command goes on where it was stopped. Written into results/ablation: table.md, runs.csv, environment.json.
+"""
+
+from __future__ import annotations
+
+from experiments import sweeps
+from experiments.ablation import page
+from experiments.sweeps import Sweep
+
+BASE = ("train.local_epochs=3", "retrain.seeds=3", "audit.feature_map=null")
+SEEDS = "seed=0,1,2"
+# Settings of the method: every sweep is judged against the same original and retrained models.
+PARTS = {
+    "weights": ("method.local_weight=0,0.1,1", "method.global_weight=0,0.1,1"),
+    "temperatures": ("method.local_temperature=0.1,1", "method.global_temperature=0.1,1"),
+    "prototypes": ("method.prototypes_of=retain,all", "method.first_prototypes=original,none"),
+    "global_loss": ("method.global_loss=distance",),
+    "selection": (
+        "method.selection={threshold:0.05},{threshold:0.4},{min_samples:0},{min_samples:30},{relabel:once},{vote:sample}",
+    ),
+    "controls": ("method=relabel,random_relabel,soft_relabel,head_mask",),
+}
+# The situation: each value has an original model, or a request, and retrained models of its own.
+BOTH = "method=fucrt,relabel"
+SITUATIONS = {
+    "alpha": (BOTH, "partition.alpha=0.1,0.3,1,10"),
+    "participation": (BOTH, "train.participation=0.2,0.5"),
+    "classes": (BOTH, "request.classes=[8,9],[6,8,9],[5,6,7,8,9]"),
+    "pooled": ("method.selection.sets=pooled", "request.classes=[8,9],[6,8,9],[5,6,7,8,9]"),
+}
+TINY = (
+    *("data.limit=300", "train.rounds=4", "unlearn.rounds=2", "retrain.seeds=1", "partition.clients=4"),
+    *("audit=quick", "partition.alpha=1"),
+)
+
+
+def main() -> None:
+    asked = sweeps.parser("ablation", __doc__).parse_args()
+    planned = quick() if asked.quick else full()
+    with sweeps.place_of(asked) as place:
+        frame = sweeps.run(planned, place)
+    text = page.build(frame, PARTS, SITUATIONS) + "\n\n" + sweeps.commands("python -m experiments.ablation", planned)
+    sweeps.finish("ablation", frame, text, asked)
+
+
+def full() -> list[Sweep]:
+    """All of it."""
+    return [Sweep(name, (*words, *BASE, SEEDS)) for name, words in {**PARTS, **SITUATIONS}.items()]
+
+
+def quick() -> list[Sweep]:
+    """One sweep of either kind."""
+    some = {"weights": ("method.local_weight=0,0.1",), "classes": (BOTH, "request.classes=[8,9]")}
+    return [Sweep(name, (*words, *TINY, "seed=0")) for name, words in some.items()]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""Who really erases, and at what cost: every method, two datasets, two classes each, three seeds, all audits.
+
+    python -m experiments.true_erasure --data DIR   # DIR holds FashionMNIST/raw; no GPU needed
+    python -m experiments.true_erasure --quick      # digits, one class, one seed: does it work?
+
+The same command goes on where it was stopped. Written into results/true_erasure: table.md, runs.csv,
+environment.json, true_erasure.png/.svg.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from experiments import sweeps
+from experiments.sweeps import METHODS, Sweep
+from experiments.true_erasure import figure, page
+from fedunlearn.report import style
+
+CELLS = "seed=0,1,2"
+AUDITS = ("audit.feature_map=null",)  # a picture of each run, which nothing here looks at
+DIGITS = ("train.local_epochs=3", "retrain.seeds=5")
+REDUCED = (  # a tenth of Fashion-MNIST
+    *("dataset=fashion_mnist", "data.limit=6000", "train.rounds=20", "unlearn.rounds=6", "retrain.seeds=5"),
+    "train.batch_size=20",
+)
+SWEEPS = (
+    Sweep("digits", (f"method={','.join(METHODS)}", "request.classes=[8],[9]", CELLS, *DIGITS, *AUDITS)),
+    Sweep("fashion_mnist", (f"method={','.join(METHODS)}", "request.classes=[0],[9]", CELLS, *REDUCED, *AUDITS)),
+)
+TINY = ("data.limit=400", "train.rounds=6", "unlearn.rounds=2", "retrain.seeds=2", "partition.clients=4")
+FAST = ("audit.relearning.cap=20", "audit.relearning.seeds=1", "audit.cmia=null", "audit.membership=null")
+QUICK = (Sweep("digits", (f"method={','.join(METHODS)}", "request.classes=[9]", "seed=0", *TINY, *FAST, *AUDITS)),)
+
+
+def main() -> None:
+    asked = sweeps.parser("true_erasure", __doc__).parse_args()
+    planned = QUICK if asked.quick else SWEEPS
+    with sweeps.place_of(asked) as place:
+        sweeps.check_data(["digits"] if asked.quick else ["digits", "fashion_mnist"], place)
+        frame = sweeps.run(planned, place)
+    text = page.build(frame) + "\n\n" + sweeps.commands("python -m experiments.true_erasure --data DIR", planned)
+    sweeps.finish("true_erasure", frame, text, asked, lambda folder: draw(frame, folder))
+
+
+def draw(frame: pd.DataFrame, folder: Path) -> None:
+    """The figure, in the look of all others."""
+    with style.styled():
+        style.replace(figure.erasure_and_cost(frame), folder, "true_erasure")
+
+
+if __name__ == "__main__":
+    main()
