@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,8 +24,9 @@ from pathlib import Path
 
 import pytest
 
-from fedunlearn import cli, job, overrides
+from fedunlearn import cli, job, overrides, stages
 from fedunlearn.config import StoreConfig
+from fedunlearn.federation.world import open_world
 from fedunlearn.placement import Place
 from fedunlearn.report import figures
 from fedunlearn.store import Checkpoint
@@ -176,6 +178,27 @@ def test_killed_at_random_moments(forked, configs, undisturbed, tmp_path):
         assert max(Counter(rounds).values()) == 1, "a finished round was computed again"
         assert {line.split()[0] for line in rounds} == {"train", "retrain", "unlearn"}
         assert not list(root.rglob("*.tmp")), "what killed processes began to write is gone"
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "tensors.safetensors", "data.json"])
+def test_a_flipped_bit_in_an_artifact_of_each_kind(configs, undisturbed, tmp_path, capsys, name):
+    """Disks do that. It is found, said, set aside, and computed again to the same bits."""
+    shutil.copytree(undisturbed / "store", tmp_path / "store")
+    dice = random.Random(name)
+    of_each_kind = {stage.kind: stage.key for stage in stages.of_run(configs[0], open_world(configs[0]))}
+    assert set(of_each_kind) == {"train", "retrain", "unlearn", "audit"}
+    flipped = [tmp_path / "store" / kind / key for kind, key in of_each_kind.items()]
+    for folder in flipped:
+        content = bytearray((folder / name).read_bytes())
+        content[dice.randrange(len(content))] ^= 1 << dice.randrange(8)
+        (folder / name).write_bytes(content)
+    assert run(tmp_path, configs, 0) == 0
+    said = "".join(capsys.readouterr().out.split())
+    for folder in flipped:
+        assert f"{folder}isdamaged" in said
+        assert list((tmp_path / "store" / "damaged").glob(f"{folder.parent.name}-{folder.name}-1"))
+    assert_sound(tmp_path)
+    assert lasting(tmp_path / "0") == lasting(undisturbed / "0")
 
 
 class FullDisk:
