@@ -72,6 +72,7 @@ def test_help_lists_every_group_and_choice_and_keys_that_exist(monkeypatch, caps
     for group, kind in CHOSEN_SECTIONS.items():
         assert set(registry.names(kind)) <= set(groups[group].split(", ")), group
     assert set(groups["experiment"].split(", ")) == set(PRESETS)
+    assert "+experiment=quick" in text
     keys = re.findall(r"[ (]([a-z_.]+)=", text[text.index("The keys people need most") : text.index("More:")])
     assert len(set(keys)) >= 10
     with initialize_config_dir(str(cli.conf_dir()), version_base="1.3"):
