@@ -131,9 +131,8 @@ def table(sweeps: Sequence[Sweep], work: Path) -> pd.DataFrame:
     """`tables.tidy` of the sweeps' jobs, with `sweep`, and `asked`: what a job varies, such as `method=fucrt`."""
     listed = [(sweep, job) for sweep in sweeps for job in jobs_of(work / sweep.name)]
     frame = tables.frame_of([runs.read((work / sweep.name / job["dir"]).resolve()) for sweep, job in listed])
-    frame.insert(0, "sweep", [sweep.name for sweep, _ in listed])
-    frame.insert(1, "asked", [varied(job["overrides"], sweeps) for _, job in listed])
-    return frame
+    asked = [(sweep.name, varied(job["overrides"], sweeps)) for sweep, job in listed]
+    return pd.concat([pd.DataFrame(asked, columns=["sweep", "asked"]), frame], axis=1)
 
 
 def jobs_of(folder: Path) -> list[dict]:

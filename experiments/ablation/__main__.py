@@ -18,24 +18,23 @@ SEEDS = "seed=0,1,2"
 PARTS = {
     "weights": ("method.local_weight=0,0.1,1", "method.global_weight=0,0.1,1"),
     "temperatures": ("method.local_temperature=0.1,1", "method.global_temperature=0.1,1"),
-    "prototypes": ("method.prototypes_of=retain,all", "method.first_prototypes=original,none"),
-    "global_loss": ("method.global_loss=distance",),
+    "prototypes": ("method.prototypes_of=retain,all", "method.global_loss=infonce,distance"),
     "selection": (
         "method.selection={threshold:0.05},{threshold:0.4},{min_samples:0},{min_samples:30},{relabel:once},{vote:sample}",
     ),
-    "controls": ("method=relabel,random_relabel,soft_relabel,head_mask",),
+    "controls": ("method=relabel,random_relabel,soft_relabel",),
 }
 # The situation: each value has an original model, or a request, and retrained models of its own.
 BOTH = "method=fucrt,relabel"
 SITUATIONS = {
-    "alpha": (BOTH, "partition.alpha=0.1,0.3,1,10"),
-    "participation": (BOTH, "train.participation=0.2,0.5"),
-    "classes": (BOTH, "request.classes=[8,9],[6,8,9],[5,6,7,8,9]"),
-    "pooled": ("method.selection.sets=pooled", "request.classes=[8,9],[6,8,9],[5,6,7,8,9]"),
+    "alpha": (BOTH, "partition.alpha=0.1,1,10"),
+    "participation": (BOTH, "train.participation=0.3"),
+    "classes": (BOTH, "request.classes=[8,9],[5,6,7,8,9]"),
+    "pooled": ("method.selection.sets=pooled", "request.classes=[8,9],[5,6,7,8,9]"),
 }
 TINY = (
-    *("data.limit=300", "train.rounds=4", "unlearn.rounds=2", "retrain.seeds=1", "partition.clients=4"),
-    *("audit=quick", "partition.alpha=1"),
+    *("data.limit=400", "train.rounds=6", "train.local_epochs=3", "unlearn.rounds=2", "retrain.seeds=1"),
+    *("partition.clients=4", "partition.alpha=1", "audit=quick"),
 )
 
 

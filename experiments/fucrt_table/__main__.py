@@ -42,12 +42,15 @@ SIZES = {
     "quick": Size(
         {"digits": "cnn"},
         "0",
-        ("partition.clients=4", "data.limit=300", "train.rounds=4", "unlearn.rounds=2", "retrain.seeds=1"),
+        (
+            *("partition.clients=4", "data.limit=400", "train.rounds=6", "train.local_epochs=3", "unlearn.rounds=2"),
+            "retrain.seeds=1",
+        ),
     ),
     "laptop": Size(
         {"fashion_mnist": "cnn", "cifar10": "cnn"},
         "0,1,2",
-        ("partition.clients=10", "data.limit=6000", "train.rounds=20", "unlearn.rounds=6", "retrain.seeds=2"),
+        ("partition.clients=10", "data.limit=6000", "train.rounds=25", "unlearn.rounds=6", "retrain.seeds=2"),
     ),
     "paper": Size(
         {"cifar10": "resnet18", "fashion_mnist": "resnet18", "cifar100": "resnet50", "eurosat": "resnet18"},
@@ -69,7 +72,7 @@ def main() -> None:
         sweeps.check_data(datasets, place)
         frame = sweeps.run(planned, place)
     command = f"python -m experiments.fucrt_table --size {asked.size} --data DIR"
-    text = page.build(frame, dict(size.models)) + "\n" + sweeps.commands(command, planned)
+    text = page.build(frame, size.models) + "\n\n" + sweeps.commands(command, planned)
     sweeps.finish(f"fucrt_table_{asked.size}", frame, text, asked)
 
 

@@ -18,7 +18,7 @@ CONTROLS = {"retrain": "one more retraining", "head_mask": "one bias lowered", "
 NAMES = {"leak": "leak", "probe_forget_accuracy": "probe", "relearn_batches": "relearning"}
 READING = """\
 A cell is a dataset, a forgotten class and a seed; in each, every method starts from the same original model and is
-held against the same five retrained ones. The verdict ([docs/audits.md](../../docs/audits.md)) looks at three
+held against the same retrained ones. The verdict ([docs/audits.md](../../docs/audits.md)) looks at three
 findings: AUSUC leak, linear probe on the features, and mini-batches until relearnt. **Erased**: all three inside the
 band of the retrained models. **Over-erased**: none above it, at least one below. **Suppressed**: the accuracy is
 gone, but at least one of the three is above the band. **Not erased**: not even the accuracy is gone.
