@@ -28,12 +28,10 @@ from workloads import Workload
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-ON_CPU = [workload.name for workload in workloads.MAIN + workloads.CLIENTS + workloads.SIZES]
+EVERYBODY = ("local", "flower", "plain", "tuned")
 COMPETITORS = {
-    **{
-        workload.name: ("local", "flower", "plain", "tuned")
-        for workload in workloads.MAIN + workloads.CLIENTS + workloads.SIZES
-    },
+    **{workload.name: EVERYBODY for workload in workloads.MAIN + workloads.CLIENTS},
+    **{workload.name: EVERYBODY[:3] for workload in workloads.SIZES},
     "cnn_100": ("local", "flower", "plain", "tuned", "stacked", "fucrt"),
     "gpu_cnn_50": ("local", "stacked"),
     "gpu_resnet18": ("local", "central"),
