@@ -152,7 +152,7 @@ PROMISES: tuple[tuple[str, str, tuple[str, str], tuple[str, str] | None, str], .
 
 def bars(summary: Summary):
     """Seconds per round of everybody on the main workloads."""
-    figure = style.canvas(2.6)
+    figure = style.canvas(2.8)
     for axes, workload in zip(figure.subplots(1, len(workloads.MAIN)), workloads.MAIN, strict=True):
         rows = [(key[1], summary[key]["seconds"]) for key in summary if key[0] == workload.name]
         axes.barh(
@@ -161,7 +161,7 @@ def bars(summary: Summary):
         for place, (_, seconds) in enumerate(rows):
             axes.annotate(f" {seconds:.2f}", (seconds, place), va="center", fontsize=style.SMALL)
         axes.invert_yaxis()
-        axes.set_title(textwrap.fill(workload.title, 26))
+        axes.set_title(textwrap.fill(workload.title, 20))
         axes.set_xlabel("seconds per round")
         axes.margins(x=0.3)
     return figure
