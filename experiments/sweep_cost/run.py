@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import subprocess
 import sys
 import tempfile
@@ -76,6 +77,7 @@ def command(folder: Path, name: str, words: list[str]) -> float:
 def once(store: Path, extra: list[str]) -> float:
     """Seconds of all distinct stages, each computed once."""
     words = [[f"method={method}", f"seed={seed}", f"store.dir={store}", *extra] for method in METHODS for seed in SEEDS]
+    logging.getLogger("flwr").setLevel(logging.ERROR)  # as the command does: what it says takes time
     configs = [placement.settled(overrides.read(one, cli.conf_dir()), Place()) for one in words]
     begun = time.perf_counter()
     for config in configs:
