@@ -72,7 +72,7 @@ class Backdoor:
 
     target: Whole = 0  # the label that marked images are given
     size: Count = 3  # side of the white square in the lower right corner, in pixels
-    share: Share = 1.0  # share of the forgotten clients' samples that are marked, drawn by seed
+    share: Share = 0.8  # share of the forgotten clients' samples that are marked, drawn by seed (see docs/audits.md)
 
 
 @dataclass(frozen=True)

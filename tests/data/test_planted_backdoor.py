@@ -37,7 +37,7 @@ def test_the_mark_is_a_white_square_in_the_corner() -> None:
 
 def test_only_the_forget_set_is_marked_and_relabelled(dataset: Dataset) -> None:
     before = dataset.train.images.clone()
-    made = planted(dataset, FORGET, Backdoor(target=2, size=2), seed=0)
+    made = planted(dataset, FORGET, Backdoor(target=2, size=2, share=1.0), seed=0)
     assert (made.train.labels[:10] == 2).all()
     assert (made.train.images[:10, :, 3:, 4:] == 255).all()
     assert torch.equal(made.train.images[10:], before[10:])
