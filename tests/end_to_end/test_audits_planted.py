@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -126,6 +128,14 @@ def test_findings_about_classes_are_null_where_clients_are_forgotten(backdoored:
     assert unlearned["forget_accuracy"] is None and unlearned["leak"] is None
     assert unlearned["forget_accuracy_train"] is not None and unlearned["membership_auc"] is not None
     assert backdoored["verdict"]["word"] is None
+
+
+def test_every_finding_is_explained(masked: Summary, backdoored: Summary) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "audits.md").read_text(encoding="utf-8")
+    found = {name for run in (masked, backdoored) for part in ("models", "details") for name in run[part]["unlearned"]}
+    written = {re.sub(r"_\d+_", "_K_", name) for name in found}
+    assert len(written) > 30
+    assert {name for name in written if f"`{name}`" not in text} == set()
 
 
 def test_the_default_set_trains_no_model_of_its_own(run: Run, tmp_path: Any) -> None:
