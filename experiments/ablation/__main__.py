@@ -1,4 +1,4 @@
-"""What FUCRT's parts and choices are worth, and what its outcome depends on: digits, three seeds.
+"""What the parts and choices of FUCRT and fucrt_plus are worth, and what the outcome depends on: digits, three seeds.
 
     python -m experiments.ablation            # minutes, no GPU, nothing to download
     python -m experiments.ablation --quick    # a few runs: does it work?
@@ -23,6 +23,11 @@ PARTS = {
         "method.selection={threshold:0.05},{threshold:0.4},{min_samples:0},{min_samples:30},{relabel:once},{vote:sample}",
     ),
     "controls": ("method=relabel,random_relabel,soft_relabel",),
+    "plus": ("method=fucrt_plus",),  # as it is, then each of its parts switched off
+    "plus_keep": ("method=fucrt_plus", "method.keep=1"),
+    "plus_labels": ("method=fucrt_plus", "method.labels=hard"),
+    "plus_logits": ("method=fucrt_plus", "method.forgotten_logits=seen"),
+    "plus_weight": ("method=fucrt_plus", "method.forget_weight=1"),
 }
 # The situation: each value has an original model, or a request, and retrained models of its own.
 BOTH = "method=fucrt,relabel"

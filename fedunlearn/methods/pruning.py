@@ -40,7 +40,7 @@ NORMS = (nn.BatchNorm2d, nn.GroupNorm)
 class Pruning:
     """Hyper-parameters."""
 
-    share: Annotated[float, Above(0), Below(1)] = 0.4  # R: of the filters of each convolution, at least one of them
+    share: Annotated[float, Above(0), Below(1)] = 0.7  # R: of the filters of each convolution, at least one of them
 
 
 class PruningServer(FederatedStage):
