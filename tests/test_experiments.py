@@ -147,7 +147,7 @@ def cells(page: str, start: str) -> list[str]:
 def test_our_numbers_stand_beside_the_published_ones():
     rows = [row("fucrt", 0.82, seed=seed, partition=part) for seed in (0, 1) for part in ("iid", "dirichlet")]
     rows += [row("pruning", 0.79, partition="dirichlet"), row("finetune", 0.83), row("pruning", 0.81)]
-    rows += [row("head_mask", 0.99)]
+    rows += [row("head_mask", 0.99), row("gradient_ascent", 0.95, **{"unlearned.forget_accuracy": 0.02})]
     page = fucrt_page.build(pd.DataFrame(rows), {"cifar10": "cnn"})
     ours = ["0.00 ± 0.00", "0.00 ± 0.00", "82.00 ± 0.00", "82.00 ± 0.00", "0.25 ± 0.00", "0.25 ± 0.00"]
     assert cells(page, "**fucrt**") == ["**fucrt**", *ours, "40 %", "FUCRT", "0.00", "90.06", "89.82"]
@@ -155,8 +155,8 @@ def test_our_numbers_stand_beside_the_published_ones():
     assert cells(page, "retrained")[-3:] == ["0.00", "87.99", "85.44"]
     assert cells(page, "**head_mask**")[-4:] == ["", "", "", ""], "it is in no paper"
     assert cells(page, "**finetune**")[-4:] == ["Fine-tune", "", "", ""], "what is not known is not made up"
-    best = cells(page, "retain accuracy over the best baseline, mean over datasets")
-    assert best[1:] == ["+2.96", "+3.78", "−1.00", "+3.00"], "the best baseline is no control"
+    best = cells(page, "retain accuracy over the best baseline with forget accuracy ≤ 1%, mean over datasets")
+    assert best[1:] == ["+2.96", "+3.78", "−1.00", "+3.00"], "of those that forget and are no controls"
     over = cells(page, "retain accuracy over retraining, cifar10")
     assert over[1:] == ["+2.07", "+4.38", "+2.00 ± 0.00", "+2.00 ± 0.00"]
     assert cells(page, "time saved, ours against retraining")[-1] == "60 to 60 %"

@@ -14,6 +14,7 @@ from fedunlearn.report.formats import fixed
 from fedunlearn.report.statistics import column, failed_gates
 
 PARTITIONS = {"iid": "IID", "dirichlet": "non-IID"}
+FORGOTTEN = 0.01  # a baseline with more forget accuracy than that is none
 BASELINES = [name for name in NAMES if name not in ("retrained", "fucrt")]
 SOURCE = f"""\
 Published numbers are quoted, not measured: those of the table from [public notes on the paper]({NOTES}), which may be
@@ -88,8 +89,8 @@ def _claims(done: pd.DataFrame) -> str:
     """What the paper says of FUCRT, and what these runs say."""
     header = ["FUCRT's", "published, IID", "published, non-IID", "ours, IID", "ours, non-IID"]
     own, fresh = TABLE["cifar10", "fucrt"], TABLE["cifar10", "retrained"]
-    rows = [["retain accuracy over the best baseline, mean over datasets", *map(_points, GAIN.values())]]
-    rows[0] += [_points(_over_best(done, partition)) for partition in PARTITIONS]
+    best = f"retain accuracy over the best baseline with forget accuracy ≤ {FORGOTTEN:.0%}, mean over datasets"
+    rows = [[best, *map(_points, GAIN.values()), *(_points(_over_best(done, name)) for name in PARTITIONS)]]
     for dataset in done["dataset"].unique():
         quoted = [_gain(own.retain_iid, fresh.retain_iid), _gain(own.retain_other, fresh.retain_other)]
         gaps = [_over_retrained(done, dataset, partition) for partition in PARTITIONS]
@@ -101,9 +102,10 @@ def _claims(done: pd.DataFrame) -> str:
 
 
 def _over_best(done: pd.DataFrame, partition: str) -> float:
-    """FUCRT's mean retain accuracy minus that of the best baseline of the paper, in points, mean over datasets."""
+    """FUCRT's mean retain accuracy minus that of the paper's best baseline that forgets, in points, over datasets."""
     here = done[done["partition"] == partition]
-    means = here.groupby(["dataset", "method"])["unlearned.retain_accuracy"].mean().unstack()
+    each = here.groupby(["dataset", "method"])[["unlearned.retain_accuracy", "unlearned.forget_accuracy"]].mean()
+    means = each["unlearned.retain_accuracy"].where(each["unlearned.forget_accuracy"] <= FORGOTTEN).unstack()
     best = means[[name for name in BASELINES if name in means]].max(axis=1)
     return float(100 * (means["fucrt"] - best).mean())
 
