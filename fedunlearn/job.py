@@ -123,7 +123,7 @@ def _attempt(config: RunConfig, folder: Path, words: Sequence[str], place: Place
 def begin(folder: Path, config: RunConfig, place: Place) -> None:
     """Make the folder that of a run that is going on: nothing of an earlier attempt can be taken for its result."""
     (folder / "summary.json").unlink(missing_ok=True)
-    for left_over in [*folder.glob(".*.tmp"), *folder.glob("figures/.*.tmp"), *folder.glob("exhibits/*")]:
+    for left_over in [*folder.glob(".*.tmp"), *folder.glob("figures/*"), *folder.glob("exhibits/*")]:
         left_over.unlink(missing_ok=True)
     here = placement.settled(config, place)
     write_setting(folder, config, {"workers": here.engine.workers, "device": here.device})
@@ -132,12 +132,15 @@ def begin(folder: Path, config: RunConfig, place: Place) -> None:
 def report(
     outcome: pipeline.Outcome, folder: Path, words: Sequence[str], place: Place, console: Console
 ) -> dict[str, Any]:
-    """Write the run's files and figures, the summary last: whoever finds it finds the rest. Shows the table."""
+    """Write the run's files, and figures if it draws its own, the summary last: whoever finds it finds the rest.
+
+    Shows the table.
+    """
     summary = summarise(outcome, command_of(words, folder))
     write_metrics(folder, metric_lines(outcome))
     write_exhibits(folder, exhibits(outcome))
     run = runs.Run(folder, "done", "", json.loads(json.dumps(summary)))
-    drawn = [*figures.draw(run), page.write_run(run)]
+    drawn = [*figures.draw(run), page.write_run(run)] if place.draws else []
     write_summary(folder, summary)
     table = tables.to_rich(tables.summary_table(tables.frame_of([run])))
     console.show(table) if place.alone else console.keep(table)

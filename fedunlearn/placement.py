@@ -14,12 +14,16 @@ from fedunlearn.config import RunConfig
 
 @dataclass(frozen=True)
 class Place:
-    """A job among others. `number` counts from 0; `jobs` of the sweep (0: not known); `at_once` on this machine."""
+    """A job among others. `number` counts from 0; `jobs` of the sweep (0: not known); `at_once` on this machine.
+
+    `draws`: does the job draw its own figures? If not, the sweep's process does, while the next job trains.
+    """
 
     number: int = 0
     jobs: int = 1
     at_once: int = 1
     cores: int | None = None  # given by the launcher; None: this process's share of the machine
+    draws: bool = True
 
     @property
     def alone(self) -> bool:
@@ -43,7 +47,8 @@ def of_job(launcher: Mapping[str, Any], number: int, jobs: int) -> Place:
         from joblib import effective_n_jobs
 
         at_once = max(1, min(effective_n_jobs(launcher["n_jobs"]), jobs or effective_n_jobs(-1)))
-    return Place(number, jobs, at_once, launcher.get("cpus_per_task"))
+    draws = jobs == 1 or not str(launcher.get("_target_")).endswith("BasicLauncher")  # which runs jobs one by one, here
+    return Place(number, jobs, at_once, launcher.get("cpus_per_task"), draws)
 
 
 def settled(config: RunConfig, place: Place) -> RunConfig:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
@@ -20,7 +21,7 @@ from fedunlearn import jobs, overrides
 from fedunlearn.console import Console
 from fedunlearn.errors import RequestError
 from fedunlearn.jobs import Job
-from fedunlearn.report import runs, sweep, tables
+from fedunlearn.report import easel, runs, sweep, tables
 
 
 class SweepCallback(Callback):
@@ -28,10 +29,11 @@ class SweepCallback(Callback):
 
     def __init__(self) -> None:
         self._lock: FileLock | None = None
+        self._easel: easel.Easel | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Launchers send callbacks along with their jobs; the lock stays with the process that took it."""
-        return {"_lock": None}
+        """Launchers send callbacks along with their jobs; lock and easel stay with the process that has them."""
+        return {"_lock": None, "_easel": None}
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Write sweep.json, or show what would be done. Ends the process where the sweep cannot be."""
@@ -43,16 +45,24 @@ class SweepCallback(Callback):
                 sys.exit(0)
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = take(folder)
+            self._easel = easel.Easel()
             if listed:
                 jobs.write_list(folder, shlex.join(["fedunlearn", *sys.argv[1:]]), listed)
         except (RequestError, HydraException, OmegaConfBaseException, OSError) as error:
             print(f"fedunlearn: {str(error).splitlines()[0]}", file=sys.stderr)
             sys.exit(2)
 
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        """Draw the run that has just ended in this process."""
+        if self._easel:
+            self._easel.draw(Path(config.hydra.runtime.output_dir))
+
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Build the sweep's report; exit status 1 if any run failed."""
         folder = Path(config.hydra.sweep.dir)
         console = Console()
+        for problem in self._easel.finish() if self._easel else ():
+            console.say(problem, style="yellow")
         report = sweep.build(folder)
         console.show(tables.to_rich(report.summary))
         console.say(f"Results: {folder}")

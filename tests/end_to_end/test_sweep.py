@@ -16,7 +16,7 @@ from fedunlearn import cli, job, pipeline
 from fedunlearn.errors import RunError
 from fedunlearn.placement import Place
 from fedunlearn.report import cli as report_cli
-from fedunlearn.report import figures
+from fedunlearn.report import easel, figures
 
 TINY = [
     *("data.limit=200", "partition.clients=4", "train.rounds=2", "unlearn.rounds=1", "retrain.seeds=1"),
@@ -26,9 +26,20 @@ GRID = ["-m", "method=finetune,head_mask", "seed=0,1"]
 FOLDERS = ["0_finetune_s0", "1_finetune_s1", "2_head_mask_s0", "3_head_mask_s1"]
 
 
+class NoEasel:
+    """Draws nothing."""
+
+    def draw(self, folder):
+        pass
+
+    def finish(self):
+        return ["nothing was drawn"]
+
+
 @pytest.fixture
 def command(monkeypatch, tmp_path, capsys):
     """`fedunlearn` in this process, without figures: (exit status, stdout, stderr)."""
+    monkeypatch.setattr(easel, "Easel", NoEasel)
     monkeypatch.setattr(figures, "draw", lambda run: [])
     monkeypatch.setattr(figures, "draw_sweep", lambda rows, folder: [])
     monkeypatch.setenv("COLUMNS", "200")
@@ -154,7 +165,7 @@ def test_a_run_waits_for_another_process_in_its_folder(command, tmp_path):
     """A job that outlived its killed sweep is waited for, and then there is nothing left to do."""
     code = (
         "import sys, time; from pathlib import Path; from filelock import FileLock\n"
-        "with FileLock(sys.argv[1]): print('held', flush=True); time.sleep(1)"
+        "with FileLock(sys.argv[1]): print('held', flush=True); time.sleep(4)"
     )
     folder = tmp_path / "sweep"
     folder.mkdir()
