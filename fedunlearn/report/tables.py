@@ -13,7 +13,8 @@ import pandas as pd
 
 from fedunlearn.report import runs as reading
 from fedunlearn.report import verdicts, words
-from fedunlearn.report.formats import to_latex, to_markdown, to_rich
+from fedunlearn.report.formats import to_markdown, to_rich
+from fedunlearn.report.latex import to_latex
 from fedunlearn.report.runs import Run
 from fedunlearn.report.statistics import column, estimate, failed_gates
 from fedunlearn.verdict import excess

@@ -61,7 +61,7 @@ def test_verdicts_have_a_column_where_there_is_one(tmp_path: Path, make_run: Any
         make_run(tmp_path / "c", method="c"),
     ]
     summary = tables.summary_table(tables.tidy(folders))
-    text, shown, tex = formats.to_markdown(summary), printed(summary, 100), formats.to_latex(summary)
+    text, shown, tex = formats.to_markdown(summary), printed(summary, 100), tables.to_latex(summary)
     assert [cells(text, name)[2] for name in ("Model", "a", "c")] == ["Verdict", "1 erased, 1 suppressed", "no verdict"]
     assert cells(text, "b†")[2] == "no verdict"
     assert cells(text, "retrained†")[2] == ""
@@ -104,7 +104,7 @@ def test_failed_gates_are_marked_and_explained_once(tmp_path: Path, make_run: An
         assert text.count(note) == 1
         assert all(mark in text for mark in ("a†", "b†", "original†"))
         assert "c†" not in text
-    assert r"a$^{\dagger}$ &" in formats.to_latex(summary)
+    assert r"a$^{\dagger}$ &" in tables.to_latex(summary)
 
 
 def test_different_gates_have_different_marks(tmp_path: Path, make_run: Any) -> None:
@@ -119,14 +119,14 @@ def test_every_setting_has_a_table_of_its_own(tmp_path: Path, make_run: Any) -> 
     folders = [make_run(tmp_path / d, changes={"dataset.name": d}) for d in ("mnist", "shoes")]
     summary = tables.summary_table(tables.tidy(folders))
     assert len(re.findall(r"^\| Model", formats.to_markdown(summary), flags=re.M)) == 2
-    assert formats.to_latex(summary).count(r"\multicolumn") == 2
+    assert tables.to_latex(summary).count(r"\multicolumn") == 2
     assert "A: mnist," in printed(summary)
     assert "B: shoes," in printed(summary)
 
 
 def test_latex_escapes_names_and_marks_the_best(tmp_path: Path, make_run: Any) -> None:
     folders = [make_run(tmp_path / "a", method="head_mask"), make_run(tmp_path / "b", method="100%&", unlearned={})]
-    text = formats.to_latex(tables.summary_table(tables.tidy(folders)))
+    text = tables.to_latex(tables.summary_table(tables.tidy(folders)))
     assert r"head\_mask &" in text
     assert r"100\%\& &" in text
     assert r"\textbf{0.020}" not in text  # the only one with a gap is best of nothing
@@ -135,7 +135,7 @@ def test_latex_escapes_names_and_marks_the_best(tmp_path: Path, make_run: Any) -
 
 
 def test_latex_rows_have_as_many_cells_as_columns_and_braces_balance(two_methods: pd.DataFrame) -> None:
-    text = formats.to_latex(two_methods)
+    text = tables.to_latex(two_methods)
     (columns,) = map(len, re.findall(r"\\begin\{tabular\}\{(l\w+)\}", text))
     rows = [line for line in text.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
     assert {line.count(" & ") for line in rows} == {columns - 1}
@@ -175,7 +175,7 @@ def test_no_markup_in_names_reaches_the_console(tmp_path: Path, make_run: Any) -
 
 def test_nothing_finished_is_said(tmp_path: Path, make_failed: Any) -> None:
     summary = tables.summary_table(tables.tidy([make_failed(tmp_path)]))
-    for text in (formats.to_markdown(summary), formats.to_latex(summary), printed(summary)):
+    for text in (formats.to_markdown(summary), tables.to_latex(summary), printed(summary)):
         assert "There is no finished run" in " ".join(text.split())
 
 
