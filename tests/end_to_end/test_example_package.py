@@ -42,7 +42,9 @@ def test_its_own_tests_pass(installed, tmp_path):
 def test_its_method_runs_beside_ours(installed, tmp_path):
     _, environment = installed
     words = ["-m", "+experiment=quick", "method=uniform,head_mask", "data.limit=400"]
-    done = call(["fedunlearn", *words, "train.rounds=3", "output.dir=out"], environment, tmp_path)
+    done = call(
+        ["fedunlearn", *words, "train.rounds=3", "train.local_epochs=1", "output.dir=out"], environment, tmp_path
+    )
     assert done.returncode == 0, done.stderr
     summary = json.loads((tmp_path / "out" / "0_uniform_s0" / "summary.json").read_text())
     assert summary["config"]["method"] == {"name": "uniform", "amount": 1.0}
