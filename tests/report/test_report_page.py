@@ -383,26 +383,25 @@ def test_the_page_is_painted_on_a_phone(mixed: Path, tmp_path: Path) -> None:
     assert beside.getextrema() == (255, 255), "nothing sticks out of the frame"
 
 
-FRAMED = """<!DOCTYPE html><body><script>
-const found = {};
-for (const name of ["sweep", "run", "broken"]) {
-  const frame = document.createElement("iframe");
-  Object.assign(frame, { name, src: `${name}.html`, style: "border:0;width:390px;height:800px" });
-  document.body.append(frame);
-}
-addEventListener("message", event => { found[event.data[0]] = event.data[1]; });
-addEventListener("load", () => setTimeout(() => {
+FRAMED = """<!DOCTYPE html><body>
+<iframe name="sweep" src="sweep.html" style="border:0;width:390px;height:800px"></iframe>
+<iframe name="run" src="run.html" style="border:0;width:390px;height:800px"></iframe>
+<iframe name="broken" src="broken.html" style="border:0;width:390px;height:800px"></iframe>
+<script>
+addEventListener("load", () => {
+  const found = {};
+  for (const frame of document.querySelectorAll("iframe")) {
+    const page = frame.contentDocument;
+    for (const details of page.querySelectorAll("details")) details.open = true;
+    const boxes = [...page.querySelectorAll(".scroll")];
+    found[frame.name] = {
+      wide: page.documentElement.scrollWidth, inner: frame.contentWindow.innerWidth,
+      scrolling: boxes.filter(box => box.scrollWidth > box.clientWidth).length,
+    };
+  }
   document.body.textContent = "FOUND" + ":" + JSON.stringify(found) + "END";
-}, 1000));
+});
 </script>"""
-
-UNFOLDED = """<script>
-for (const details of document.querySelectorAll("details")) details.open = true;
-addEventListener("load", () => setTimeout(() => parent.postMessage([window.name, {
-  wide: document.documentElement.scrollWidth, inner: innerWidth,
-  scrolling: [...document.querySelectorAll(".scroll")].filter(box => box.scrollWidth > box.clientWidth).length,
-}], "*"), 200));
-</script></body>"""
 
 
 @needs_chromium
@@ -420,12 +419,11 @@ def test_on_a_phone_nothing_sticks_out_and_nothing_is_fetched(tmp_path: Path, ma
     own = page.write_run(runs.read(tmp_path / f"0_{'long' * 20}")).read_text()
     wide = '<div style="width:600px">wide</div><img src="https://example.org/no.png">'
     (tmp_path / "frames.html").write_text(FRAMED)
-    (tmp_path / "sweep.html").write_text(text.replace("</body>", UNFOLDED))
-    (tmp_path / "run.html").write_text(own.replace("</body>", UNFOLDED))
-    (tmp_path / "broken.html").write_text(text.replace("</body>", wide + UNFOLDED))
-    shown, console = in_chromium(
-        tmp_path / "frames.html", tmp_path / "profile", "--dump-dom", "--virtual-time-budget=5000"
-    )
+    (tmp_path / "sweep.html").write_text(text)
+    (tmp_path / "run.html").write_text(own)
+    (tmp_path / "broken.html").write_text(text.replace("</body>", f"{wide}</body>"))
+    frames = tmp_path / "frames.html"
+    shown, console = in_chromium(frames, tmp_path / "profile", "--dump-dom", "--allow-file-access-from-files")
     found = json.loads(re.search(r"FOUND:(.*?)END", shown)[1])  # type: ignore[index]
     assert found["broken"]["wide"] == 600, "this would be seen"
     assert any("example.org" in line for line in console), "and this"
