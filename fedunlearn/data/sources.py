@@ -12,29 +12,27 @@ import math
 import tempfile
 import zlib
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 from tarfile import TarError
-from typing import Annotated, Any, Literal
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from filelock import FileLock
-from PIL import Image, ImageOps
 from torch import Tensor
 
 from fedunlearn import registry
 from fedunlearn.config import Chosen, DataConfig
+from fedunlearn.data import image_folder
+from fedunlearn.data.splits import Splits, divide, stratified, subset
 from fedunlearn.data.types import Dataset, ImageSet
 from fedunlearn.errors import RequestError
 from fedunlearn.randomness import numpy_stream
-from fedunlearn.schema import Above, Below, Count
 
-Splits = tuple[ImageSet, ImageSet, tuple[str, ...]]
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 
 
@@ -57,16 +55,6 @@ class NoSettings:
     """A dataset that leaves nothing to choose."""
 
 
-@dataclass(frozen=True)
-class FolderSettings:
-    """Your own images."""
-
-    path: str  # folder with one directory per class, or with train/ and test/ that hold such directories
-    size: Count = 64  # height and width that every image is squeezed to, pixels
-    channels: Literal["rgb", "grey"] = "rgb"  # colour kept
-    test_fraction: Annotated[float, Above(0), Below(1)] = 0.2  # share held out for testing where there is no test/
-
-
 def load(chosen: Chosen, data: DataConfig, seed: int) -> Dataset:
     """The dataset `chosen`, whole or cut down to about `data.limit` training images.
 
@@ -83,32 +71,6 @@ def load(chosen: Chosen, data: DataConfig, seed: int) -> Dataset:
     return Dataset(chosen.name, train, test, names, mean, std, _fingerprint(train, test, names, mean, std))
 
 
-def stratified(labels: np.ndarray, count: int, stream: np.random.Generator, leave: int = 0) -> np.ndarray:
-    """About `count` sample numbers (sorted, int64) with every class in proportion.
-
-    Largest remainder method after one sample of every class is taken and `leave` of every class are set aside, which
-    keeps `count` exact between those limits. Every class needs at least 1 + `leave` samples.
-    """
-    _, strata, sizes = np.unique(labels, return_inverse=True, return_counts=True)
-    spare = sizes - 1 - leave
-    total = max(int(spare.sum()), 1)
-    extra = min(max(count - len(sizes), 0), int(spare.sum()))
-    take, remainder = np.divmod(spare * extra, total)
-    take[np.argsort(-remainder, kind="stable")[: extra - take.sum()]] += 1
-    order = stream.permutation(len(labels))
-    taken = [order[strata[order] == stratum][: 1 + number] for stratum, number in enumerate(take)]
-    return np.sort(np.concatenate(taken))
-
-
-def _subset(images: ImageSet, indices: np.ndarray) -> ImageSet:
-    chosen = torch.from_numpy(indices)
-    return ImageSet(images.images[chosen], images.labels[chosen])
-
-
-def _divide(whole: ImageSet, held_out: np.ndarray) -> tuple[ImageSet, ImageSet]:
-    return _subset(whole, np.setdiff1d(np.arange(len(whole)), held_out)), _subset(whole, held_out)
-
-
 def _limited(train: ImageSet, test: ImageSet, limit: int | None) -> tuple[ImageSet, ImageSet]:
     if limit is None or limit >= len(train):
         return train, test
@@ -118,7 +80,7 @@ def _limited(train: ImageSet, test: ImageSet, limit: int | None) -> tuple[ImageS
     share = limit / len(train)
     kept = stratified(train.labels.numpy(), limit, numpy_stream(0, "limit", "train"))
     kept_test = stratified(test.labels.numpy(), round(len(test) * share), numpy_stream(0, "limit", "test"))
-    return _subset(train, kept), _subset(test, kept_test)
+    return subset(train, kept), subset(test, kept_test)
 
 
 def _statistics(images: Tensor) -> Statistics:
@@ -150,7 +112,7 @@ def _read_digits(settings: NoSettings, root: Path, download: bool, seed: int) ->
     images = torch.from_numpy(np.rint(bunch.images * 255 / 16).astype(np.uint8)).unsqueeze(1)
     labels = bunch.target.astype(np.int64)
     held_out = stratified(labels, math.ceil(len(labels) / 5), numpy_stream(0, "split", "digits"), leave=1)
-    return *_divide(ImageSet(images, torch.from_numpy(labels)), held_out), tuple(str(digit) for digit in range(10))
+    return *divide(ImageSet(images, torch.from_numpy(labels)), held_out), tuple(str(digit) for digit in range(10))
 
 
 def _missing(folder: Path, expected: Sequence[str]) -> list[str]:
@@ -248,96 +210,10 @@ def _read_eurosat(settings: NoSettings, root: Path, download: bool, seed: int) -
 
     folder = root / "eurosat" / "2750"
     _provide(folder, EUROSAT_CLASSES, root, partial(EuroSAT, root, download=True) if download else None)
-    train, test, names = _read_folder(FolderSettings(str(folder), size=64), root, download, seed)
+    train, test, names = image_folder.read(image_folder.FolderSettings(str(folder), size=64), root, download, seed)
     if len(train) + len(test) != EUROSAT_IMAGES:  # torchvision does not see that unpacking was interrupted
         raise _damaged(folder, f"holds {len(train) + len(test)} images instead of {EUROSAT_IMAGES}")
     return train, test, names
-
-
-SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # not EPS: Pillow would start another program
-
-
-def _read_folder(settings: FolderSettings, root: Path, download: bool, seed: int) -> Splits:
-    """Images sorted into one directory per class; `path` is relative to where the run was started, not to `root`.
-
-    Classes are numbered in the order of their sorted names. With train/ and test/ that hold class directories, that
-    is the split; otherwise it depends on the files' names alone. Raises RequestError for what cannot be used.
-    """
-    folder = Path(settings.path).expanduser()
-    train, test = folder / "train", folder / "test"
-    if _directories(train) and _directories(test):
-        names, files, labels = _listing(train, least=1)
-        test_names, test_files, test_labels = _listing(test, least=1)
-        if lonely := sorted(set(names) ^ set(test_names)):
-            raise RequestError(f"{train} and {test} must hold the same classes, but {lonely[0]} is only in one of them")
-        held_out = np.arange(len(files), len(files) + len(test_files))
-        files, labels = files + test_files, np.concatenate([labels, test_labels])
-    else:
-        names, files, labels = _listing(folder, least=2)
-        held_out = stratified(
-            labels, math.ceil(len(labels) * settings.test_fraction), numpy_stream(0, "split", "folder"), leave=1
-        )
-    whole = ImageSet(_decode(folder, files, settings), torch.from_numpy(labels))
-    return *_divide(whole, held_out), names
-
-
-def _directories(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
-def _listing(folder: Path, least: int) -> tuple[tuple[str, ...], list[Path], np.ndarray]:
-    """Class names, image files in the order of class and name, and their labels (int64)."""
-    directories = _directories(folder)
-    if len(directories) < 2:
-        raise RequestError(f"{folder} must be a folder with one directory per class, at least two of them")
-    found = [
-        sorted(path for path in directory.rglob("[!.]*") if path.suffix.lower() in SUFFIXES and not path.is_dir())
-        for directory in directories
-    ]
-    for directory, paths in zip(directories, found, strict=True):
-        if len(paths) < least:
-            raise RequestError(f"{directory} holds {len(paths)} image(s), but every class needs at least {least}")
-    labels = np.repeat(np.arange(len(found)), [len(paths) for paths in found])
-    return tuple(path.name for path in directories), [path for paths in found for path in paths], labels
-
-
-def _decode(folder: Path, files: list[Path], settings: FolderSettings) -> Tensor:
-    """All `files` as uint8 [N, C, size, size]. Raises RequestError that names those that cannot be read."""
-    channels = 3 if settings.channels == "rgb" else 1
-    images = torch.empty(len(files), channels, settings.size, settings.size, dtype=torch.uint8)
-    unreadable: list[Path] = []
-    with ThreadPoolExecutor() as pool:
-        for i, pixels in enumerate(pool.map(partial(_pixels, settings=settings), files)):
-            if pixels is None:
-                unreadable.append(files[i])
-            else:
-                images[i] = pixels
-    if unreadable:
-        first = ", ".join(str(path.relative_to(folder)) for path in unreadable[:3])
-        raise RequestError(
-            f"{len(unreadable)} of the {len(files)} images in {folder} cannot be read (such as {first}): "
-            "repair or remove them"
-        )
-    return images
-
-
-def _pixels(path: Path, settings: FolderSettings) -> Tensor | None:
-    """One image as uint8 [C, size, size]; None if it cannot be read. Transparency is dropped, as torchvision does."""
-    try:
-        with Image.open(path, formats=FORMATS) as opened:
-            image = ImageOps.exif_transpose(opened)
-            if image.mode.startswith("I"):  # 16 bits per pixel: convert() would cut off instead of scaling
-                image = Image.fromarray(np.rint(np.asarray(image).clip(0, 65535) / 257).astype(np.uint8))
-            if "transparency" in image.info:  # a palette with alpha, which Pillow wants made explicit
-                image = image.convert("RGBA")
-            image = image.convert("RGB" if settings.channels == "rgb" else "L")
-            array = np.array(image.resize((settings.size, settings.size), Image.Resampling.BILINEAR))
-    except Exception:  # damaged files make Pillow raise almost anything, and the caller names the file
-        return None
-    return torch.from_numpy(array).reshape(settings.size, settings.size, -1).permute(2, 0, 1)
 
 
 CIFAR10_STATISTICS = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
@@ -351,6 +227,6 @@ DATASETS: dict[str, DatasetSource] = {
         DatasetSource("cifar10", NoSettings, partial(_read_cifar, "CIFAR10"), CIFAR10_STATISTICS),
         DatasetSource("cifar100", NoSettings, partial(_read_cifar, "CIFAR100"), CIFAR100_STATISTICS),
         DatasetSource("eurosat", NoSettings, _read_eurosat),
-        DatasetSource("image_folder", FolderSettings, _read_folder),
+        DatasetSource("image_folder", image_folder.FolderSettings, image_folder.read),
     )
 }

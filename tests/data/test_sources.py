@@ -24,7 +24,9 @@ from torchvision.datasets import CIFAR10, MNIST
 from fedunlearn import registry
 from fedunlearn.config import Chosen, DataConfig
 from fedunlearn.data import sources
-from fedunlearn.data.sources import DATASETS, FolderSettings, NoSettings, load, stratified
+from fedunlearn.data.image_folder import FolderSettings
+from fedunlearn.data.sources import DATASETS, NoSettings, load
+from fedunlearn.data.splits import stratified
 from fedunlearn.data.types import Dataset
 from fedunlearn.errors import RequestError
 from fedunlearn.randomness import numpy_stream

@@ -1,0 +1,38 @@
+"""Parts of an image set: stratified samples, a training set and a test set."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from fedunlearn.data.types import ImageSet
+
+Splits = tuple[ImageSet, ImageSet, tuple[str, ...]]  # training set, test set, class names
+
+
+def stratified(labels: np.ndarray, count: int, stream: np.random.Generator, leave: int = 0) -> np.ndarray:
+    """About `count` sample numbers (sorted, int64) with every class in proportion.
+
+    Largest remainder method after one sample of every class is taken and `leave` of every class are set aside, which
+    keeps `count` exact between those limits. Every class needs at least 1 + `leave` samples.
+    """
+    _, strata, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    spare = sizes - 1 - leave
+    total = max(int(spare.sum()), 1)
+    extra = min(max(count - len(sizes), 0), int(spare.sum()))
+    take, remainder = np.divmod(spare * extra, total)
+    take[np.argsort(-remainder, kind="stable")[: extra - take.sum()]] += 1
+    order = stream.permutation(len(labels))
+    taken = [order[strata[order] == stratum][: 1 + number] for stratum, number in enumerate(take)]
+    return np.sort(np.concatenate(taken))
+
+
+def subset(images: ImageSet, indices: np.ndarray) -> ImageSet:
+    """The images with these numbers."""
+    chosen = torch.from_numpy(indices)
+    return ImageSet(images.images[chosen], images.labels[chosen])
+
+
+def divide(whole: ImageSet, held_out: np.ndarray) -> tuple[ImageSet, ImageSet]:
+    """Training set and test set, if the samples with the numbers `held_out` are the test set."""
+    return subset(whole, np.setdiff1d(np.arange(len(whole)), held_out)), subset(whole, held_out)
