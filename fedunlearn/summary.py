@@ -28,8 +28,8 @@ def summarise(outcome: Outcome, command: str) -> dict[str, Any]:
     numbers = {subject: _scalars(findings) for subject, findings in outcome.findings.items()}
     seeds = [numbers[f"retrained_{i}"] for i in range(len(outcome.retrained))]
     retrained = {name: _mean([seed[name] for seed in seeds]) for name in seeds[0]}
-    unlearned = numbers["unlearned"]
-    gates = check_gates(numbers["original"], seeds, outcome.world.dataset.classes)
+    original, unlearned = numbers["original"], numbers["unlearned"]
+    gates = check_gates(original, seeds, outcome.world.dataset.classes)
     lists = {subject: _lists(findings) for subject, findings in outcome.findings.items()}
     every = [lists[f"retrained_{i}"] for i in range(len(outcome.retrained))]
     world = outcome.world
@@ -39,7 +39,7 @@ def summarise(outcome: Outcome, command: str) -> dict[str, Any]:
         "config": outcome.config.as_dict(),
         "command": command,
         "code": stages.code(outcome.config),
-        "models": {"original": numbers["original"], "retrained": retrained, "unlearned": unlearned},
+        "models": {"original": original, "retrained": retrained, "unlearned": unlearned},
         "retrained_seeds": seeds,
         "noise_floor": {name: _spread([seed[name] for seed in seeds]) for name in retrained},
         "gap": {name: _difference(unlearned[name], retrained[name]) for name in unlearned},
@@ -57,7 +57,7 @@ def summarise(outcome: Outcome, command: str) -> dict[str, Any]:
             "forget": [int(world.request.forget[part].sum()) for part in world.parts],
         },
         "gates": gates,
-        "verdict": judge(unlearned, seeds, gates, world.dataset.classes, forget_test_samples),
+        "verdict": judge(original, unlearned, seeds, gates, classes=world.dataset.classes, samples=forget_test_samples),
         "warnings": [GATES[name] for name, passed in gates.items() if not passed],
         "cost": {
             "train": _cost([outcome.original]),

@@ -1,13 +1,16 @@
 """The verdict on an unlearned model, computed from its audits: the gaps, the noise floors and the gates of one run.
 
-Three findings say how much of the forgotten classes is left where accuracy does not look: in the logits (`leak`), in
-the features (`probe_forget_accuracy`), and within reach of a few steps (`relearn_batches`). Each is held against the
-band of the retrained models: their mean, one noise floor up and one down.
+Five findings say how much of the forgotten classes is left where accuracy does not look: in the logits (`leak`, and
+`gamma_recovered`, what one scalar brings back), in the features (`probe_forget_accuracy`), and within reach of a few
+samples (`prototype_forget_accuracy`) or steps (`relearn_batches`). Each is held against the band of the retrained
+models: their mean, one noise floor up and one down.
 
 - not erased: the accuracy is still above chance
-- suppressed: the accuracy is gone, and at least one of the three is above the band: more is left than after retraining
-- erased: all three are inside the band
+- suppressed: the accuracy is gone, and at least one of the five is above the band: more is left than after retraining
+- erased: all five are inside the band
 - over-erased: none is above, at least one is below the band: less is left, which tells it from retrained models too
+
+There is no verdict where the original model, which knows the classes, is above no band either: such audits see nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +22,13 @@ from typing import Any
 from fedunlearn.errors import listed
 
 # Finding -> the direction in which more is left: up or down.
-CRITERIA = {"leak": 1, "probe_forget_accuracy": 1, "relearn_batches": -1}
+CRITERIA = {
+    "leak": 1,
+    "gamma_recovered": 1,
+    "probe_forget_accuracy": 1,
+    "prototype_forget_accuracy": 1,
+    "relearn_batches": -1,
+}
 # Findings that cannot be too good, as they say how far from (up) or how similar to (down) the retrained models one is.
 ONE_SIDED = {
     "flow_tv": 1,
@@ -30,12 +39,13 @@ ONE_SIDED = {
     "cka_retain": -1,
 }
 ENOUGH = 5  # retrained models from which on few of them would fall outside a band of the others
+BLIND = "the original model, which knows the classes, is above none of the bands either: the run is too noisy to tell"
 Numbers = Mapping[str, float | None]
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A finding of the unlearned model against the band `centre` ± `unit`; `left` is up where more is left."""
+    """A finding of a model against the band `centre` ± `unit`; `left` is up where more is left."""
 
     name: str
     value: float
@@ -61,25 +71,36 @@ class Judged:
 
 
 def judge(
-    unlearned: Numbers, retrained: Sequence[Numbers], gates: Mapping[str, bool], classes: int, samples: int
+    original: Numbers,
+    unlearned: Numbers,
+    retrained: Sequence[Numbers],
+    gates: Mapping[str, bool],
+    *,
+    classes: int,
+    samples: int,
 ) -> dict[str, Any]:
-    """`{"word": …, "reasons": […], "margins": {finding: …}, "retrained": …}`; the word is None where there is none.
+    """`{"word": …, "reasons": […], "margins": {finding: …}, "original_margins": …, "retrained": …}`.
 
-    `unlearned` and `retrained`: their findings; `classes`: how many there are; `samples`: forget test samples.
+    The word is None where there is none. `original`, `unlearned` and `retrained`: the models' findings; `classes`: how
+    many there are; `samples`: forget test samples.
     """
-    why_not = _no_verdict(unlearned, retrained, gates)
+    given = {"margins": {}, "original_margins": {}, "retrained": len(retrained)}
+    why_not = _no_verdict((original, unlearned, *retrained), gates)
     if why_not:
-        return {"word": None, "reasons": why_not, "margins": {}, "retrained": len(retrained)}
-    finest = {"probe_forget_accuracy": 1 / max(samples, 1), "relearn_batches": 1.0}  # one sample, one mini-batch
-    judged = [_judged(name, left, unlearned, retrained, finest.get(name, 0.0)) for name, left in CRITERIA.items()]
+        return {"word": None, "reasons": why_not, **given}
+    judged, before = (_all_judged(model, retrained, samples) for model in (unlearned, original))
     accuracy, chance = _known(unlearned["forget_accuracy"]), 1 / classes
     gone = accuracy <= chance
     reasons = [f"forget_accuracy {accuracy:.3f} is {'at' if gone else 'above'} chance ({chance:.3f})"]
     utility = _judged("retain_accuracy", 1, unlearned, retrained, 0.0)
+    blind = [each.name for each in before if each.side != 1]
+    reasons += [*map(str, judged), *_remarks(utility, blind, len(retrained))]
+    seeing = len(blind) < len(CRITERIA) or not gone
     return {
-        "word": _word(gone, [each.side for each in judged]),
-        "reasons": reasons + [str(each) for each in judged] + _remarks(utility, len(retrained)),
+        "word": _word(gone, [each.side for each in judged]) if seeing else None,
+        "reasons": reasons if seeing else [BLIND],
         "margins": {each.name: each.margin for each in judged},
+        "original_margins": {each.name: each.margin for each in before},
         "retrained": len(retrained),
     }
 
@@ -96,21 +117,28 @@ def _word(gone: bool, sides: Sequence[int]) -> str:
     return "suppressed" if 1 in sides else "over-erased" if -1 in sides else "erased"
 
 
-def _no_verdict(unlearned: Numbers, retrained: Sequence[Numbers], gates: Mapping[str, bool]) -> list[str]:
+def _no_verdict(models: Sequence[Numbers], gates: Mapping[str, bool]) -> list[str]:
     failed = [name for name, passed in gates.items() if not passed]
     if failed:
         return [f"the gate {name} failed" for name in failed]
-    if len(retrained) < 2:
+    if len(models) < 4:  # the original, the unlearned and two retrained ones
         return ["one retrained model has no noise floor: retrain at least two (retrain.seeds=2)"]
     needed = ("forget_accuracy", "retain_accuracy", *CRITERIA)
-    absent = [name for name in needed if any(model.get(name) is None for model in (unlearned, *retrained))]
+    absent = [name for name in needed if any(model.get(name) is None for model in models)]
     return [f"there is no {listed(absent)}: switched off, or not defined for this run"] if absent else []
 
 
-def _judged(name: str, left: int, unlearned: Numbers, retrained: Sequence[Numbers], finest: float) -> Judged:
-    values = [_known(model[name]) for model in retrained]
+def _all_judged(model: Numbers, retrained: Sequence[Numbers], samples: int) -> list[Judged]:
+    one_sample, one_batch = 1 / max(samples, 1), 1.0  # smaller differences are none, though retrained models agree
+    finest = dict.fromkeys(("gamma_recovered", "probe_forget_accuracy", "prototype_forget_accuracy"), one_sample)
+    finest["relearn_batches"] = one_batch
+    return [_judged(name, left, model, retrained, finest.get(name, 0.0)) for name, left in CRITERIA.items()]
+
+
+def _judged(name: str, left: int, model: Numbers, retrained: Sequence[Numbers], finest: float) -> Judged:
+    values = [_known(other[name]) for other in retrained]
     unit = max(max(values) - min(values), finest)
-    return Judged(name, _known(unlearned[name]), sum(values) / len(values), unit, left)
+    return Judged(name, _known(model[name]), sum(values) / len(values), unit, left)
 
 
 def _known(value: float | None) -> float:
@@ -118,8 +146,10 @@ def _known(value: float | None) -> float:
     return value
 
 
-def _remarks(utility: Judged, retrained: int) -> list[str]:
+def _remarks(utility: Judged, blind: Sequence[str], retrained: int) -> list[str]:
     remarks = []
+    if blind:
+        remarks.append(f"the original model is not above the band of {', '.join(blind)} either: no help here")
     if utility.side == -1:
         remarks.append(f"the rest was damaged: retain_accuracy {utility.value:.3f}, retrained {utility.centre:.3f}")
     if retrained < ENOUGH:

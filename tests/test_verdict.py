@@ -10,20 +10,24 @@ from hypothesis import strategies as st
 
 from fedunlearn.verdict import CRITERIA, excess, judge
 
-# bands: leak -0.2 to 0.2, probe 0.78 to 0.82, batches 6 to 14
+# bands: leak -0.2 to 0.2, one scalar 0.1 to 0.3, probe 0.78 to 0.82, prototype 0.2 to 0.6, batches 6 to 14
 RETRAINED = [
     {
         "forget_accuracy": 0.0,
         "retain_accuracy": 0.9,
         "leak": -0.1,
+        "gamma_recovered": 0.15,
         "probe_forget_accuracy": 0.79,
+        "prototype_forget_accuracy": 0.3,
         "relearn_batches": 8.0,
     },
     {
         "forget_accuracy": 0.0,
         "retain_accuracy": 0.8,
         "leak": 0.1,
+        "gamma_recovered": 0.25,
         "probe_forget_accuracy": 0.81,
+        "prototype_forget_accuracy": 0.5,
         "relearn_batches": 12.0,
     },
 ]
@@ -31,14 +35,19 @@ INSIDE = {
     "forget_accuracy": 0.05,
     "retain_accuracy": 0.85,
     "leak": 0.19,
+    "gamma_recovered": 0.2,
     "probe_forget_accuracy": 0.8,
+    "prototype_forget_accuracy": 0.25,
     "relearn_batches": 7.0,
 }
+ORIGINAL = {**INSIDE, "forget_accuracy": 0.9, "leak": 1.0, "gamma_recovered": 0.9, "relearn_batches": 0.0}
 GATES = {"original_learnt_task": True, "retrained_at_chance": True}
 
 
-def judged(changes: dict[str, Any] | None = None, retrained: Any = RETRAINED, gates: Any = GATES) -> Any:
-    return judge({**INSIDE, **(changes or {})}, retrained, gates, classes=10, samples=200)
+def judged(
+    changes: dict[str, Any] | None = None, retrained: Any = RETRAINED, gates: Any = GATES, original: Any = ORIGINAL
+) -> Any:
+    return judge(original, {**INSIDE, **(changes or {})}, retrained, gates, classes=10, samples=200)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +56,9 @@ def judged(changes: dict[str, Any] | None = None, retrained: Any = RETRAINED, ga
         ({}, "erased"),
         ({"leak": 0.21}, "suppressed"),
         ({"probe_forget_accuracy": 0.83}, "suppressed"),
+        ({"gamma_recovered": 0.31}, "suppressed"),
+        ({"prototype_forget_accuracy": 0.61}, "suppressed"),
+        ({"prototype_forget_accuracy": 0.1}, "over-erased"),
         ({"relearn_batches": 5.0}, "suppressed"),
         ({"relearn_batches": 15.0}, "over-erased"),
         ({"leak": -0.3}, "over-erased"),
@@ -61,16 +73,21 @@ def test_words(changes: dict[str, float], word: str) -> None:
 
 
 def test_margins_are_noise_floors_from_the_edge_where_more_is_left() -> None:
-    found = judged({"leak": 0.4, "probe_forget_accuracy": 0.8, "relearn_batches": 16.0})["margins"]
-    assert found == pytest.approx({"leak": 1.0, "probe_forget_accuracy": -1.0, "relearn_batches": -2.5})
+    found = judged({"leak": 0.4, "probe_forget_accuracy": 0.8, "relearn_batches": 16.0})
+    some = {"leak": 1.0, "probe_forget_accuracy": -1.0, "relearn_batches": -2.5}
+    assert found["margins"] == pytest.approx({**some, "gamma_recovered": -1.0, "prototype_forget_accuracy": -1.75})
+    before = {"leak": 4.0, "gamma_recovered": 6.0, "probe_forget_accuracy": -1.0, "relearn_batches": 1.5}
+    assert found["original_margins"] == pytest.approx({**before, "prototype_forget_accuracy": -1.75})
 
 
 def test_reasons_say_the_numbers() -> None:
     found = judged({"leak": 0.4, "relearn_batches": 20.0, "retain_accuracy": 0.6})["reasons"]
     assert found[0] == "forget_accuracy 0.050 is at chance (0.100)"
     assert found[1] == "leak 0.400 is above the band, more is left (-0.200 to 0.200)"
-    assert "inside the band" in found[2]
-    assert found[3] == "relearn_batches 20.000 is below the band, less is left (6.000 to 14.000)"
+    assert all("inside the band" in reason for reason in found[2:5])
+    assert found[5] == "relearn_batches 20.000 is below the band, less is left (6.000 to 14.000)"
+    blind = "the original model is not above the band of probe_forget_accuracy, prototype_forget_accuracy either"
+    assert f"{blind}: no help here" in found
     assert any("the rest was damaged" in reason for reason in found)
     assert any("2 retrained models make a rough band" in reason for reason in found)
     assert not any("rough" in reason for reason in judged(retrained=RETRAINED * 3)["reasons"])
@@ -84,6 +101,7 @@ def test_reasons_say_the_numbers() -> None:
         ({"retrained": RETRAINED[:1]}, "one retrained model"),
         ({"changes": {"leak": None}}, "there is no leak:"),
         ({"changes": {"relearn_batches": None}}, "there is no relearn_batches:"),
+        ({"original": {**ORIGINAL, "leak": None}}, "there is no leak:"),
         ({"changes": {"leak": None, "forget_accuracy": None}}, "there is no forget_accuracy or leak:"),
         ({"retrained": [{**RETRAINED[0], "probe_forget_accuracy": None}, RETRAINED[1]]}, "probe_forget_accuracy"),
     ],
@@ -97,13 +115,24 @@ def test_no_verdict(given: dict[str, Any], said: str) -> None:
 
 def test_an_audit_that_was_switched_off_is_not_known() -> None:
     unlearned = {name: value for name, value in INSIDE.items() if name != "relearn_batches"}
-    assert judge(unlearned, RETRAINED, GATES, 10, 200)["word"] is None
+    assert judge(ORIGINAL, unlearned, RETRAINED, GATES, classes=10, samples=200)["word"] is None
+
+
+def test_where_the_original_model_is_above_no_band_nothing_can_be_told() -> None:
+    found = judged(original=INSIDE)
+    assert found["word"] is None and len(found["reasons"]) == 1 and "too noisy" in found["reasons"][0]
+    assert found["margins"].keys() == CRITERIA.keys(), "which are there to be looked at all the same"
+    assert judged({"leak": 1.0}, original=INSIDE)["word"] is None
+    assert judged({"forget_accuracy": 0.5}, original=INSIDE)["word"] == "not erased", "which anybody can see"
+    assert judged(original={**INSIDE, "relearn_batches": 5.9})["word"] == "erased"
 
 
 def test_where_retrained_models_agree_entirely_one_sample_and_one_batch_are_no_difference() -> None:
-    same = [{**RETRAINED[0], "leak": 0.0}, {**RETRAINED[0], "leak": 0.0}]
+    agreed = {"leak": 0.0, "gamma_recovered": 0.2, "prototype_forget_accuracy": 0.25}
+    same = [{**RETRAINED[0], **agreed}, {**RETRAINED[0], **agreed}]
     assert judged({"leak": 0.0, "probe_forget_accuracy": 0.795, "relearn_batches": 7.0}, same)["word"] == "erased"
     assert judged({"leak": 0.0, "probe_forget_accuracy": 0.8, "relearn_batches": 7.0}, same)["word"] == "suppressed"
+    assert judged({"leak": 0.0, "probe_forget_accuracy": 0.79, "gamma_recovered": 0.206}, same)["word"] == "suppressed"
     strict = judged({"leak": 0.01, "probe_forget_accuracy": 0.79, "relearn_batches": 8.0}, same)
     assert strict["word"] == "suppressed"
     assert strict["margins"]["leak"] is None  # in units of nothing

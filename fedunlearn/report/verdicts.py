@@ -14,9 +14,14 @@ WORDS = ("erased", "over-erased", "suppressed", "not erased", NONE)  # the order
 
 
 def columns_of(run: Run) -> dict[str, Any]:
-    """`verdict` (empty where there is none), and `margin.F` of every finding that it is made of, in noise floors."""
-    margins = run.numbers("verdict", "margins")
-    return {"verdict": run.get("verdict", "word") or "", **{f"margin.{name}": x for name, x in margins.items()}}
+    """`verdict` (empty where there is none), and of every finding that it is made of the margin, in noise floors.
+
+    `margin.F` is that of the unlearned model, `original_margin.F` that of the original one.
+    """
+    margins, before = (run.numbers("verdict", part) for part in ("margins", "original_margins"))
+    named = {f"margin.{name}": x for name, x in margins.items()}
+    named |= {f"original_margin.{name}": x for name, x in before.items()}
+    return {"verdict": run.get("verdict", "word") or "", **named}
 
 
 def counted(group: pd.DataFrame) -> str:
