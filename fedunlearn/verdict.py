@@ -38,7 +38,7 @@ ONE_SIDED = {
     "cka_forget": -1,
     "cka_retain": -1,
 }
-ENOUGH = 5  # retrained models from which on few of them would fall outside a band of the others
+ENOUGH = 8  # retrained models from which on few of them would fall outside a band of the others
 BLIND = "the original model, which knows the classes, is above none of the bands either: the run is too noisy to tell"
 Numbers = Mapping[str, float | None]
 

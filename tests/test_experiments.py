@@ -25,7 +25,7 @@ from experiments.true_erasure import page as erasure_page
 from fedunlearn import cli, overrides, registry
 from fedunlearn.pipeline import check_method
 
-SWEEPS = [*true_erasure.SWEEPS, *true_erasure.QUICK, *ablation.full(), *ablation.quick()]
+SWEEPS = [*true_erasure.SWEEPS, true_erasure.ATTACK, *true_erasure.QUICK, *ablation.full(), *ablation.quick()]
 SWEEPS += [
     fucrt_table.sweep(size, dataset, partition)
     for size in fucrt_table.SIZES.values()
@@ -181,8 +181,27 @@ def test_verdicts_are_counted_and_methods_ranked(judged):
     assert "Methods that are called so at least once: `fucrt` (1)." in page
     found = cells(page, "head_mask (control)")
     assert found[1:6] == ["", "", "2", "", ""]
-    assert found[6:9] == ["−0.5 (−0.5 to −0.5)", "−1.5 (−1.5 to −1.5)", "3.0 (3.0 to 3.0)"]
-    assert found[10:] == ["+0.100 ± 0.000", "40 %", "40 %"]
+    assert found[6:11] == ["−0.5 (−0.5 to −0.5)", "–", "−1.5 (−1.5 to −1.5)", "–", "3.0 (3.0 to 3.0)"]
+    assert found[12:] == ["+0.100 ± 0.000", "40 %", "40 %"]
+
+
+def test_the_original_models_margins_are_the_last_line_each_cell_once(judged):
+    judged["original_margin.leak"] = [0.5, -1.5, 0.5, -1.5, 0.5, -1.5]
+    judged["original.forget_accuracy"] = 0.9
+    found = cells(erasure_page.build(judged), "original model")
+    assert found[6] == "−0.5 (−1.5 to 0.5)" and found[11:13] == ["0.900 ± 0.000", "+0.100 ± 0.000"]
+
+
+def test_the_attack_with_shadows_stands_by_itself(judged):
+    attack = {"original": 0.55, "retrained_low": 0.48, "retrained_high": 0.51, "unlearned": 0.54}
+    values = {f"{model}.{name}": x for model, x in attack.items() for name in erasure_page.FOUND}
+    more = pd.DataFrame([row("fucrt", 0.8, sweep="u_lira", verdict=None, **values)])
+    page = erasure_page.build(pd.concat([judged, more]))
+    assert list(erasure_page.counts(erasure_page.cells(pd.concat([judged, more]))).loc["fucrt"]) == [1, 0, 0, 0, 1]
+    section = page[page.index("## U-LiRA") :]
+    assert cells(section, "original model")[1:] == ["0.550", "0.550"]
+    assert cells(section, "retrained models")[1:] == ["0.480 to 0.510"] * 2
+    assert cells(section, "**fucrt**")[1:] == ["0.540", "0.540"]
 
 
 def test_the_figure_has_a_bar_as_long_as_there_are_cells(judged):

@@ -15,15 +15,23 @@ from fedunlearn.report.verdicts import NONE, WORDS
 from fedunlearn.verdict import CRITERIA
 
 CONTROLS = {"retrain": "one more retraining", "head_mask": "one bias lowered", "fedavg": "more rounds on everything"}
-NAMES = {"leak": "leak", "probe_forget_accuracy": "probe", "relearn_batches": "relearning"}
+NAMES = {
+    "leak": "leak",
+    "gamma_recovered": "one scalar",
+    "probe_forget_accuracy": "probe",
+    "prototype_forget_accuracy": "prototype",
+    "relearn_batches": "relearning",
+}
 READING = """\
 A cell is a dataset, a forgotten class and a seed; in each, every method starts from the same original model and is
-held against the same retrained ones. The verdict ([docs/audits.md](../../docs/audits.md)) looks at three
-findings: AUSUC leak, linear probe on the features, and mini-batches until relearnt. **Erased**: all three inside the
-band of the retrained models. **Over-erased**: none above it, at least one below. **Suppressed**: the accuracy is
-gone, but at least one of the three is above the band. **Not erased**: not even the accuracy is gone.
+held against the same retrained ones. The verdict ([docs/audits.md](../../docs/audits.md#the-verdict)) looks at five
+findings: AUSUC leak, forget accuracy after one scalar is added to the forgotten logit, a linear probe on the features,
+forget accuracy after five samples are averaged into a row of the head, and mini-batches until relearnt. **Erased**: all
+five inside the band of the retrained models. **Over-erased**: none above it, at least one below. **Suppressed**: the
+accuracy is gone, but at least one of the five is above the band. **Not erased**: not even the accuracy is gone. **No
+verdict**: the original model itself is above none of the bands.
 
-*Margins* are in noise floors, means over the cells and in brackets the lowest and highest: above 0 more is left than
+*Margins* are in noise floors, medians over the cells and in brackets the lowest and highest: above 0 more is left than
 in retrained models, 0 to −2 is inside the band, below −2 less is left. *Retain gap*: retain accuracy minus that of
 the retrained models, mean ± standard deviation over cells. *Time* and *samples* (work of the clients) are those of
 unlearning as a share of one retraining, which has as many rounds as training and unlearning together.
@@ -33,16 +41,33 @@ which nothing is left; `head_mask` lowers one bias and leaves everything; `fedav
 included."""
 
 
+ATTACK = "u_lira"  # the sweep with shadow models
+FOUND = ("u_lira_auc", "u_lira_tpr")
+ATTACKED = """\
+## U-LiRA
+
+An attacker with 16 shadow models, trained and unlearned as the run was, each without a random half of the forget
+samples, tries to say which of these samples a model held ([docs/audits.md](../../docs/audits.md#u_lira)): area under the
+ROC curve, and samples found at 1 % of false alarms. Where the original model's is no higher than those of the retrained
+ones, from lowest to highest, it finds nothing to begin with. {setting}, one seed."""
+
+
 def build(frame: pd.DataFrame) -> str:
     """Markdown, from the table of the runs."""
-    done = frame[frame["status"] == "done"]
+    done = cells(frame)
     parts = ["# Who really erases, and at what cost", READING, "## All cells", _told(done), _table(done)]
     for setting, group in done.groupby("setting", sort=False):
         gates = failed_gates(group)
         parts += [f"## {setting}", _table(group), *([f"A sanity gate failed: {gates}."] * bool(gates))]
+    parts += _attacked(frame[frame["sweep"] == ATTACK])
     seeds = ", ".join(map(str, sorted(done["seed"].unique())))
     parts.append(f"Seeds {seeds}; versions and machine are in environment.json, every run in runs.csv.")
     return "\n\n".join(parts)
+
+
+def cells(frame: pd.DataFrame) -> pd.DataFrame:
+    """The runs that are done and judged: all but those of the attack with shadow models."""
+    return frame[(frame["status"] == "done") & (frame["sweep"] != ATTACK)]
 
 
 def ranked(done: pd.DataFrame) -> list[str]:
@@ -81,22 +106,49 @@ def _of(table: pd.DataFrame, method: str, word: str) -> str:
 def _table(done: pd.DataFrame) -> str:
     header = ["method", *WORDS, *(f"{NAMES[name]} margin" for name in CRITERIA), "forget accuracy", "retain gap"]
     rows = [_row(method, done[done["method"] == method]) for method in ranked(done)]
-    return markdown([*header, "time", "samples"], rows)
+    return markdown([*header, "time", "samples"], [*rows, _original(done)])
 
 
 def _row(method: str, group: pd.DataFrame) -> Sequence[str]:
-    name = f"{method} (control)" if method in CONTROLS else f"**{method}**"
     counted = [str(number) if number else "" for number in _counts(group)]
     margins = [_margin(column(group, f"margin.{finding}")) for finding in CRITERIA]
     utility = spread(column(group, "gap.retain_accuracy"), show=signed)
     costs = [share_of_retraining(group, cost) for cost in ("seconds", "samples")]
-    return [name, *counted, *margins, spread(column(group, "unlearned.forget_accuracy")), utility, *costs]
+    return [_named(method), *counted, *margins, spread(column(group, "unlearned.forget_accuracy")), utility, *costs]
+
+
+def _original(done: pd.DataFrame) -> Sequence[str]:
+    """The model that everything starts from: a finding on which it is not above 0 can tell nothing."""
+    cells = done.drop_duplicates(["setting", "seed"])
+    margins = [_margin(column(cells, f"original_margin.{finding}")) for finding in CRITERIA]
+    retain = column(cells, "original.retain_accuracy") - column(cells, "retrained.retain_accuracy")
+    forget = spread(column(cells, "original.forget_accuracy"))
+    return ["original model", *[""] * len(WORDS), *margins, forget, spread(retain, show=signed), "", ""]
+
+
+def _attacked(runs: pd.DataFrame) -> list[str]:
+    """The section on the attack with shadow models; nothing where there was none."""
+    if runs.empty:
+        return []
+    first = runs.iloc[0]
+    ranges = [f"{first[f'retrained_low.{name}']:.3f} to {first[f'retrained_high.{name}']:.3f}" for name in FOUND]
+    rows = [["original model", *_values(first, "original")], ["retrained models", *ranges]]
+    rows += [[_named(str(run["method"])), *_values(run, "unlearned")] for _, run in runs.iterrows()]
+    return [ATTACKED.format(setting=first["setting"]), markdown(["", "AUC", "found at 1 %"], rows)]
+
+
+def _values(run: pd.Series, model: str) -> list[str]:
+    return [f"{run[f'{model}.{name}']:.3f}" for name in FOUND]
+
+
+def _named(method: str) -> str:
+    return f"{method} (control)" if method in CONTROLS else f"**{method}**"
 
 
 def _margin(values: pd.Series) -> str:
-    """`−0.4 (−1.9 to 1.2)`."""
+    """`−0.4 (−1.9 to 1.2)`: median, lowest and highest."""
     known = values.dropna()
     if known.empty:
         return UNKNOWN
-    mean, low, high = (f"{value:.1f}".replace("-", "−") for value in (known.mean(), known.min(), known.max()))
+    mean, low, high = (f"{value:.1f}".replace("-", "−") for value in (known.median(), known.min(), known.max()))
     return mean if len(known) == 1 else f"{mean} ({low} to {high})"
