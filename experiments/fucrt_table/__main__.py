@@ -17,7 +17,7 @@ from experiments import sweeps
 from experiments.fucrt_table import page
 from experiments.sweeps import Sweep
 
-METHODS = ("fucrt", "finetune", "gradient_ascent", "pruning", "momentum_degradation", "head_mask")
+METHODS = ("fucrt", "finetune", "gradient_ascent", "pruning", "momentum_degradation", "head_mask", "fucrt_plus")
 # A tenth of the classes, as published; which one is not known to us, except that the text looks at CIFAR-10's cars.
 FORGET = {
     "digits": "[9]",

@@ -24,7 +24,8 @@ READING = """\
 Accuracies in per cent on the test split, ours as mean ± standard deviation over seeds. *Leak* is the AUSUC leak of the
 same models: 1 means that one scalar on the forgotten logit brings back as much as from the original model, 0 as much as
 from a retrained one. It stands here because a forget accuracy of 0 says little: `head_mask`, which is in no paper's
-table, has it for free. *Time* is that of unlearning as a share of one retraining of the same number of rounds as
+table, has it for free. `fucrt_plus` is ours and in no paper's table either ([docs/methods.md](../../docs/methods.md)).
+*Time* is that of unlearning as a share of one retraining of the same number of rounds as
 training and unlearning together, mean over all runs."""
 SETTING = """\
 ## What is different

@@ -47,9 +47,9 @@ ATTACKED = """\
 ## U-LiRA
 
 An attacker with 16 shadow models, trained and unlearned as the run was, each without a random half of the forget
-samples, tries to say which of these samples a model held ([docs/audits.md](../../docs/audits.md#u_lira)): area under the
-ROC curve, and samples found at 1 % of false alarms. Where the original model's is no higher than those of the retrained
-ones, from lowest to highest, it finds nothing to begin with. {setting}, one seed."""
+samples, tries to say which of these samples a model held ([docs/audits.md](../../docs/audits.md#u_lira)): area under
+the ROC curve, and share of samples found at 1 % of false alarms. Where the original model's is no higher than those of
+the retrained ones, from lowest to highest, it finds nothing to begin with. {setting}, one seed."""
 
 
 def build(frame: pd.DataFrame) -> str:
