@@ -10,7 +10,8 @@ models: their mean, one noise floor up and one down.
 - erased: all five are inside the band
 - over-erased: none is above, at least one is below the band: less is left, which tells it from retrained models too
 
-There is no verdict where the original model, which knows the classes, is above no band either: such audits see nothing.
+Being inside the bands says something only where the original model, which knows the classes, is far outside one: more
+than `CLEAR` noise floors above it. Where it is not, a model inside all five gets no verdict.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ ONE_SIDED = {
     "cka_retain": -1,
 }
 ENOUGH = 8  # retrained models from which on few of them would fall outside a band of the others
-BLIND = "the original model, which knows the classes, is above none of the bands either: the run is too noisy to tell"
+CLEAR = 1.0  # noise floors
+BLIND = "all findings are inside the bands, but the original model, which knows the classes, is not clear of any either"
 Numbers = Mapping[str, float | None]
 
 
@@ -63,6 +65,11 @@ class Judged:
         """1: above the band, more is left. -1: below it, less is left. 0: inside."""
         distance = self.left * (self.value - self.centre)
         return 0 if abs(distance) <= self.unit * (1 + 1e-9) else 1 if distance > 0 else -1
+
+    @property
+    def clear(self) -> bool:
+        """Far above the band, by more than `CLEAR` noise floors."""
+        return self.side == 1 and (self.margin is None or self.margin > CLEAR)
 
     def __str__(self) -> str:
         where = {1: "above the band, more is left", -1: "below the band, less is left", 0: "inside the band"}[self.side]
@@ -93,12 +100,13 @@ def judge(
     gone = accuracy <= chance
     reasons = [f"forget_accuracy {accuracy:.3f} is {'at' if gone else 'above'} chance ({chance:.3f})"]
     utility = _judged("retain_accuracy", 1, unlearned, retrained, 0.0)
-    blind = [each.name for each in before if each.side != 1]
+    blind = [each.name for each in before if not each.clear]
     reasons += [*map(str, judged), *_remarks(utility, blind, len(retrained))]
-    seeing = len(blind) < len(CRITERIA) or not gone
+    word = _word(gone, [each.side for each in judged])
+    unclear = word == "erased" and not any(each.clear for each in before)
     return {
-        "word": _word(gone, [each.side for each in judged]) if seeing else None,
-        "reasons": reasons if seeing else [BLIND],
+        "word": None if unclear else word,
+        "reasons": [BLIND, *reasons[1:]] if unclear else reasons,
         "margins": {each.name: each.margin for each in judged},
         "original_margins": {each.name: each.margin for each in before},
         "retrained": len(retrained),
@@ -149,7 +157,7 @@ def _known(value: float | None) -> float:
 def _remarks(utility: Judged, blind: Sequence[str], retrained: int) -> list[str]:
     remarks = []
     if blind:
-        remarks.append(f"the original model is not above the band of {', '.join(blind)} either: no help here")
+        remarks.append(f"of little help here, as the original model is not clear of the band: {', '.join(blind)}")
     if utility.side == -1:
         remarks.append(f"the rest was damaged: retain_accuracy {utility.value:.3f}, retrained {utility.centre:.3f}")
     if retrained < ENOUGH:

@@ -86,8 +86,8 @@ def test_reasons_say_the_numbers() -> None:
     assert found[1] == "leak 0.400 is above the band, more is left (-0.200 to 0.200)"
     assert all("inside the band" in reason for reason in found[2:5])
     assert found[5] == "relearn_batches 20.000 is below the band, less is left (6.000 to 14.000)"
-    blind = "the original model is not above the band of probe_forget_accuracy, prototype_forget_accuracy either"
-    assert f"{blind}: no help here" in found
+    blind = "of little help here, as the original model is not clear of the band: probe"
+    assert any(reason.startswith(blind) for reason in found)
     assert any("the rest was damaged" in reason for reason in found)
     assert any("2 retrained models make a rough band" in reason for reason in found)
     assert not any("rough" in reason for reason in judged(retrained=RETRAINED * 4)["reasons"])
@@ -118,13 +118,16 @@ def test_an_audit_that_was_switched_off_is_not_known() -> None:
     assert judge(ORIGINAL, unlearned, RETRAINED, GATES, classes=10, samples=200)["word"] is None
 
 
-def test_where_the_original_model_is_above_no_band_nothing_can_be_told() -> None:
-    found = judged(original=INSIDE)
-    assert found["word"] is None and len(found["reasons"]) == 1 and "too noisy" in found["reasons"][0]
-    assert found["margins"].keys() == CRITERIA.keys(), "which are there to be looked at all the same"
-    assert judged({"leak": 1.0}, original=INSIDE)["word"] is None
-    assert judged({"forget_accuracy": 0.5}, original=INSIDE)["word"] == "not erased", "which anybody can see"
-    assert judged(original={**INSIDE, "relearn_batches": 5.9})["word"] == "erased"
+def test_where_the_original_model_is_not_clear_of_any_band_nothing_is_called_erased() -> None:
+    near = {**INSIDE, "leak": 0.39}  # not one noise floor above the band
+    found = judged(original=near)
+    assert found["word"] is None and "not clear of any" in found["reasons"][0]
+    assert found["margins"].keys() == found["original_margins"].keys() == CRITERIA.keys()
+    assert judged(original={**near, "leak": 0.41})["word"] == "erased"
+    assert judged(original={**near, "relearn_batches": 1.9})["word"] == "erased", "2.03 floors from the mean"
+    assert judged({"leak": 0.3}, original=near)["word"] == "suppressed", "which needs no original model"
+    assert judged({"leak": -0.3}, original=near)["word"] == "over-erased"
+    assert judged({"forget_accuracy": 0.5}, original=near)["word"] == "not erased"
 
 
 def test_where_retrained_models_agree_entirely_one_sample_and_one_batch_are_no_difference() -> None:

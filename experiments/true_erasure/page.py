@@ -27,9 +27,10 @@ A cell is a dataset, a forgotten class and a seed; in each, every method starts 
 held against the same retrained ones. The verdict ([docs/audits.md](../../docs/audits.md#the-verdict)) looks at five
 findings: AUSUC leak, forget accuracy after one scalar is added to the forgotten logit, a linear probe on the features,
 forget accuracy after five samples are averaged into a row of the head, and mini-batches until relearnt. **Erased**: all
-five inside the band of the retrained models. **Over-erased**: none above it, at least one below. **Suppressed**: the
-accuracy is gone, but at least one of the five is above the band. **Not erased**: not even the accuracy is gone. **No
-verdict**: the original model itself is above none of the bands.
+five inside the band of the retrained models, and the original model far above at least one of the bands.
+**Over-erased**: none above its band, at least one below. **Suppressed**: the accuracy is gone, but at least one of the
+five is above the band. **Not erased**: not even the accuracy is gone. **No verdict**: inside the bands, but the
+original model is not far above any of them either.
 
 *Margins* are in noise floors, medians over the cells and in brackets the lowest and highest: above 0 more is left than
 in retrained models, 0 to −2 is inside the band, below −2 less is left. *Retain gap*: retain accuracy minus that of
