@@ -120,3 +120,20 @@ def make_failed() -> MakeRun:
         return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sweep of 200 runs: 20 methods, 10 seeds, as the runs leave them."""
+    root = tmp_path_factory.mktemp("many")
+    for number in range(200):
+        folder = root / f"{number}_m_s{number % 10}"
+        folder.mkdir()
+        values = {**UNLEARNED, "retain_accuracy": 0.5 + 0.4 * ((number * 37) % 200) / 200}
+        content = summary(method=f"method_{number // 10}", seed=number % 10, unlearned=values)
+        lines = curve_lines(content["models"]["original"], values, 10)
+        (folder / "summary.json").write_text(json.dumps(content))
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        (folder / "figures").mkdir()
+        (folder / "figures" / "partition.svg").write_text('<svg width="1" height="1"></svg>')
+    return root
