@@ -192,6 +192,17 @@ def test_the_original_models_margins_are_the_last_line_each_cell_once(judged):
     assert found[6] == "−0.5 (−1.5 to 0.5)" and found[11:13] == ["0.900 ± 0.000", "+0.100 ± 0.000"]
 
 
+def test_what_is_left_is_a_share_of_the_way_to_the_original(judged):
+    models = {"original": (0.9, 0.0), "retrained": (0.1, 9.0), "unlearned": (0.3, 9.0)}
+    for model, (accuracy, batches) in models.items():
+        judged[f"{model}.gamma_recovered"] = accuracy
+        judged[f"{model}.relearn_batches"] = batches
+    judged.loc[judged["seed"] == 1, "unlearned.relearn_batches"] = 0.0
+    page = erasure_page.build(judged)
+    found = cells(page[page.index("## How much is left") :], "**fucrt**")
+    assert found[1:] == ["0.25 ± 0.00", "–", "0.50 ± 0.71"]
+
+
 def test_the_attack_with_shadows_stands_by_itself(judged):
     attack = {"original": 0.55, "retrained_low": 0.48, "retrained_high": 0.51, "unlearned": 0.54}
     values = {f"{model}.{name}": x for model, x in attack.items() for name in erasure_page.FOUND}

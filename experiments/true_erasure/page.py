@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 from experiments.sweeps import markdown, share_of_retraining, spread
@@ -42,6 +43,13 @@ which nothing is left; `head_mask` lowers one bias and leaves everything; `fedav
 included."""
 
 
+LEFT = """\
+## How much is left
+
+The same findings as shares of the way from the retrained models (0) to the original one (1), mean ± standard deviation
+over cells: what one scalar brings back, what a prototype of five samples brings back, and, by logarithms, the head start
+in relearning. Without the probe, which hardly tells original from retrained models."""
+SHARES = ("gamma_recovered", "prototype_forget_accuracy", "relearn_batches")
 ATTACK = "u_lira"  # the sweep with shadow models
 FOUND = ("u_lira_auc", "u_lira_tpr")
 ATTACKED = """\
@@ -57,6 +65,7 @@ def build(frame: pd.DataFrame) -> str:
     """Markdown, from the table of the runs."""
     done = cells(frame)
     parts = ["# Who really erases, and at what cost", READING, "## All cells", _told(done), _table(done)]
+    parts += [LEFT, _left_table(done)]
     for setting, group in done.groupby("setting", sort=False):
         gates = failed_gates(group)
         parts += [f"## {setting}", _table(group), *([f"A sanity gate failed: {gates}."] * bool(gates))]
@@ -116,6 +125,33 @@ def _row(method: str, group: pd.DataFrame) -> Sequence[str]:
     utility = spread(column(group, "gap.retain_accuracy"), show=signed)
     costs = [share_of_retraining(group, cost) for cost in ("seconds", "samples")]
     return [_named(method), *counted, *margins, spread(column(group, "unlearned.forget_accuracy")), utility, *costs]
+
+
+def _left_table(done: pd.DataFrame) -> str:
+    """Methods by what is left of each of `SHARES`, dataset by dataset."""
+    datasets = list(done["dataset"].unique())
+    header = ["method", *(f"{NAMES[finding]}, {dataset}" for dataset in datasets for finding in SHARES)]
+    rows = []
+    for method in ranked(done):
+        own = done[done["method"] == method]
+        groups = [own[own["dataset"] == dataset] for dataset in datasets]
+        rows.append(
+            [_named(method), *(spread(left(group, finding), show=_short) for group in groups for finding in SHARES)]
+        )
+    return markdown(header, rows)
+
+
+def left(runs: pd.DataFrame, finding: str) -> pd.Series:
+    """Where each unlearned model stands on a finding: 0 as the retrained ones, 1 as the original."""
+    values = [column(runs, f"{model}.{finding}") for model in ("unlearned", "retrained", "original")]
+    if finding == "relearn_batches":  # 0 to 100, and the first ones count most
+        values = [np.log1p(each) for each in values]
+    unlearned, retrained, original = values
+    return (unlearned - retrained) / (original - retrained)
+
+
+def _short(value: float) -> str:
+    return f"{value:.2f}".replace("-", "−")
 
 
 def _original(done: pd.DataFrame) -> Sequence[str]:
