@@ -29,6 +29,8 @@ from fedunlearn.report.formats import UNKNOWN, fixed, quantity
 
 ROOT = Path(__file__).resolve().parents[1]
 INTERRUPTED = 130
+# A part of Fashion-MNIST that is large enough for audits to tell original from retrained models.
+FASHION = ("dataset=fashion_mnist", "data.limit=6000", "partition.alpha=0.5", "train.rounds=25", "unlearn.rounds=6")
 METHODS = (  # that forget classes. A new one goes to the end, so that the finished runs keep their folders
     "fucrt",
     "relabel",

@@ -25,7 +25,14 @@ from experiments.true_erasure import page as erasure_page
 from fedunlearn import cli, overrides, registry
 from fedunlearn.pipeline import check_method
 
-SWEEPS = [*true_erasure.SWEEPS, true_erasure.ATTACK, *true_erasure.QUICK, *ablation.full(), *ablation.quick()]
+SWEEPS = [
+    *true_erasure.SWEEPS,
+    true_erasure.ATTACK,
+    *true_erasure.QUICK,
+    *ablation.digits(),
+    *ablation.fashion(),
+    *ablation.quick(),
+]
 SWEEPS += [
     fucrt_table.sweep(size, dataset, partition)
     for size in fucrt_table.SIZES.values()
@@ -228,10 +235,17 @@ def test_the_figure_has_a_bar_as_long_as_there_are_cells(judged):
 def test_a_line_for_every_variant_and_a_floor_for_every_situation():
     rows = [row("fucrt", 0.82, sweep="weights", asked="method.local_weight=0", seed=s) for s in (0, 1)]
     rows += [row("fucrt", 0.84, sweep="alpha", asked="method=fucrt partition.alpha=10", **{"gate.g": False})]
+    for number in (0, 9):
+        asked = f"method=fucrt_plus request.classes=[{number}]"
+        rows.append(row("fucrt_plus", 0.8 + number / 100, sweep="plus", asked=asked, setting=f"class {number}"))
     frame = pd.DataFrame(rows)
     frame["noise.retain_accuracy"] = 0.015
-    page = ablation_page.build(frame, ["weights"], ["alpha"])
+    page = ablation_page.build(frame, ["weights"], ["plus"], ["alpha"])
     assert cells(page, "weights: local_weight=0")[1:] == ["+0.020 ± 0.000", "2 erased"]
     assert cells(page, "noise floor")[1] == "0.015 ± 0.000"
+    for number in (0, 9):
+        section = page[page.index(f"## fucrt_plus: class {number}") :]
+        assert cells(section, "plus: method=fucrt_plus")[1:] == [f"+0.0{number}0", "erased"]
+        assert cells(section, "noise floor")[1] == "0.015"
     assert cells(page, "alpha: method=fucrt partition.alpha=10 †")[1] == "+0.040 (0.015)"
     assert "† alpha: method=fucrt partition.alpha=10: a sanity gate failed, gate 'g' was not passed (seed 0)." in page

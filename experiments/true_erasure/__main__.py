@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from experiments import sweeps
-from experiments.sweeps import METHODS, Sweep
+from experiments.sweeps import FASHION, METHODS, Sweep
 from experiments.true_erasure import figure, page
 from fedunlearn.report import style
 
@@ -22,10 +22,7 @@ CELLS = "seed=0,1,2"
 AUDITS = ("audit.feature_map=null",)  # a picture of each run, which nothing here looks at
 RETRAINED = "retrain.seeds=8"  # with that many, one more is above a band of theirs in 1.5 % of cases (docs/audits.md)
 DIGITS = ("train.local_epochs=3", RETRAINED)
-REDUCED = (
-    *("dataset=fashion_mnist", "data.limit=6000", "partition.alpha=0.5", "train.rounds=25", "unlearn.rounds=6"),
-    RETRAINED,
-)
+REDUCED = (*FASHION, RETRAINED)
 SWEEPS = (
     Sweep("digits", (f"method={','.join(METHODS)}", "request.classes=[8],[9]", CELLS, *DIGITS, *AUDITS)),
     Sweep("fashion_mnist", (f"method={','.join(METHODS)}", "request.classes=[0],[9]", CELLS, *REDUCED, *AUDITS)),

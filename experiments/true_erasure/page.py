@@ -47,8 +47,8 @@ LEFT = """\
 ## How much is left
 
 The same findings as shares of the way from the retrained models (0) to the original one (1), mean ± standard deviation
-over cells: what one scalar brings back, what a prototype of five samples brings back, and, by logarithms, the head start
-in relearning. Without the probe, which hardly tells original from retrained models."""
+over cells: what one scalar brings back, what a prototype of five samples brings back, and, by logarithms, the head
+start in relearning. Without the probe, which hardly tells original from retrained models."""
 SHARES = ("gamma_recovered", "prototype_forget_accuracy", "relearn_batches")
 ATTACK = "u_lira"  # the sweep with shadow models
 FOUND = ("u_lira_auc", "u_lira_tpr")
@@ -135,9 +135,8 @@ def _left_table(done: pd.DataFrame) -> str:
     for method in ranked(done):
         own = done[done["method"] == method]
         groups = [own[own["dataset"] == dataset] for dataset in datasets]
-        rows.append(
-            [_named(method), *(spread(left(group, finding), show=_short) for group in groups for finding in SHARES)]
-        )
+        shares = [left(group, finding) for group in groups for finding in SHARES]
+        rows.append([_named(method), *(spread(share, show=_short) for share in shares)])
     return markdown(header, rows)
 
 
