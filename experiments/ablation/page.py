@@ -20,8 +20,8 @@ AUDITS = (
 READING = """\
 Values are **gaps**: the unlearned model minus the mean of the models retrained in the same run, as mean ± standard
 deviation over seeds; 0 is what to aim for, and a gap within the noise floor is no difference: that is the last line of
-a table, and in the one of situations stands in brackets behind each gap. Names of settings are those of the command line,
-without `method.`; what each does is in [docs/methods.md](../../docs/methods.md#fucrt). What the audits mean:
+a table, and in the one of situations stands in brackets behind each gap. Names of settings are those of the command
+line, without `method.`; what each does is in [docs/methods.md](../../docs/methods.md#fucrt). What the audits mean:
 [docs/audits.md](../../docs/audits.md)."""
 DIGITS = """\
 Digits, 10 clients, Dirichlet α = 0.3, class 9, three local epochs, 30 rounds of training and 10 of unlearning, three
