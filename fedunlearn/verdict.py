@@ -3,7 +3,8 @@
 Five findings say how much of the forgotten classes is left where accuracy does not look: in the logits (`leak`, and
 `gamma_recovered`, what one scalar brings back), in the features (`probe_forget_accuracy`), and within reach of a few
 samples (`prototype_forget_accuracy`) or steps (`relearn_batches`). Each is held against the band of the retrained
-models: their mean, one noise floor up and one down.
+models: their mean, one noise floor up and one down; a few floors where fewer than eight models were retrained, since
+these show less of how much such models differ (`WIDTHS`).
 
 - not erased: the accuracy is still above chance
 - suppressed: the accuracy is gone, and at least one of the five is above the band: more is left than after retraining
@@ -11,7 +12,7 @@ models: their mean, one noise floor up and one down.
 - over-erased: none is above, at least one is below the band: less is left, which tells it from retrained models too
 
 Being inside the bands says something only where the original model, which knows the classes, is far outside one: more
-than `CLEAR` noise floors above it. Where it is not, a model inside all five gets no verdict.
+than its half width above it. Where it is not, a model inside all five gets no verdict.
 """
 
 from __future__ import annotations
@@ -39,41 +40,42 @@ ONE_SIDED = {
     "cka_forget": -1,
     "cka_retain": -1,
 }
-ENOUGH = 8  # retrained models from which on few of them would fall outside a band of the others
-CLEAR = 1.0  # noise floors
+# By how many retrained models there are: half the width of a band in noise floors, such that one more is above it in
+# 1.5 % of cases on each finding if findings are normally distributed. From eight on it is 1 (docs/audits.md).
+WIDTHS = {2: 18.5, 3: 3.5, 4: 2.0, 5: 1.5, 6: 1.25, 7: 1.1}
 BLIND = "all findings are inside the bands, but the original model, which knows the classes, is not clear of any either"
 Numbers = Mapping[str, float | None]
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A finding of a model against the band `centre` ± `unit`; `left` is up where more is left."""
+    """A finding of a model against the band `centre` ± `half`; `left` is up where more is left."""
 
     name: str
     value: float
     centre: float
-    unit: float
+    half: float
     left: int
 
     @property
     def margin(self) -> float | None:
-        """Noise floors from the band's edge where more is left: above 0 is above the band, below -2 is below it."""
-        return self.left * (self.value - self.centre) / self.unit - 1 if self.unit else None
+        """Half widths from the band's edge where more is left: above 0 is above the band, below -2 is below it."""
+        return self.left * (self.value - self.centre) / self.half - 1 if self.half else None
 
     @property
     def side(self) -> int:
         """1: above the band, more is left. -1: below it, less is left. 0: inside."""
         distance = self.left * (self.value - self.centre)
-        return 0 if abs(distance) <= self.unit * (1 + 1e-9) else 1 if distance > 0 else -1
+        return 0 if abs(distance) <= self.half * (1 + 1e-9) else 1 if distance > 0 else -1
 
     @property
     def clear(self) -> bool:
-        """Far above the band, by more than `CLEAR` noise floors."""
-        return self.side == 1 and (self.margin is None or self.margin > CLEAR)
+        """Far above the band, by more than its half width."""
+        return self.side == 1 and (self.margin is None or self.margin > 1)
 
     def __str__(self) -> str:
         where = {1: "above the band, more is left", -1: "below the band, less is left", 0: "inside the band"}[self.side]
-        low, high = self.centre - self.unit, self.centre + self.unit
+        low, high = self.centre - self.half, self.centre + self.half
         return f"{self.name} {self.value:.3f} is {where} ({low:.3f} to {high:.3f})"
 
 
@@ -145,8 +147,8 @@ def _all_judged(model: Numbers, retrained: Sequence[Numbers], samples: int) -> l
 
 def _judged(name: str, left: int, model: Numbers, retrained: Sequence[Numbers], finest: float) -> Judged:
     values = [_known(other[name]) for other in retrained]
-    unit = max(max(values) - min(values), finest)
-    return Judged(name, _known(model[name]), sum(values) / len(values), unit, left)
+    half = max(WIDTHS.get(len(values), 1.0) * (max(values) - min(values)), finest)
+    return Judged(name, _known(model[name]), sum(values) / len(values), half, left)
 
 
 def _known(value: float | None) -> float:
@@ -160,6 +162,7 @@ def _remarks(utility: Judged, blind: Sequence[str], retrained: int) -> list[str]
         remarks.append(f"of little help here, as the original model is not clear of the band: {', '.join(blind)}")
     if utility.side == -1:
         remarks.append(f"the rest was damaged: retain_accuracy {utility.value:.3f}, retrained {utility.centre:.3f}")
-    if retrained < ENOUGH:
-        remarks.append(f"{retrained} retrained models make a rough band: a retrained model would often fall outside it")
+    if retrained in WIDTHS:
+        wide = f"{WIDTHS[retrained]:g} noise floors to either side, as only {retrained} models were retrained"
+        remarks.append(f"the bands reach {wide}: with eight it would be one")
     return remarks

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedunlearn.verdict import CRITERIA, excess, judge
+from fedunlearn.verdict import CRITERIA, WIDTHS, excess, judge
 
 # bands: leak -0.2 to 0.2, one scalar 0.1 to 0.3, probe 0.78 to 0.82, prototype 0.2 to 0.6, batches 6 to 14
-RETRAINED = [
+PAIR = [
     {
         "forget_accuracy": 0.0,
         "retain_accuracy": 0.9,
@@ -31,6 +32,7 @@ RETRAINED = [
         "relearn_batches": 12.0,
     },
 ]
+RETRAINED = PAIR * 4  # eight models, whose bands are one noise floor wide to either side
 INSIDE = {
     "forget_accuracy": 0.05,
     "retain_accuracy": 0.85,
@@ -72,7 +74,7 @@ def test_words(changes: dict[str, float], word: str) -> None:
     assert judged(changes)["word"] == word
 
 
-def test_margins_are_noise_floors_from_the_edge_where_more_is_left() -> None:
+def test_margins_are_half_widths_from_the_edge_where_more_is_left() -> None:
     found = judged({"leak": 0.4, "probe_forget_accuracy": 0.8, "relearn_batches": 16.0})
     some = {"leak": 1.0, "probe_forget_accuracy": -1.0, "relearn_batches": -2.5}
     assert found["margins"] == pytest.approx({**some, "gamma_recovered": -1.0, "prototype_forget_accuracy": -1.75})
@@ -89,9 +91,26 @@ def test_reasons_say_the_numbers() -> None:
     blind = "of little help here, as the original model is not clear of the band: probe"
     assert any(reason.startswith(blind) for reason in found)
     assert any("the rest was damaged" in reason for reason in found)
-    assert any("2 retrained models make a rough band" in reason for reason in found)
-    assert not any("rough" in reason for reason in judged(retrained=RETRAINED * 4)["reasons"])
-    assert not any("damaged" in reason for reason in judged(retrained=RETRAINED * 4)["reasons"])
+    assert not any("damaged" in reason for reason in judged()["reasons"])
+
+
+def test_fewer_than_eight_retrained_models_make_wider_bands() -> None:
+    found = judged({"leak": 0.6}, retrained=PAIR * 2)
+    assert found["margins"]["leak"] == pytest.approx(0.5), "0.2 twice to either side"
+    assert "the bands reach 2 noise floors to either side, as only 4 models were retrained: with eight" in " ".join(
+        found["reasons"]
+    )
+    assert judged({"leak": 3.6}, retrained=PAIR)["word"] is None
+    assert judged({"leak": 3.8}, retrained=PAIR)["word"] == "suppressed"
+    assert not any("bands reach" in reason for reason in judged(retrained=RETRAINED)["reasons"])
+
+
+@pytest.mark.parametrize("models", [*WIDTHS, 8])
+def test_one_more_retrained_model_is_above_a_band_of_others_in_three_cases_of_two_hundred(models: int) -> None:
+    stream = np.random.default_rng(models)
+    others, one = stream.normal(size=(400_000, models)), stream.normal(size=400_000)
+    half = WIDTHS.get(models, 1.0) * np.ptp(others, axis=1)
+    assert 0.0137 < (one > others.mean(axis=1) + half).mean() < 0.0157
 
 
 @pytest.mark.parametrize(
@@ -103,7 +122,7 @@ def test_reasons_say_the_numbers() -> None:
         ({"changes": {"relearn_batches": None}}, "there is no relearn_batches:"),
         ({"original": {**ORIGINAL, "leak": None}}, "there is no leak:"),
         ({"changes": {"leak": None, "forget_accuracy": None}}, "there is no forget_accuracy or leak:"),
-        ({"retrained": [{**RETRAINED[0], "probe_forget_accuracy": None}, RETRAINED[1]]}, "probe_forget_accuracy"),
+        ({"retrained": [{**RETRAINED[0], "probe_forget_accuracy": None}, *RETRAINED[1:]]}, "probe_forget_accuracy"),
     ],
 )
 def test_no_verdict(given: dict[str, Any], said: str) -> None:
@@ -132,7 +151,7 @@ def test_where_the_original_model_is_not_clear_of_any_band_nothing_is_called_era
 
 def test_where_retrained_models_agree_entirely_one_sample_and_one_batch_are_no_difference() -> None:
     agreed = {"leak": 0.0, "gamma_recovered": 0.2, "prototype_forget_accuracy": 0.25}
-    same = [{**RETRAINED[0], **agreed}, {**RETRAINED[0], **agreed}]
+    same = [{**RETRAINED[0], **agreed}] * 8
     assert judged({"leak": 0.0, "probe_forget_accuracy": 0.795, "relearn_batches": 7.0}, same)["word"] == "erased"
     assert judged({"leak": 0.0, "probe_forget_accuracy": 0.8, "relearn_batches": 7.0}, same)["word"] == "suppressed"
     assert judged({"leak": 0.0, "probe_forget_accuracy": 0.79, "gamma_recovered": 0.206}, same)["word"] == "suppressed"

@@ -9,7 +9,7 @@ from collections.abc import Collection
 import pandas as pd
 
 from experiments.sweeps import markdown, spread
-from fedunlearn.report import verdicts, words
+from fedunlearn.report import words
 from fedunlearn.report.formats import signed
 from fedunlearn.report.statistics import column, failed_gates
 
@@ -55,16 +55,16 @@ def _section(title: str, about: str, rows: pd.DataFrame, per_line: bool) -> list
 def _table(rows: pd.DataFrame, per_line: bool) -> str:
     """A line for each variant. `per_line`: each has a noise floor of its own, which then stands in brackets."""
     audits = [audit for audit in AUDITS if column(rows, f"gap.{audit}").notna().any()]
-    header = ["", *map(words.label, audits), "verdict"]
+    header = ["", *map(words.label, audits)]
     lines, notes = [], []
     for (sweep, asked), group in rows.groupby(["sweep", "asked"], sort=False):
         gates = failed_gates(group)
         name = f"{sweep}: {asked.replace('method.', '')}" + (" †" if gates else "")
-        lines.append([name, *(_gap(group, audit, per_line) for audit in audits), verdicts.counted(group)])
+        lines.append([name, *(_gap(group, audit, per_line) for audit in audits)])
         notes += [f"† {name.removesuffix(' †')}: a sanity gate failed, {gates}."] if gates else []
     if not per_line:
         first = rows.drop_duplicates("seed")
-        lines.append(["noise floor", *(spread(column(first, f"noise.{audit}")) for audit in audits), ""])
+        lines.append(["noise floor", *(spread(column(first, f"noise.{audit}")) for audit in audits)])
     return "\n\n".join([markdown(header, lines), *notes])
 
 

@@ -65,7 +65,7 @@ def test_verdicts_have_a_column_where_there_is_one(tmp_path: Path, make_run: Any
     assert [cells(text, name)[2] for name in ("Model", "a", "c")] == ["Verdict", "1 erased, 1 suppressed", "no verdict"]
     assert cells(text, "b†")[2] == "no verdict"
     assert cells(text, "retrained†")[2] == ""
-    assert "Verdict: from AUSUC leak" in text and "Verdict: from AUSUC leak" in " ".join(shown.split())
+    assert "Verdict: from what is left" in text and "Verdict: from what is left" in " ".join(shown.split())
     assert re.search(r"^ *1 erased +", shown, flags=re.M) and re.search(r"^ *1 suppressed +", shown, flags=re.M)
     assert "a & 2 & 1 erased, 1 suppressed &" in tex
     without = formats.to_markdown(tables.summary_table(tables.tidy(folders[2:])))

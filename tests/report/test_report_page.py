@@ -154,7 +154,7 @@ def text_of(read: Page) -> str:
 def test_a_runs_verdict_its_reasons_and_margins(tmp_path: Path, make_run: Any) -> None:
     given = verdict("suppressed", "leak 0.3 is <above>", "2 retrained", leak=0.5, probe_forget_accuracy=-1.25)
     text = text_of(Page(page.write_run(runs.read(make_run(tmp_path, verdict=given))).read_text()))
-    assert "Verdict suppressed leak 0.3 is <above> 2 retrained Margins, in noise floors: " in text
+    assert "Verdict suppressed leak 0.3 is <above> 2 retrained Margins, in half widths of the band: " in text
     assert "AUSUC leak +0.500, probe forget accuracy −1.250. Above 0: more is left" in text
     assert "No verdict" not in text
 
