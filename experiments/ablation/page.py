@@ -27,8 +27,10 @@ DIGITS = """\
 Digits, 10 clients, Dirichlet α = 0.3, class 9, three local epochs, 30 rounds of training and 10 of unlearning, three
 retrained models, except where a line says otherwise."""
 PARTS = f"""\
-{DIGITS} `local_weight=0 global_weight=0` is FUCRT without alignment, the same training as `method=relabel`; `selection`
-with `vote:sample` is FUCRT without the vote, each forget sample going to its own most probable class."""
+{DIGITS}
+
+`local_weight=0 global_weight=0` is FUCRT without alignment, the same training as `method=relabel`; `selection` with
+`vote:sample` is FUCRT without the vote, each forget sample going to its own most probable class."""
 PLUS = """\
 The method as it is, then without each of its parts; above it, what it starts from. Eight retrained models."""
 
