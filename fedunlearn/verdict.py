@@ -6,13 +6,14 @@ samples (`prototype_forget_accuracy`) or steps (`relearn_batches`). Each is held
 models: their mean, one noise floor up and one down; a few floors where fewer than eight models were retrained, since
 these show less of how much such models differ (`WIDTHS`).
 
-- not erased: the accuracy is still above chance
-- suppressed: the accuracy is gone, and at least one of the five is above the band: more is left than after retraining
-- erased: all five are inside the band
-- over-erased: none is above, at least one is below the band: less is left, which tells it from retrained models too
+A finding counts only where it sees something: where the original model, which knows the classes, is above the band.
 
-Being inside the bands says something only where the original model, which knows the classes, is far outside one: more
-than its half width above it. Where it is not, a model inside all five gets no verdict.
+- not erased: the accuracy is still above chance
+- suppressed: the accuracy is gone, and at least one finding is above its band: more is left than after retraining
+- over-erased: none is above, at least one is below its band: less is left, which tells it from retrained models too
+- erased: all are inside their bands, and the original model is far above one: more than its half width
+
+Where nothing counts, or all that counts is inside a band that the original model is not far above, there is no verdict.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ ONE_SIDED = {
 # By how many retrained models there are: half the width of a band in noise floors, such that one more is above it in
 # 1.5 % of cases on each finding if findings are normally distributed. From eight on it is 1 (docs/audits.md).
 WIDTHS = {2: 18.5, 3: 3.5, 4: 2.0, 5: 1.5, 6: 1.25, 7: 1.1}
-BLIND = "all findings are inside the bands, but the original model, which knows the classes, is not clear of any either"
+BLIND = "nothing can be told: the original model, which knows the classes, is not far above any band either"
 Numbers = Mapping[str, float | None]
 
 
@@ -102,13 +103,13 @@ def judge(
     gone = accuracy <= chance
     reasons = [f"forget_accuracy {accuracy:.3f} is {'at' if gone else 'above'} chance ({chance:.3f})"]
     utility = _judged("retain_accuracy", 1, unlearned, retrained, 0.0)
-    blind = [each.name for each in before if not each.clear]
+    blind = [each.name for each in before if each.side != 1]
     reasons += [*map(str, judged), *_remarks(utility, blind, len(retrained))]
-    word = _word(gone, [each.side for each in judged])
-    unclear = word == "erased" and not any(each.clear for each in before)
+    sides = [each.side for each in judged if each.name not in blind]
+    word = _word(gone, sides, any(each.clear for each in before))
     return {
-        "word": None if unclear else word,
-        "reasons": [BLIND, *reasons[1:]] if unclear else reasons,
+        "word": word,
+        "reasons": reasons if word else [BLIND, *reasons[1:]],
         "margins": {each.name: each.margin for each in judged},
         "original_margins": {each.name: each.margin for each in before},
         "retrained": len(retrained),
@@ -121,10 +122,12 @@ def excess(finding: str, gap: float) -> float:
     return abs(gap) if side is None else max(side * gap, 0.0)
 
 
-def _word(gone: bool, sides: Sequence[int]) -> str:
+def _word(gone: bool, sides: Sequence[int], clear: bool) -> str | None:
     if not gone:
         return "not erased"
-    return "suppressed" if 1 in sides else "over-erased" if -1 in sides else "erased"
+    if any(sides):
+        return "suppressed" if 1 in sides else "over-erased"
+    return "erased" if clear else None
 
 
 def _no_verdict(models: Sequence[Numbers], gates: Mapping[str, bool]) -> list[str]:
@@ -132,7 +135,7 @@ def _no_verdict(models: Sequence[Numbers], gates: Mapping[str, bool]) -> list[st
     if failed:
         return [f"the gate {name} failed" for name in failed]
     if len(models) < 4:  # the original, the unlearned and two retrained ones
-        return ["one retrained model has no noise floor: retrain at least two (retrain.seeds=2)"]
+        return ["one retrained model has no noise floor: retrain at least two, eight for a claim (retrain.seeds=8)"]
     needed = ("forget_accuracy", "retain_accuracy", *CRITERIA)
     absent = [name for name in needed if any(model.get(name) is None for model in models)]
     return [f"there is no {listed(absent)}: switched off, or not defined for this run"] if absent else []
@@ -159,7 +162,7 @@ def _known(value: float | None) -> float:
 def _remarks(utility: Judged, blind: Sequence[str], retrained: int) -> list[str]:
     remarks = []
     if blind:
-        remarks.append(f"of little help here, as the original model is not clear of the band: {', '.join(blind)}")
+        remarks.append(f"does not count, as the original model is not above the band: {', '.join(blind)}")
     if utility.side == -1:
         remarks.append(f"the rest was damaged: retain_accuracy {utility.value:.3f}, retrained {utility.centre:.3f}")
     if retrained in WIDTHS:

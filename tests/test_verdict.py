@@ -42,7 +42,15 @@ INSIDE = {
     "prototype_forget_accuracy": 0.25,
     "relearn_batches": 7.0,
 }
-ORIGINAL = {**INSIDE, "forget_accuracy": 0.9, "leak": 1.0, "gamma_recovered": 0.9, "relearn_batches": 0.0}
+ORIGINAL = {  # above all bands
+    "forget_accuracy": 0.9,
+    "retain_accuracy": 0.85,
+    "leak": 1.0,
+    "gamma_recovered": 0.9,
+    "probe_forget_accuracy": 0.83,
+    "prototype_forget_accuracy": 0.7,
+    "relearn_batches": 0.0,
+}
 GATES = {"original_learnt_task": True, "retrained_at_chance": True}
 
 
@@ -78,8 +86,8 @@ def test_margins_are_half_widths_from_the_edge_where_more_is_left() -> None:
     found = judged({"leak": 0.4, "probe_forget_accuracy": 0.8, "relearn_batches": 16.0})
     some = {"leak": 1.0, "probe_forget_accuracy": -1.0, "relearn_batches": -2.5}
     assert found["margins"] == pytest.approx({**some, "gamma_recovered": -1.0, "prototype_forget_accuracy": -1.75})
-    before = {"leak": 4.0, "gamma_recovered": 6.0, "probe_forget_accuracy": -1.0, "relearn_batches": 1.5}
-    assert found["original_margins"] == pytest.approx({**before, "prototype_forget_accuracy": -1.75})
+    before = {"leak": 4.0, "gamma_recovered": 6.0, "probe_forget_accuracy": 0.5, "relearn_batches": 1.5}
+    assert found["original_margins"] == pytest.approx({**before, "prototype_forget_accuracy": 0.5})
 
 
 def test_reasons_say_the_numbers() -> None:
@@ -88,8 +96,6 @@ def test_reasons_say_the_numbers() -> None:
     assert found[1] == "leak 0.400 is above the band, more is left (-0.200 to 0.200)"
     assert all("inside the band" in reason for reason in found[2:5])
     assert found[5] == "relearn_batches 20.000 is below the band, less is left (6.000 to 14.000)"
-    blind = "of little help here, as the original model is not clear of the band: probe"
-    assert any(reason.startswith(blind) for reason in found)
     assert any("the rest was damaged" in reason for reason in found)
     assert not any("damaged" in reason for reason in judged()["reasons"])
 
@@ -100,8 +106,10 @@ def test_fewer_than_eight_retrained_models_make_wider_bands() -> None:
     assert "the bands reach 2 noise floors to either side, as only 4 models were retrained: with eight" in " ".join(
         found["reasons"]
     )
-    assert judged({"leak": 3.6}, retrained=PAIR)["word"] is None
-    assert judged({"leak": 3.8}, retrained=PAIR)["word"] == "suppressed"
+    assert judged(retrained=PAIR)["word"] is None
+    known = {**ORIGINAL, "leak": 4.0}
+    assert judged({"leak": 3.8}, retrained=PAIR, original=known)["word"] == "suppressed"
+    assert judged({"leak": 3.6}, retrained=PAIR, original=known)["word"] is None
     assert not any("bands reach" in reason for reason in judged(retrained=RETRAINED)["reasons"])
 
 
@@ -140,18 +148,29 @@ def test_an_audit_that_was_switched_off_is_not_known() -> None:
 def test_where_the_original_model_is_not_clear_of_any_band_nothing_is_called_erased() -> None:
     near = {**INSIDE, "leak": 0.39}  # not one noise floor above the band
     found = judged(original=near)
-    assert found["word"] is None and "not clear of any" in found["reasons"][0]
+    assert found["word"] is None and "not far above any band" in found["reasons"][0]
     assert found["margins"].keys() == found["original_margins"].keys() == CRITERIA.keys()
     assert judged(original={**near, "leak": 0.41})["word"] == "erased"
     assert judged(original={**near, "relearn_batches": 1.9})["word"] == "erased", "2.03 floors from the mean"
-    assert judged({"leak": 0.3}, original=near)["word"] == "suppressed", "which needs no original model"
+    assert judged({"leak": 0.3}, original=near)["word"] == "suppressed", "which is seen all the same"
     assert judged({"leak": -0.3}, original=near)["word"] == "over-erased"
     assert judged({"forget_accuracy": 0.5}, original=near)["word"] == "not erased"
 
 
+def test_a_finding_on_which_the_original_model_is_inside_the_band_does_not_count() -> None:
+    blind = {**ORIGINAL, "probe_forget_accuracy": 0.8}
+    for value in (0.9, 0.7):
+        found = judged({"probe_forget_accuracy": value}, original=blind)
+        assert found["word"] == "erased"
+        assert "does not count, as the original model is not above the band: probe_forget_accuracy" in found["reasons"]
+    assert judged({"probe_forget_accuracy": 0.9, "leak": -0.3}, original=blind)["word"] == "over-erased"
+    assert judged({"probe_forget_accuracy": 0.9}, original=INSIDE)["word"] is None
+    assert not any("does not count" in reason for reason in judged()["reasons"])
+
+
 def test_where_retrained_models_agree_entirely_one_sample_and_one_batch_are_no_difference() -> None:
     agreed = {"leak": 0.0, "gamma_recovered": 0.2, "prototype_forget_accuracy": 0.25}
-    same = [{**RETRAINED[0], **agreed}] * 8
+    same = [{**RETRAINED[0], **agreed}] * 8  # prototype and one scalar: 0.005 to either side
     assert judged({"leak": 0.0, "probe_forget_accuracy": 0.795, "relearn_batches": 7.0}, same)["word"] == "erased"
     assert judged({"leak": 0.0, "probe_forget_accuracy": 0.8, "relearn_batches": 7.0}, same)["word"] == "suppressed"
     assert judged({"leak": 0.0, "probe_forget_accuracy": 0.79, "gamma_recovered": 0.206}, same)["word"] == "suppressed"

@@ -22,7 +22,8 @@ PARTS = {
     "temperatures": ("method.local_temperature=0.1,1", "method.global_temperature=0.1,1"),
     "prototypes": ("method.prototypes_of=retain,all", "method.global_loss=infonce,distance"),
     "selection": (
-        "method.selection={threshold:0.05},{threshold:0.4},{min_samples:0},{min_samples:30},{relabel:once},{vote:sample}",
+        "method.selection={threshold:0.05},{threshold:0.4},{min_samples:0},{min_samples:30},"
+        "{relabel:once},{vote:sample}",
     ),
     "controls": ("method=relabel,random_relabel,soft_relabel",),
 }

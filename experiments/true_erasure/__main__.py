@@ -1,5 +1,7 @@
 """Who really erases, and at what cost: every method, two datasets, two classes each, three seeds, all audits.
 
+The attack with shadow models, which costs more than the others together, is made in one cell.
+
     python -m experiments.true_erasure --data DIR   # DIR holds FashionMNIST/raw; no GPU needed
     python -m experiments.true_erasure --quick      # digits, one class, one seed: does it work?
 

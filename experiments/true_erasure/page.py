@@ -27,11 +27,11 @@ READING = """\
 A cell is a dataset, a forgotten class and a seed; in each, every method starts from the same original model and is
 held against the same retrained ones. The verdict ([docs/audits.md](../../docs/audits.md#the-verdict)) looks at five
 findings: AUSUC leak, forget accuracy after one scalar is added to the forgotten logit, a linear probe on the features,
-forget accuracy after five samples are averaged into a row of the head, and mini-batches until relearnt. **Erased**: all
-five inside the band of the retrained models, and the original model far above at least one of the bands.
-**Over-erased**: none above its band, at least one below. **Suppressed**: the accuracy is gone, but at least one of the
-five is above the band. **Not erased**: not even the accuracy is gone. **No verdict**: inside the bands, but the
-original model is not far above any of them either.
+forget accuracy after five samples are averaged into a row of the head, and mini-batches until relearnt. One counts
+where the original model is above the band of the retrained ones. **Erased**: all that count are inside their bands, and
+the original model is far above one. **Over-erased**: none is above its band, at least one below. **Suppressed**: the
+accuracy is gone, but at least one is above its band. **Not erased**: not even the accuracy is gone. **No verdict**:
+nothing counts, or all that do are inside bands that the original model is not far above.
 
 *Margins* are in noise floors, medians over the cells and in brackets the lowest and highest: above 0 more is left than
 in retrained models, 0 to −2 is inside the band, below −2 less is left. *Retain gap*: retain accuracy minus that of
@@ -69,7 +69,7 @@ def build(frame: pd.DataFrame) -> str:
     for setting, group in done.groupby("setting", sort=False):
         gates = failed_gates(group)
         parts += [f"## {setting}", _table(group), *([f"A sanity gate failed: {gates}."] * bool(gates))]
-    parts += _attacked(frame[frame["sweep"] == ATTACK])
+    parts += _attacked(frame[(frame["status"] == "done") & (frame["sweep"] == ATTACK)])
     seeds = ", ".join(map(str, sorted(done["seed"].unique())))
     parts.append(f"Seeds {seeds}; versions and machine are in environment.json, every run in runs.csv.")
     return "\n\n".join(parts)

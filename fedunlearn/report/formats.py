@@ -24,7 +24,7 @@ CAPTION = (
 VERDICT = (
     "Verdict: from what is left in logits, features and reach of relearning, against the retrained models of the same "
     "run. Suppressed: forget accuracy is gone, but more is left than in retrained models. Over-erased: less is left. "
-    "No verdict: too few retrained models, or too little data, to tell (the run's report says why)."
+    "No verdict: the audits cannot tell, or are not there (the run's report says why)."
 )
 FEW = "No noise floor where only one model was retrained: retrain at least two to tell a gap from chance."
 NOTHING = "There is no finished run to show."

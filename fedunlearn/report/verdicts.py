@@ -14,7 +14,7 @@ WORDS = ("erased", "over-erased", "suppressed", "not erased", NONE)  # the order
 
 
 def columns_of(run: Run) -> dict[str, Any]:
-    """`verdict` (empty where there is none), and of every finding that it is made of the margin, in half bands.
+    """`verdict` (empty where there is none), and of every finding that it is made of the margin (docs/audits.md).
 
     `margin.F` is that of the unlearned model, `original_margin.F` that of the original one.
     """

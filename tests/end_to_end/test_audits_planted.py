@@ -69,7 +69,7 @@ def test_a_mask_erases_nothing_and_the_audits_say_so(masked: Summary) -> None:
 
 
 def test_one_more_retraining_looks_like_a_retrained_model(once_more: Summary) -> None:
-    """It is one: on each finding it is above the band of five others in 4 % of cases, by a margin of 1 in 0.6 %.
+    """It is one: on each finding it is above the band of five others in 1.5 % of cases, and below it in as many.
 
     So this asks that the margins be small, not that the word be `erased` (see docs/audits.md for the figures).
     """
@@ -99,7 +99,7 @@ def test_every_audit_can_be_switched_off(name: str) -> None:
     assert sorted([*left, name]) == sorted(DEFAULT)
 
 
-@pytest.mark.parametrize("name", ["accuracy", "ausuc", "linear_probe", "relearning", "class_flow"])
+@pytest.mark.parametrize("name", ["ausuc", "prototype_relearning", "class_flow"])
 def test_what_is_switched_off_is_not_there_and_the_rest_is_as_it_was(run: Run, masked: Summary, name: str) -> None:
     without = run(*CLASS_LEVEL, "method=head_mask", f"audit.{name}=null")
     found, everything = without["models"]["unlearned"], masked["models"]["unlearned"]
