@@ -48,15 +48,13 @@ QUICK = (Sweep("digits", (SOME, "request.classes=[9]", "seed=0", *TINY, "partiti
 
 def main() -> None:
     asked = sweeps.parser("true_erasure", __doc__).parse_args()
+    # A table each, so that a cell is not named after the audits in which the attack's sweep differs.
     groups = [QUICK] if asked.quick else [SWEEPS, (ATTACK,)]
     with sweeps.place_of(asked) as place:
         sweeps.check_data(["digits"] if asked.quick else ["digits", "fashion_mnist"], place)
         frame = pd.concat([sweeps.run(group, place) for group in groups], ignore_index=True)
-    text = (
-        page.build(frame)
-        + "\n\n"
-        + sweeps.commands("python -m experiments.true_erasure --data DIR", [each for group in groups for each in group])
-    )
+    planned = [sweep for group in groups for sweep in group]
+    text = page.build(frame) + "\n\n" + sweeps.commands("python -m experiments.true_erasure --data DIR", planned)
     sweeps.finish("true_erasure", frame, text, asked, lambda folder: draw(frame, folder))
 
 
