@@ -99,7 +99,9 @@ def test_every_audit_can_be_switched_off(name: str) -> None:
     assert sorted([*left, name]) == sorted(DEFAULT)
 
 
-@pytest.mark.parametrize("name", ["ausuc", "prototype_relearning", "class_flow"])
+@pytest.mark.parametrize(
+    "name", ["accuracy", "ausuc", "linear_probe", "prototype_relearning", "relearning", "class_flow"]
+)
 def test_what_is_switched_off_is_not_there_and_the_rest_is_as_it_was(run: Run, masked: Summary, name: str) -> None:
     without = run(*CLASS_LEVEL, "method=head_mask", f"audit.{name}=null")
     found, everything = without["models"]["unlearned"], masked["models"]["unlearned"]
