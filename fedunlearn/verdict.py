@@ -95,7 +95,7 @@ def judge(
     many there are; `samples`: forget test samples.
     """
     given = {"margins": {}, "original_margins": {}, "retrained": len(retrained)}
-    why_not = _no_verdict((original, unlearned, *retrained), gates)
+    why_not = _no_verdict(original, unlearned, retrained, gates)
     if why_not:
         return {"word": None, "reasons": why_not, **given}
     judged, before = (_all_judged(model, retrained, samples) for model in (unlearned, original))
@@ -130,13 +130,16 @@ def _word(gone: bool, sides: Sequence[int], clear: bool) -> str | None:
     return "erased" if clear else None
 
 
-def _no_verdict(models: Sequence[Numbers], gates: Mapping[str, bool]) -> list[str]:
+def _no_verdict(
+    original: Numbers, unlearned: Numbers, retrained: Sequence[Numbers], gates: Mapping[str, bool]
+) -> list[str]:
     failed = [name for name, passed in gates.items() if not passed]
     if failed:
         return [f"the gate {name} failed" for name in failed]
-    if len(models) < 4:  # the original, the unlearned and two retrained ones
+    if len(retrained) < 2:
         return ["one retrained model has no noise floor: retrain at least two, eight for a claim (retrain.seeds=8)"]
     needed = ("forget_accuracy", "retain_accuracy", *CRITERIA)
+    models = (original, unlearned, *retrained)
     absent = [name for name in needed if any(model.get(name) is None for model in models)]
     return [f"there is no {listed(absent)}: switched off, or not defined for this run"] if absent else []
 

@@ -8,13 +8,13 @@ The same command goes on where it was stopped. Written into results/ablation: ta
 
 from __future__ import annotations
 
-import pandas as pd
+from itertools import chain
 
 from experiments import sweeps
 from experiments.ablation import page
-from experiments.sweeps import FASHION, Sweep
+from experiments.sweeps import AUDITS, FASHION, Sweep
 
-BASE = ("train.local_epochs=3", "retrain.seeds=3", "audit.feature_map=null")
+BASE = ("train.local_epochs=3", "retrain.seeds=3", AUDITS)
 SEEDS = "seed=0,1,2"
 # Settings of the method: every sweep is judged against the same original and retrained models.
 PARTS = {
@@ -38,7 +38,6 @@ PLUS = {
     "plus_weight": ("method=fucrt_plus", "method.forget_weight=1"),
     "plus_alignment": ("method=fucrt_plus", "method.local_weight=0", "method.global_weight=0"),
 }
-CELLS = (*FASHION, "request.classes=[0],[9]", "retrain.seeds=8", "audit.feature_map=null")
 # The situation: each value has an original model, or a request, and retrained models of its own.
 BOTH = "method=fucrt,relabel"
 SITUATIONS = {
@@ -58,9 +57,9 @@ def main() -> None:
     groups = [quick()] if asked.quick else [digits(), fashion()]
     with sweeps.place_of(asked) as place:
         sweeps.check_data(["digits"] if asked.quick else ["digits", "fashion_mnist"], place)
-        frame = pd.concat([sweeps.run(group, place) for group in groups], ignore_index=True)
+        frame = sweeps.run_apart(groups, place)
     text = page.build(frame, PARTS, PLUS, SITUATIONS) + "\n\n"
-    text += sweeps.commands("python -m experiments.ablation --data DIR", [each for group in groups for each in group])
+    text += sweeps.commands("python -m experiments.ablation --data DIR", list(chain.from_iterable(groups)))
     sweeps.finish("ablation", frame, text, asked)
 
 
@@ -71,7 +70,7 @@ def digits() -> list[Sweep]:
 
 def fashion() -> list[Sweep]:
     """The parts of fucrt_plus."""
-    return [Sweep(name, (*words, *CELLS, SEEDS)) for name, words in PLUS.items()]
+    return [Sweep(name, (*words, *FASHION)) for name, words in PLUS.items()]
 
 
 def quick() -> list[Sweep]:

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from experiments.true_erasure.page import CONTROLS, counts
+from experiments.true_erasure.page import CONTROLS, cells, counts
 from fedunlearn.report import style
 from fedunlearn.report.statistics import column
 from fedunlearn.report.verdicts import WORDS
@@ -28,7 +28,7 @@ ROW = 0.24  # inches for a method
 
 def erasure_and_cost(frame: pd.DataFrame) -> Figure:
     """Three panels with a line for each method, ranked as in the table. `frame`: the table of the runs."""
-    done = frame[frame["status"] == "done"]
+    done = cells(frame)
     table = counts(done)
     drawn = style.canvas(1.5 + ROW * len(table))
     verdicts, utility, cost = drawn.subplots(1, 3, sharey=True, width_ratios=(2, 1.3, 1.3))

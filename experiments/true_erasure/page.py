@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.sweeps import markdown, share_of_retraining, spread
-from fedunlearn.report.formats import UNKNOWN, signed
+from fedunlearn.report.formats import UNKNOWN, fixed, signed
 from fedunlearn.report.statistics import column, failed_gates
 from fedunlearn.report.verdicts import NONE, WORDS
 from fedunlearn.verdict import CRITERIA
@@ -41,8 +41,6 @@ unlearning as a share of one retraining, which has as many rounds as training an
 Controls: `retrain` is one more retraining, so that its line shows how often the verdict is wrong about a model in
 which nothing is left; `head_mask` lowers one bias and leaves everything; `fedavg` just trains on, forget data
 included."""
-
-
 LEFT = """\
 ## How much is left
 
@@ -51,14 +49,15 @@ over cells: what one scalar brings back, what a prototype of five samples brings
 start in relearning. Without the probe, which hardly tells original from retrained models."""
 SHARES = ("gamma_recovered", "prototype_forget_accuracy", "relearn_batches")
 ATTACK = "u_lira"  # the sweep with shadow models
+SHADOWS = 16
 FOUND = ("u_lira_auc", "u_lira_tpr")
-ATTACKED = """\
+ATTACKED = f"""\
 ## U-LiRA
 
-An attacker with 16 shadow models, trained and unlearned as the run was, each without a random half of the forget
+An attacker with {SHADOWS} shadow models, trained and unlearned as the run was, each without a random half of the forget
 samples, tries to say which of these samples a model held ([docs/audits.md](../../docs/audits.md#u_lira)): area under
 the ROC curve, and share of samples found at 1 % of false alarms. Where the original model's is no higher than those of
-the retrained ones, from lowest to highest, it finds nothing to begin with. {setting}, one seed."""
+the retrained ones, from lowest to highest, it finds nothing to begin with. {{setting}}, one seed."""
 
 
 def build(frame: pd.DataFrame) -> str:
@@ -155,10 +154,10 @@ def _short(value: float) -> str:
 
 def _original(done: pd.DataFrame) -> Sequence[str]:
     """The model that everything starts from: a finding on which it is not above 0 can tell nothing."""
-    cells = done.drop_duplicates(["setting", "seed"])
-    margins = [_margin(column(cells, f"original_margin.{finding}")) for finding in CRITERIA]
-    retain = column(cells, "original.retain_accuracy") - column(cells, "retrained.retain_accuracy")
-    forget = spread(column(cells, "original.forget_accuracy"))
+    once = done.drop_duplicates(["setting", "seed"])
+    margins = [_margin(column(once, f"original_margin.{finding}")) for finding in CRITERIA]
+    retain = column(once, "original.retain_accuracy") - column(once, "retrained.retain_accuracy")
+    forget = spread(column(once, "original.forget_accuracy"))
     return ["original model", *[""] * len(WORDS), *margins, forget, spread(retain, show=signed), "", ""]
 
 
@@ -167,14 +166,15 @@ def _attacked(runs: pd.DataFrame) -> list[str]:
     if runs.empty:
         return []
     first = runs.iloc[0]
-    ranges = [f"{first[f'retrained_low.{name}']:.3f} to {first[f'retrained_high.{name}']:.3f}" for name in FOUND]
+    low, high = (_values(first, f"retrained_{end}") for end in ("low", "high"))
+    ranges = [f"{least} to {most}" for least, most in zip(low, high, strict=True)]
     rows = [["original model", *_values(first, "original")], ["retrained models", *ranges]]
     rows += [[_named(str(run["method"])), *_values(run, "unlearned")] for _, run in runs.iterrows()]
     return [ATTACKED.format(setting=first["setting"]), markdown(["", "AUC", "found at 1 %"], rows)]
 
 
 def _values(run: pd.Series, model: str) -> list[str]:
-    return [f"{run[f'{model}.{name}']:.3f}" for name in FOUND]
+    return [fixed(run[f"{model}.{name}"]) for name in FOUND]
 
 
 def _named(method: str) -> str:

@@ -30,7 +30,7 @@ def tidy(folders: Iterable[Path]) -> pd.DataFrame:
 
     Columns: `setting` (what makes runs comparable, in words), `label` (the method, with what tells it from its
     variants), `method`, `dataset`, `model`, `partition`, `alpha`, `clients`, `seed`, `forget`, `status`, `reason`,
-    `verdict` (empty where there is none) and the `margin.F` of its findings (docs/audits.md); for every audit
+    `verdict` (empty where there is none) and of its findings `margin.F` and `original_margin.F`; for every audit
     `original.A`, `retrained.A` (mean of the retrained models), `retrained_low.A`, `retrained_high.A`, `unlearned.A`,
     `gap.A` (unlearned - retrained), `noise.A` (the noise floor, empty where one retrained model leaves it unknown);
     `cost.S.C` for stages train, retrain, unlearn; `cached.S`; `gate.G`; `warnings`, `command`, `folder`.
