@@ -202,6 +202,9 @@ def test_what_is_left_is_a_share_of_the_way_to_the_original(judged):
     page = erasure_page.build(judged)
     found = cells(page[page.index("## How much is left") :], "**fucrt**")
     assert found[1:] == ["0.25 ± 0.00", "–", "0.50 ± 0.71"]
+    judged.loc[judged["seed"] == 1, "unlearned.relearn_batches"] = 10**0.5 - 1  # half-way, by logarithms of 1 + batches
+    page = erasure_page.build(judged)
+    assert cells(page[page.index("## How much is left") :], "**fucrt**")[3] == "0.25 ± 0.35"
 
 
 def test_the_attack_with_shadows_stands_by_itself(judged):
