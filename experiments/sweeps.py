@@ -19,13 +19,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from fedunlearn import cli, overrides
+from fedunlearn.cli import command_line, main
 from fedunlearn.data import sources
 from fedunlearn.errors import RequestError
-from fedunlearn.provenance import environment
+from fedunlearn.files import write_text
 from fedunlearn.report import runs, tables
-from fedunlearn.report.files import write_text
 from fedunlearn.report.formats import UNKNOWN, fixed, quantity
+from fedunlearn.results.provenance import environment
 
 ROOT = Path(__file__).resolve().parents[1]
 INTERRUPTED = 130
@@ -69,7 +69,7 @@ class Sweep:
 
 
 @dataclass(frozen=True)
-class Place:
+class Slot:
     """Where an experiment works: below `work`, with the datasets in `data`, `jobs` runs at a time."""
 
     work: Path
@@ -101,28 +101,28 @@ def parser(name: str, about: str | None) -> argparse.ArgumentParser:
 
 
 @contextmanager
-def place_of(asked: argparse.Namespace) -> Iterator[Place]:
+def place_of(asked: argparse.Namespace) -> Iterator[Slot]:
     """Where to work: as asked for or, for a quick look, in a folder that is gone afterwards."""
     data = asked.data.expanduser().absolute() if asked.data else None
     if asked.quick:
         with tempfile.TemporaryDirectory(prefix="fedunlearn-") as folder:
-            yield Place(Path(folder) / "runs", Path(folder) / "store", data, asked.jobs)
+            yield Slot(Path(folder) / "runs", Path(folder) / "store", data, asked.jobs)
         return
     work = asked.work.expanduser().absolute()
-    yield Place(work, work.parent / "store", data, asked.jobs)
+    yield Slot(work, work.parent / "store", data, asked.jobs)
 
 
-def check_data(datasets: Iterable[str], place: Place) -> None:
+def check_data(datasets: Iterable[str], place: Slot) -> None:
     """End the process with one sentence and status 2 if a dataset is not there, before hours go into another one."""
     try:
         for name in datasets:
-            config = overrides.read([f"dataset={name}", *place.data_words()], cli.conf_dir())
+            config = command_line.read([f"dataset={name}", *place.data_words()], main.conf_dir())
             sources.load(config.dataset, config.data, config.seed)
     except RequestError as error:
-        sys.exit(cli.refuse(error))
+        sys.exit(main.refuse(error))
 
 
-def run(sweeps: Sequence[Sweep], place: Place) -> pd.DataFrame:
+def run(sweeps: Sequence[Sweep], place: Slot) -> pd.DataFrame:
     """Run the sweeps one after another; what is finished is not run again. The table of all their runs."""
     for number, sweep in enumerate(sweeps, start=1):
         print(f"\n== {number} of {len(sweeps)}: {sweep.name}", flush=True)
@@ -135,7 +135,7 @@ def run(sweeps: Sequence[Sweep], place: Place) -> pd.DataFrame:
     return table(sweeps, place.work)
 
 
-def run_apart(groups: Sequence[Sequence[Sweep]], place: Place) -> pd.DataFrame:
+def run_apart(groups: Sequence[Sequence[Sweep]], place: Slot) -> pd.DataFrame:
     """`run` for each group: rows are named after what differs within their own."""
     return pd.concat([run(group, place) for group in groups], ignore_index=True)
 

@@ -1,5 +1,5 @@
 """`python -m fedunlearn` is `fedunlearn`."""
 
-from fedunlearn.cli import main
+from fedunlearn.cli.main import main
 
 main()

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from fedunlearn.data.types import Dataset, ImageSet, Request
-from fedunlearn.federation.world import World
+from fedunlearn.federation.federation import Federation
 from fedunlearn.models.base import Classifier
 
 
@@ -37,16 +37,16 @@ def flat_model(seed: int, classes: int, width: int = 6) -> Classifier:
 
 
 @pytest.fixture
-def make_world() -> Callable[..., World]:
-    """A world of blobs: `make_world(clients=3, classes=4, forget=(1,))`."""
+def make_federation() -> Callable[..., Federation]:
+    """A federation of blobs: `make_federation(clients=3, classes=4, forget=(1,))`."""
 
-    def make(clients: int = 3, classes: int = 4, forget: tuple[int, ...] = (1,), per_class: int = 12) -> World:
+    def make(clients: int = 3, classes: int = 4, forget: tuple[int, ...] = (1,), per_class: int = 12) -> Federation:
         train, test = blobs(per_class, classes, 0), blobs(5, classes, 1)
         names = tuple(f"c{c}" for c in range(classes))
         dataset = Dataset("blobs", train, test, names, (0.2,), (0.25,), "blobs")
         order = np.random.default_rng(2).permutation(len(train))
         parts = [np.sort(part) for part in np.array_split(order, clients)]
         wanted = Request("class", np.isin(train.labels.numpy(), forget), forget)
-        return World(dataset, parts, wanted, lambda seed: flat_model(seed, classes), torch.device("cpu"), 0)
+        return Federation(dataset, parts, wanted, lambda seed: flat_model(seed, classes), torch.device("cpu"), 0)
 
     return make

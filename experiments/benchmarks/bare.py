@@ -38,7 +38,7 @@ def run(workload: Workload, dataset: Dataset, mark: Callable[[float], None], cor
     torch.set_num_threads(1)
     pixels = workloads.normalised(dataset, dataset.train.images).contiguous(memory_format=style.layout)
     test = workloads.normalised(dataset, dataset.test.images).contiguous(memory_format=style.layout)
-    parts = workloads.world(workload, dataset).parts
+    parts = workloads.federation(workload, dataset).parts
     weights = flat(workload.fresh_model(0)).share_memory_()
     sums = torch.zeros(cores, len(weights), dtype=torch.float64).share_memory_()
     context = multiprocessing.get_context("fork")

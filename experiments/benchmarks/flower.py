@@ -30,7 +30,7 @@ def opened(text: str) -> tuple[Workload, Tensor, Tensor, list[np.ndarray]]:
     workload = Workload(**{**given["workload"], "shape": tuple(given["workload"]["shape"])})
     dataset, _ = workloads.images(workload, Path(given["data"]) if given["data"] else None)
     pixels = workloads.normalised(dataset, dataset.train.images)
-    return workload, pixels, dataset.train.labels, workloads.world(workload, dataset).parts
+    return workload, pixels, dataset.train.labels, workloads.federation(workload, dataset).parts
 
 
 @client.train()

@@ -8,22 +8,22 @@ from types import SimpleNamespace
 import workloads
 from workloads import Workload
 
-from fedunlearn import registry
-from fedunlearn.config import EngineConfig
 from fedunlearn.data.types import Dataset
-from fedunlearn.federation.engines import Progress, run_stage
-from fedunlearn.federation.plan import Plan
-from fedunlearn.schema import plain
+from fedunlearn.engines.base import Progress, run_stage
+from fedunlearn.federation.spec import StageSpec
+from fedunlearn.settings import registry
+from fedunlearn.settings.config import EngineConfig
+from fedunlearn.settings.schema import plain
 
 
 def run(
     workload: Workload, dataset: Dataset, mark: Callable[[float], None], engine: str, method: str, device: str
 ) -> None:
     """All rounds; `mark(accuracy)` before the first and after every one."""
-    world = workloads.world(workload, dataset, device)
+    federation = workloads.federation(workload, dataset, device)
     settings = plain(registry.find("method", method).settings())
-    forget = world.request.classes
-    plan = Plan("train", 0, method, workload.training, workloads.CLASSES, forget_classes=forget, settings=settings)
+    forget = federation.request.classes
+    plan = StageSpec("train", 0, method, workload.training, workloads.CLASSES, forget_classes=forget, settings=settings)
     sizes = [int((dataset.test.labels == label).sum()) for label in range(workloads.CLASSES)]
 
     def after_round(progress: Progress) -> None:
@@ -33,5 +33,5 @@ def run(
         mark(right / sum(sizes))
 
     config = SimpleNamespace(engine=EngineConfig(name=engine))
-    begin = Progress(world.fresh_model(0).state_dict())
-    run_stage(plan, begin, workload.rounds, world, config, after_round, say=print)  # type: ignore[arg-type]
+    begin = Progress(federation.fresh_model(0).state_dict())
+    run_stage(plan, begin, workload.rounds, federation, config, after_round, say=print)  # type: ignore[arg-type]

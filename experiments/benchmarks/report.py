@@ -13,8 +13,8 @@ import workloads
 from matplotlib.axes import Axes
 from workloads import Workload
 
-from fedunlearn.provenance import environment
 from fedunlearn.report import style
+from fedunlearn.results.provenance import environment
 
 NAMES = {
     "local": "fedunlearn, local",

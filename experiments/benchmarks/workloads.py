@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedunlearn.config import TrainConfig
 from fedunlearn.data.types import Dataset, ImageSet, Normaliser, Request
-from fedunlearn.federation.world import World
+from fedunlearn.federation.federation import Federation
 from fedunlearn.models.base import Classifier, build
 from fedunlearn.models.cnn import CnnSettings
 from fedunlearn.models.resnet import ResNetSettings
+from fedunlearn.settings.config import TrainConfig
 
 CLASSES = 10
 
@@ -134,14 +134,14 @@ def images(workload: Workload, data: Path | None) -> tuple[Dataset, str]:
     return _dataset(*sets), "synthetic pixels"
 
 
-def world(workload: Workload, dataset: Dataset, device: str = "cpu") -> World:
+def federation(workload: Workload, dataset: Dataset, device: str = "cpu") -> Federation:
     """The clients, each with an equal share of the images; class 9 is the one to forget."""
     parts = [
         np.sort(part)
         for part in np.array_split(np.random.default_rng(1).permutation(len(dataset.train)), workload.clients)
     ]
     wanted = Request("class", (dataset.train.labels == CLASSES - 1).numpy(), (CLASSES - 1,))
-    return World(dataset, parts, wanted, workload.fresh_model, torch.device(device), 0)
+    return Federation(dataset, parts, wanted, workload.fresh_model, torch.device(device), 0)
 
 
 def _patterns(patterns: np.ndarray, count: int, shape: tuple[int, int, int], stream: np.random.Generator) -> ImageSet:

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fedunlearn.provenance import environment
+from fedunlearn.results.provenance import environment
 
 RUNS = 200
 REAL = ["train.local_epochs=3"]

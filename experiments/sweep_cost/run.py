@@ -21,10 +21,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from fedunlearn import cli, overrides, pipeline, placement
-from fedunlearn.console import Console
-from fedunlearn.placement import Place
-from fedunlearn.provenance import environment
+from fedunlearn.cli import command_line
+from fedunlearn.cli.main import conf_dir
+from fedunlearn.results.provenance import environment
+from fedunlearn.runs import pipeline, resources
+from fedunlearn.runs.console import Console
+from fedunlearn.runs.resources import Slot
 
 METHODS = ("fucrt", "relabel", "random_relabel", "finetune", "head_mask", "retrain")
 SEEDS = (0, 1, 2)
@@ -79,7 +81,7 @@ def once(store: Path, extra: list[str]) -> float:
     """Seconds of all distinct stages, each computed once."""
     words = [[f"method={method}", f"seed={seed}", f"store.dir={store}", *extra] for method in METHODS for seed in SEEDS]
     logging.getLogger("flwr").setLevel(logging.ERROR)  # as the command does: what it says takes time
-    configs = [placement.settled(overrides.read(one, cli.conf_dir()), Place()) for one in words]
+    configs = [resources.settled(command_line.read(one, conf_dir()), Slot()) for one in words]
     begun = time.perf_counter()
     for config in configs:
         pipeline.run(config, Console())

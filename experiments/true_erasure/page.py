@@ -13,7 +13,7 @@ from experiments.sweeps import markdown, share_of_retraining, spread
 from fedunlearn.report.formats import UNKNOWN, fixed, signed
 from fedunlearn.report.statistics import column, failed_gates
 from fedunlearn.report.verdicts import NONE, WORDS
-from fedunlearn.verdict import CRITERIA
+from fedunlearn.results.verdict import CRITERIA
 
 CONTROLS = {"retrain": "one more retraining", "head_mask": "one bias lowered", "fedavg": "more rounds on everything"}
 NAMES = {

@@ -13,7 +13,7 @@ import torch
 
 from fedunlearn.audits.base import Audit, Evidence, Findings, Images, Reference
 from fedunlearn.data.backdoor import stamped
-from fedunlearn.schema import Count
+from fedunlearn.settings.schema import Count
 
 CHUNK = 512  # images at a time
 

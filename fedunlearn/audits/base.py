@@ -105,10 +105,10 @@ class Reference:
 
 
 # Lists of equal length, such as the coordinates of a picture's points; goes into a file of its own in the run's folder.
-Exhibit = dict[str, list[float]]
+FigureData = dict[str, list[float]]
 # Named results: a number, a list of numbers (one per class), an exhibit, or None where the audit is not defined
 # (no reference to compare with, or a request level that it does not cover).
-Findings = dict[str, float | list[float] | Exhibit | None]
+Findings = dict[str, float | list[float] | FigureData | None]
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from sklearn.svm import SVC
 
 from fedunlearn.audits.base import Audit, Evidence, Findings, Reference, View
 from fedunlearn.randomness import numpy_stream
-from fedunlearn.schema import Count
+from fedunlearn.settings.schema import Count
 
 FINDINGS = ("cmia_auc", "cmia_distance")
 

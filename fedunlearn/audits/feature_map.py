@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 from fedunlearn.audits.base import Audit, Evidence, Findings, Reference
 from fedunlearn.audits.linear_probe import stratified
 from fedunlearn.randomness import numpy_stream
-from fedunlearn.schema import Above, AtLeast
+from fedunlearn.settings.schema import Above, AtLeast
 
 DIGITS = 2  # decimals of a coordinate; maps are some fifty units wide
 

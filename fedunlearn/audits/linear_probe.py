@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 
 from fedunlearn.audits.base import Audit, Evidence, Findings, Reference
 from fedunlearn.randomness import numpy_stream
-from fedunlearn.schema import Count
+from fedunlearn.settings.schema import Count
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from sklearn.preprocessing import StandardScaler
 from fedunlearn.audits.base import Audit, Evidence, Findings, Reference, View
 from fedunlearn.audits.linear_probe import stratified
 from fedunlearn.randomness import derive, numpy_stream
-from fedunlearn.schema import AtLeast, Count
+from fedunlearn.settings.schema import AtLeast, Count
 
 FINDINGS = ("membership_auc", "membership_distance")
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from fedunlearn.audits.base import Audit, Evidence, Findings, Images, Reference
 from fedunlearn.randomness import numpy_stream, torch_stream
-from fedunlearn.schema import Count, NonNegative
+from fedunlearn.settings.schema import Count, NonNegative
 
 FINDINGS = ("ou_gaussian", "ou_pgd")
 

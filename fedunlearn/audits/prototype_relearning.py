@@ -15,7 +15,7 @@ import numpy as np
 
 from fedunlearn.audits.base import Audit, Evidence, Findings, Reference, View
 from fedunlearn.randomness import numpy_stream
-from fedunlearn.schema import Count, Fraction, Share
+from fedunlearn.settings.schema import Count, Fraction, Share
 
 FINDINGS = ("prototype_forget_accuracy", "prototype_retain_accuracy")
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from fedunlearn.audits.base import Audit, Evidence, Findings, Reference, View
 from fedunlearn.audits.prototype_relearning import accuracies, highest_bias
 from fedunlearn.randomness import numpy_stream
-from fedunlearn.schema import AtLeast, Count, Fraction, Positive
+from fedunlearn.settings.schema import AtLeast, Count, Fraction, Positive
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy as np
 
 from fedunlearn.audits.base import Audit, Evidence, Findings, Reference, View
 from fedunlearn.randomness import numpy_stream
-from fedunlearn.schema import AtLeast
+from fedunlearn.settings.schema import AtLeast
 
 FINDINGS = ("cka_forget", "cka_retain")
 LEAST = 4  # samples that the unbiased estimate needs

@@ -20,7 +20,7 @@ from scipy.stats import norm
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from fedunlearn.audits.base import Audit, Evidence, Findings, Reference
-from fedunlearn.schema import Whole
+from fedunlearn.settings.schema import Whole
 
 FINDINGS = ("u_lira_auc", "u_lira_tpr")
 FEWEST = 6  # shadow models that make an attack

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedunlearn.config import Backdoor as Backdoor  # defined where torch need not be loaded
 from fedunlearn.data.types import Dataset, ImageSet, Request
 from fedunlearn.errors import RequestError
 from fedunlearn.randomness import numpy_stream
+from fedunlearn.settings.config import Backdoor as Backdoor  # defined where torch need not be loaded
 
 WHITE = 255
 

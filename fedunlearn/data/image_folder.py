@@ -18,7 +18,7 @@ from fedunlearn.data.splits import Splits, divide, stratified
 from fedunlearn.data.types import ImageSet
 from fedunlearn.errors import RequestError
 from fedunlearn.randomness import numpy_stream
-from fedunlearn.schema import Above, Below, Count
+from fedunlearn.settings.schema import Above, Below, Count
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # not EPS: Pillow would start another program

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from fedunlearn import registry
-from fedunlearn.config import Chosen
 from fedunlearn.errors import RequestError
 from fedunlearn.randomness import derive, numpy_stream
-from fedunlearn.schema import Count, Positive, plain
+from fedunlearn.settings import registry
+from fedunlearn.settings.config import Choice
+from fedunlearn.settings.schema import Count, Positive, plain
 
 if TYPE_CHECKING:
     from flwr_datasets.partitioner import Partitioner
@@ -85,7 +85,7 @@ class SizeSkewedSettings:
     growth: Literal["linear", "square", "exponential"] = "linear"  # how the share grows with the client's number
 
 
-def split(chosen: Chosen, labels: np.ndarray, seed: int) -> list[np.ndarray]:
+def split(chosen: Choice, labels: np.ndarray, seed: int) -> list[np.ndarray]:
     """The samples of each client: sorted int64 index arrays into `labels`, disjoint, none empty.
 
     Together they cover all samples, but for what `PathologicalSettings` and `ShardsSettings` say they leave out.
@@ -123,7 +123,7 @@ def _deal(partitioner: Partitioner, labels: np.ndarray, order: np.ndarray) -> li
         return [np.sort(np.asarray(share[:], dtype=np.int64)) for share in shares]
 
 
-def _impossible(scheme: PartitionScheme, chosen: Chosen, labels: np.ndarray) -> RequestError:
+def _impossible(scheme: PartitionScheme, chosen: Choice, labels: np.ndarray) -> RequestError:
     settings = ", ".join(f"partition.{key}={value}" for key, value in plain(chosen.settings).items())
     return RequestError(
         f"the {scheme.name} partition cannot deal {len(labels)} training samples of {len(np.unique(labels))} classes "

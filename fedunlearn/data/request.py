@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fedunlearn.config import RequestConfig
 from fedunlearn.data.types import Request
 from fedunlearn.errors import RequestError
 from fedunlearn.randomness import numpy_stream
+from fedunlearn.settings.config import RequestConfig
 
 
 def resolve(

@@ -25,13 +25,13 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from fedunlearn import registry
-from fedunlearn.config import Chosen, DataConfig
 from fedunlearn.data import image_folder
 from fedunlearn.data.splits import Splits, divide, stratified, subset
 from fedunlearn.data.types import Dataset, ImageSet
 from fedunlearn.errors import RequestError
 from fedunlearn.randomness import numpy_stream
+from fedunlearn.settings import registry
+from fedunlearn.settings.config import Choice, DataConfig
 
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 
@@ -55,7 +55,7 @@ class NoSettings:
     """A dataset that leaves nothing to choose."""
 
 
-def load(chosen: Chosen, data: DataConfig, seed: int) -> Dataset:
+def load(chosen: Choice, data: DataConfig, seed: int) -> Dataset:
     """The dataset `chosen`, whole or cut down to about `data.limit` training images.
 
     Raises RequestError if it is not there, cannot be fetched or cannot be read, or if the limit is too small.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
-from fedunlearn.federation.world import ClientData
+from fedunlearn.federation.federation import ClientData
 from fedunlearn.models.base import Classifier
 
 Tensors = dict[str, Tensor]

@@ -24,14 +24,14 @@ from flwr.app import ArrayRecord, RecordDict
 from torch import Tensor
 
 from fedunlearn.federation import wire
+from fedunlearn.federation.federation import ClientData
+from fedunlearn.federation.method import Method
 from fedunlearn.federation.objective import Objective, cross_entropy, soft_cross_entropy
-from fedunlearn.federation.plan import Plan
-from fedunlearn.federation.server import Clients, FederatedStage, Tensors
-from fedunlearn.federation.world import ClientData
-from fedunlearn.methods.base import Method
+from fedunlearn.federation.spec import StageSpec
+from fedunlearn.federation.strategy import Clients, Tensors, UnlearningStrategy
 from fedunlearn.methods.random_relabel import confused_labels
 from fedunlearn.models.base import Classifier
-from fedunlearn.schema import Share
+from fedunlearn.settings.schema import Share
 
 HEAD = ("head.weight", "head.bias")
 
@@ -43,28 +43,28 @@ class FedAU:
     share: Share = 0.9  # a: of the auxiliary head in the new head, below class level
 
 
-class AuxiliaryServer(FederatedStage):
+class AuxiliaryServer(UnlearningStrategy):
     """Keeps the original head and the auxiliary one; clients get the encoder once and then only the latter."""
 
-    def __init__(self, plan: Plan, settings: FedAU, pack: wire.Pack, device: torch.device) -> None:
-        super().__init__(plan, pack, device)
+    def __init__(self, spec: StageSpec, settings: FedAU, pack: wire.Pack, device: torch.device) -> None:
+        super().__init__(spec, pack, device)
         self.share = settings.share
         self._encoder: Tensors = {}
 
     def prepare(self, model: Tensors, clients: Clients) -> Tensors:
         """Set the original head aside and send the encoder to every client."""
-        start = torch.zeros_like if self.plan.level == "class" else torch.clone
+        start = torch.zeros_like if self.spec.level == "class" else torch.clone
         self.memory = {f"original/{name}": model[name] for name in HEAD}
         self.memory |= {f"auxiliary/{name}": start(model[name]) for name in HEAD}
         self.cost.bytes_down += len(clients) * wire.payload(self.pack(encoder_of(model)))
         return model
 
-    def outgoing(self, number: int, model: Tensors) -> Tensors:
+    def before_round(self, number: int, model: Tensors) -> Tensors:
         """The encoder with the auxiliary head."""
         self._encoder = encoder_of(model)
         return {**model, **{name: self.memory[f"auxiliary/{name}"] for name in HEAD}}
 
-    def incoming(self, number: int, model: Tensors) -> Tensors:
+    def after_round(self, number: int, model: Tensors) -> Tensors:
         """The encoder as it was (running statistics included), with the combined head."""
         self.memory |= {f"auxiliary/{name}": model[name] for name in HEAD}
         return {**self._encoder, **{name: self.combined(name) for name in HEAD}}
@@ -72,7 +72,7 @@ class AuxiliaryServer(FederatedStage):
     def combined(self, name: str) -> Tensor:
         """The new head's weight or bias."""
         original, auxiliary = self.memory[f"original/{name}"], self.memory[f"auxiliary/{name}"]
-        if self.plan.level == "class":
+        if self.spec.level == "class":
             return original - auxiliary
         return (1 - self.share) * original + self.share * auxiliary
 
@@ -93,18 +93,18 @@ def frozen_encoder(values: Tensors, received: Tensors, shared: Tensors) -> Tenso
     return {name: value if name in HEAD else received[name] for name, value in values.items()}
 
 
-def forgotten_class(plan: Plan, model: Classifier, client: ClientData, shared: Tensors) -> Tensor:
+def forgotten_class(spec: StageSpec, model: Classifier, client: ClientData, shared: Tensors) -> Tensor:
     """Float [n, classes]: every sample is of the forgotten classes, in equal parts."""
-    targets = torch.zeros(len(client), plan.classes, device=client.labels.device)
-    targets[:, list(plan.forget_classes)] = 1 / len(plan.forget_classes)
+    targets = torch.zeros(len(client), spec.classes, device=client.labels.device)
+    targets[:, list(spec.forget_classes)] = 1 / len(spec.forget_classes)
     return targets
 
 
-def objective(settings: FedAU, plan: Plan) -> Objective:
+def objective(settings: FedAU, spec: StageSpec) -> Objective:
     """Cross-entropy of the auxiliary head."""
-    if plan.level == "class":
-        return Objective(partial(forgotten_class, plan), soft_cross_entropy, constrain=frozen_encoder)
-    return Objective(partial(confused_labels, plan), cross_entropy, constrain=frozen_encoder)
+    if spec.level == "class":
+        return Objective(partial(forgotten_class, spec), soft_cross_entropy, constrain=frozen_encoder)
+    return Objective(partial(confused_labels, spec), cross_entropy, constrain=frozen_encoder)
 
 
 METHODS = {"fedau": Method(name="fedau", settings=FedAU, objective=objective, server=AuxiliaryServer)}

@@ -6,11 +6,11 @@ As a method it shows what the extra rounds alone do to a model.
 
 from __future__ import annotations
 
+from fedunlearn.federation.method import Method, NoSettings
 from fedunlearn.federation.objective import Objective, cross_entropy, true_labels
-from fedunlearn.methods.base import Method, NoSettings
 
 METHODS = {
     "fedavg": Method(
-        name="fedavg", settings=NoSettings, objective=lambda settings, plan: Objective(true_labels, cross_entropy)
+        name="fedavg", settings=NoSettings, objective=lambda settings, spec: Objective(true_labels, cross_entropy)
     )
 }

@@ -27,16 +27,16 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from fedunlearn.config import RunConfig, TrainConfig
 from fedunlearn.errors import RequestError
 from fedunlearn.federation import wire
+from fedunlearn.federation.method import Method
 from fedunlearn.federation.objective import Objective, cross_entropy, retain_labels
-from fedunlearn.federation.plan import Plan
-from fedunlearn.federation.server import Clients, FederatedStage, Tensors
+from fedunlearn.federation.spec import StageSpec
+from fedunlearn.federation.strategy import Clients, Tensors, UnlearningStrategy
 from fedunlearn.federation.totals import Total
-from fedunlearn.methods.base import Method
 from fedunlearn.randomness import derive
-from fedunlearn.schema import Share
+from fedunlearn.settings.config import RunConfig, TrainConfig
+from fedunlearn.settings.schema import Share
 
 FIRST = "first/"  # prefix of the first round's average without the forgotten clients, in the server's memory
 
@@ -48,35 +48,35 @@ class FedEraser:
     ratio: Share = 0.5  # r: share of the local epochs E that calibration takes; E_cali = ⌈r E⌉
 
 
-class Historian(FederatedStage):
+class Historian(UnlearningStrategy):
     """Watches the original training. `memory`: `norms` [rounds, layers], `models` [rounds], and the first average."""
 
-    def __init__(self, plan: Plan, settings: object, pack: wire.Pack, device: torch.device) -> None:
-        super().__init__(plan, pack, device)
+    def __init__(self, spec: StageSpec, settings: object, pack: wire.Pack, device: torch.device) -> None:
+        super().__init__(spec, pack, device)
         self._sent: Tensors = {}
         self._remaining, self._heard = Total(), 0
 
     def prepare(self, model: Tensors, clients: Clients) -> Tensors:
         """An empty record of every round."""
-        rounds, layers = self.plan.training.rounds, len(parameters(self))
+        rounds, layers = self.spec.training.rounds, len(parameters(self))
         self.memory = {"norms": torch.zeros(rounds, layers, device=self.device), "models": torch.zeros(rounds)}
         return model
 
-    def outgoing(self, number: int, model: Tensors) -> Tensors:
+    def before_round(self, number: int, model: Tensors) -> Tensors:
         """oldGM."""
         self._sent, self._remaining, self._heard = model, Total(), 0
         return model
 
-    def hear(self, client: int, model: Tensors, weight: float) -> None:
+    def on_client_model(self, client: int, model: Tensors, weight: float) -> None:
         """Average the clients that remain, where some do not."""
         self._heard += 1
-        if self.plan.forget_clients and client not in self.plan.forget_clients:
+        if self.spec.forget_clients and client not in self.spec.forget_clients:
             self._remaining.add(model, weight, {})
 
-    def incoming(self, number: int, model: Tensors) -> Tensors:
+    def after_round(self, number: int, model: Tensors) -> Tensors:
         """Record ‖oldCM − oldGM‖ of every layer; zero where nobody who remains took part."""
         old = model
-        if self.plan.forget_clients:
+        if self.spec.forget_clients:
             old = self._remaining.mean(self._sent) if self._remaining.weight else self._sent
             if number == 1:
                 self.memory |= {FIRST + name: value for name, value in old.items()}
@@ -85,11 +85,11 @@ class Historian(FederatedStage):
         return model
 
 
-class CalibratingServer(FederatedStage):
+class CalibratingServer(UnlearningStrategy):
     """Rebuilds the model; `memory` holds the norms of the stored rounds, one for every round to come."""
 
-    def __init__(self, plan: Plan, settings: FedEraser, pack: wire.Pack, device: torch.device) -> None:
-        super().__init__(plan, pack, device)
+    def __init__(self, spec: StageSpec, settings: FedEraser, pack: wire.Pack, device: torch.device) -> None:
+        super().__init__(spec, pack, device)
         self.ratio = settings.ratio
         self._sent: Tensors = {}
 
@@ -97,7 +97,7 @@ class CalibratingServer(FederatedStage):
         """Pick the stored rounds and go back to the start."""
         norms, models = self.memory["norms"], self.memory["models"]
         first = {name.removeprefix(FIRST): value for name, value in self.memory.items() if name.startswith(FIRST)}
-        stored = stored_rounds(len(norms), self.plan.training.rounds + bool(first))
+        stored = stored_rounds(len(norms), self.spec.training.rounds + bool(first))
         self.notes = {"stored_rounds": [number + 1 for number in stored], "stored_bytes": 4 * norms[stored].numel()}
         if first:
             whole = sum(value.numel() * value.element_size() for value in model.values())
@@ -107,25 +107,25 @@ class CalibratingServer(FederatedStage):
 
     def initial(self) -> Tensors:
         """The model that the original training started from."""
-        return self.new_model(derive(self.plan.seed, "train")).state_dict()
+        return self.new_model(derive(self.spec.seed, "train")).state_dict()
 
     def training(self, number: int) -> TrainConfig:
         """Calibration takes fewer epochs."""
-        asked = self.plan.training
+        asked = self.spec.training
         return replace(asked, local_epochs=math.ceil(self.ratio * asked.local_epochs))
 
-    def outgoing(self, number: int, model: Tensors) -> Tensors:
+    def before_round(self, number: int, model: Tensors) -> Tensors:
         """newGM."""
         self._sent = model
         return model
 
-    def incoming(self, number: int, model: Tensors) -> Tensors:
+    def after_round(self, number: int, model: Tensors) -> Tensors:
         """The calibrated step."""
         norms = dict(zip(parameters(self), self.memory["norms"][number - 1], strict=True))
         return {**model, **{name: calibrated(self._sent[name], model[name], norm) for name, norm in norms.items()}}
 
 
-def parameters(server: FederatedStage) -> list[str]:
+def parameters(server: UnlearningStrategy) -> list[str]:
     """The layers: names of the parameters, without statistics of normalisation layers."""
     return [name for name, _ in server.new_model(0).named_parameters()]
 
@@ -158,7 +158,7 @@ METHODS = {
     "federaser": Method(
         name="federaser",
         settings=FedEraser,
-        objective=lambda settings, plan: Objective(retain_labels, cross_entropy),
+        objective=lambda settings, spec: Objective(retain_labels, cross_entropy),
         server=CalibratingServer,
         check=check,
         history=Historian,

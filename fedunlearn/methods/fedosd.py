@@ -21,17 +21,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fedunlearn.config import TrainConfig
 from fedunlearn.federation import wire
-from fedunlearn.federation.local import EVALUATION_BATCH
+from fedunlearn.federation.federation import ClientData
+from fedunlearn.federation.method import Method
 from fedunlearn.federation.objective import Objective, cross_entropy, forget_labels, retain_labels
-from fedunlearn.federation.plan import Plan
-from fedunlearn.federation.server import Clients, FederatedStage, Tensors
-from fedunlearn.federation.world import ClientData
-from fedunlearn.methods.base import Method
+from fedunlearn.federation.sgd import EVALUATION_BATCH
+from fedunlearn.federation.spec import StageSpec
+from fedunlearn.federation.strategy import Clients, Tensors, UnlearningStrategy
 from fedunlearn.methods.phases import check_fit, phase
 from fedunlearn.models.base import Classifier
-from fedunlearn.schema import Count, Positive
+from fedunlearn.settings.config import TrainConfig
+from fedunlearn.settings.schema import Count, Positive
 
 UNLEARN_SHARE = 0.5  # of all rounds, where unlearn_rounds is null
 CUT = 1e-6  # singular values below this share of the largest count as zero
@@ -64,13 +64,13 @@ class Mean:
         return self.total / self.weight
 
 
-class FedOSDServer(FederatedStage):
+class FedOSDServer(UnlearningStrategy):
     """Two phases, each with its own projection."""
 
-    def __init__(self, plan: Plan, settings: FedOSD, pack: wire.Pack, device: torch.device) -> None:
-        super().__init__(plan, pack, device)
+    def __init__(self, spec: StageSpec, settings: FedOSD, pack: wire.Pack, device: torch.device) -> None:
+        super().__init__(spec, pack, device)
         self.settings = settings
-        self.limit = phase(settings.unlearn_rounds, UNLEARN_SHARE, plan.training.rounds)
+        self.limit = phase(settings.unlearn_rounds, UNLEARN_SHARE, spec.training.rounds)
         self._sent: Tensors = {}
         self._retain = torch.zeros(0)  # in the first phase: the clients' gradients, [clients, parameters]
         self._steps = Mean()  # in the second: of the updates that the server hears
@@ -80,7 +80,7 @@ class FedOSDServer(FederatedStage):
         self.memory = {name: model[name] for name, _ in self.new_model(0).named_parameters()}
         return model
 
-    def outgoing(self, number: int, model: Tensors) -> Tensors:
+    def before_round(self, number: int, model: Tensors) -> Tensors:
         """Ask for the gradients to stay clear of, or forget about the last round's updates."""
         self._sent = model
         self.shared = {UNLEARNING: torch.ones(1, device=self.device)} if number <= self.limit else {}
@@ -99,18 +99,18 @@ class FedOSDServer(FederatedStage):
     def training(self, number: int) -> TrainConfig:
         """Unlearning is plain gradient descent."""
         if number > self.limit:
-            return replace(self.plan.training, lr=self.settings.post_lr or self.plan.training.lr)
+            return replace(self.spec.training, lr=self.settings.post_lr or self.spec.training.lr)
         lr, epochs = self.settings.unlearn_lr, self.settings.unlearn_epochs
-        return replace(self.plan.training, lr=lr, local_epochs=epochs, momentum=0.0, weight_decay=0.0)
+        return replace(self.spec.training, lr=lr, local_epochs=epochs, momentum=0.0, weight_decay=0.0)
 
-    def hear(self, client: int, model: Tensors, weight: float) -> None:
+    def on_client_model(self, client: int, model: Tensors, weight: float) -> None:
         """In post-training, g_i without its component along g_a = w − w_o."""
         if not self.shared:
             way = vector(self._sent, self.memory) - vector(self.memory, self.memory)
             update = vector(self._sent, self.memory) - vector(model, self.memory)
             self._steps.add(orthogonal(update, way[None]), weight)
 
-    def incoming(self, number: int, model: Tensors) -> Tensors:
+    def after_round(self, number: int, model: Tensors) -> Tensors:
         """w ← w − d. Buffers stay as they are while the clients see forget data only."""
         here = vector(self._sent, self.memory)
         if self.shared:
@@ -155,7 +155,7 @@ def unlearning_loss(logits: Tensor, targets: Tensor) -> Tensor:
     return -torch.where(there, (1 - own / 2).log(), 0.0).sum() / there.sum().clamp_min(1)
 
 
-def retain_gradient(model: Classifier, client: ClientData, settings: FedOSD, plan: Plan) -> Tensors:
+def retain_gradient(model: Classifier, client: ClientData, settings: FedOSD, spec: StageSpec) -> Tensors:
     """Gradient [parameters] of the mean cross-entropy on the client's retain samples, and how many `samples` those are.
 
     In evaluation mode, so that buffers stay as they are.
@@ -176,7 +176,7 @@ METHODS = {
     "fedosd": Method(
         name="fedosd",
         settings=FedOSD,
-        objective=lambda settings, plan: Objective(targets, loss),
+        objective=lambda settings, spec: Objective(targets, loss),
         server=FedOSDServer,
         queries={"gradient": retain_gradient},
         check=lambda settings, config: check_fit(config, unlearn_rounds=settings.unlearn_rounds),

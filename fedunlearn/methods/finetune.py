@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from fedunlearn.federation.method import Method, NoSettings
 from fedunlearn.federation.objective import Objective, cross_entropy, retain_labels
-from fedunlearn.methods.base import Method, NoSettings
 
 METHODS = {
     "finetune": Method(
-        name="finetune", settings=NoSettings, objective=lambda settings, plan: Objective(retain_labels, cross_entropy)
+        name="finetune", settings=NoSettings, objective=lambda settings, spec: Objective(retain_labels, cross_entropy)
     )
 }

@@ -20,17 +20,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fedunlearn.federation import wire
-from fedunlearn.federation.local import observe
+from fedunlearn.federation.federation import ClientData
+from fedunlearn.federation.method import Method
 from fedunlearn.federation.objective import Objective, cross_entropy
-from fedunlearn.federation.plan import Plan
-from fedunlearn.federation.server import Clients, Tensors
-from fedunlearn.federation.world import ClientData
-from fedunlearn.methods.base import Method
+from fedunlearn.federation.sgd import observe
+from fedunlearn.federation.spec import StageSpec
+from fedunlearn.federation.strategy import Clients, Tensors
 from fedunlearn.methods.contrastive import prototype_contrastive, prototype_distance, supervised_contrastive
 from fedunlearn.methods.relabel import TransformationServer, cast_vote
 from fedunlearn.methods.transformation import Selection, transformed_labels
 from fedunlearn.models.base import Classifier
-from fedunlearn.schema import NonNegative, Positive
+from fedunlearn.settings.schema import NonNegative, Positive
 
 
 @dataclass(frozen=True)
@@ -50,21 +50,21 @@ class FUCRT:
 class FUCRTServer(TransformationServer):
     """The vote, and the global prototypes."""
 
-    def __init__(self, plan: Plan, settings: FUCRT, pack: wire.Pack, device: torch.device) -> None:
-        super().__init__(plan, settings, pack, device)  # type: ignore[arg-type]
+    def __init__(self, spec: StageSpec, settings: FUCRT, pack: wire.Pack, device: torch.device) -> None:
+        super().__init__(spec, settings, pack, device)  # type: ignore[arg-type]
         self.settings = settings
 
     def prepare(self, model: Tensors, clients: Clients) -> Tensors:
         """The vote, then the original model's prototypes."""
         super().prepare(model, clients)
         width = model["head.weight"].shape[1]
-        self.shared["prototypes"] = torch.zeros(self.plan.classes, width, device=self.device)
-        self.shared["known"] = torch.zeros(self.plan.classes, dtype=torch.uint8, device=self.device)
+        self.shared["prototypes"] = torch.zeros(self.spec.classes, width, device=self.device)
+        self.shared["known"] = torch.zeros(self.spec.classes, dtype=torch.uint8, device=self.device)
         if self.settings.first_prototypes == "original" and self.settings.global_weight > 0:
-            self.absorb(clients.total("prototypes", model))
+            self.on_totals(clients.total("prototypes", model))
         return model
 
-    def absorb(self, totals: Tensors) -> None:
+    def on_totals(self, totals: Tensors) -> None:
         """g_c = Σ_k n_k^c μ_k^c / Σ_k n_k^c; a class that nobody held this round keeps its prototype."""
         if "counts" not in totals:
             return
@@ -74,17 +74,17 @@ class FUCRTServer(TransformationServer):
         self.shared["known"] = self.shared["known"] | seen.to(torch.uint8)
 
 
-def class_sums(settings: FUCRT, plan: Plan, model: Classifier, client: ClientData, shared: Tensors) -> Tensors:
+def class_sums(settings: FUCRT, spec: StageSpec, model: Classifier, client: ClientData, shared: Tensors) -> Tensors:
     """Sums [classes, d] and counts [classes] of unit-length features, which add up to global prototypes."""
     rows = torch.ones_like(client.forget) if settings.prototypes_of == "all" else ~client.forget
-    labels = transformed_labels(plan, model, client, shared) if settings.prototypes_of == "all" else client.labels
+    labels = transformed_labels(spec, model, client, shared) if settings.prototypes_of == "all" else client.labels
     rows = rows.nonzero()[:, 0]
     z = F.normalize(observe(model, client, rows)[0], dim=1)
-    sums = torch.zeros(plan.classes, z.shape[1], device=z.device).index_add(0, labels[rows], z)
-    return {"sums": sums, "counts": torch.bincount(labels[rows], minlength=plan.classes).float()}
+    sums = torch.zeros(spec.classes, z.shape[1], device=z.device).index_add(0, labels[rows], z)
+    return {"sums": sums, "counts": torch.bincount(labels[rows], minlength=spec.classes).float()}
 
 
-def objective(settings: FUCRT, plan: Plan) -> Objective:
+def objective(settings: FUCRT, spec: StageSpec) -> Objective:
     """L = L_ce + λ1 L_local + λ2 L_global on transformed labels."""
 
     def loss(features: Tensor, logits: Tensor, targets: Tensor, shared: Tensors) -> Tensor:
@@ -97,8 +97,8 @@ def objective(settings: FUCRT, plan: Plan) -> Objective:
             total = total + settings.global_weight * global_term(settings, features, targets, shared)
         return total
 
-    uploads = partial(class_sums, settings, plan) if settings.global_weight > 0 else None
-    targets = partial(transformed_labels, plan)
+    uploads = partial(class_sums, settings, spec) if settings.global_weight > 0 else None
+    targets = partial(transformed_labels, spec)
     return Objective(targets, loss, uploads) if uploads else Objective(targets, loss)
 
 
@@ -110,10 +110,10 @@ def global_term(settings: FUCRT, features: Tensor, targets: Tensor, shared: Tens
     return prototype_contrastive(features, targets, prototypes, known, settings.global_temperature)
 
 
-def first_prototypes(model: Classifier, client: ClientData, settings: FUCRT, plan: Plan) -> Tensors:
+def first_prototypes(model: Classifier, client: ClientData, settings: FUCRT, spec: StageSpec) -> Tensors:
     """The client's answer to the query `prototypes`: class sums of its retain samples under the original model."""
     clean = FUCRT(prototypes_of="retain")
-    return class_sums(clean, plan, model, client, {})
+    return class_sums(clean, spec, model, client, {})
 
 
 METHODS = {

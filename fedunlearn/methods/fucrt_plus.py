@@ -28,11 +28,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fedunlearn.federation import wire
+from fedunlearn.federation.federation import ClientData
+from fedunlearn.federation.method import Method
 from fedunlearn.federation.objective import Objective, soft_cross_entropy
-from fedunlearn.federation.plan import Plan
-from fedunlearn.federation.server import Clients, Tensors
-from fedunlearn.federation.world import ClientData
-from fedunlearn.methods.base import Method
+from fedunlearn.federation.spec import StageSpec
+from fedunlearn.federation.strategy import Clients, Tensors
 from fedunlearn.methods.contrastive import FAR, prototype_contrastive, supervised_contrastive
 from fedunlearn.methods.fucrt import FUCRT, FUCRTServer, class_sums, first_prototypes
 from fedunlearn.methods.relabel import cast_vote
@@ -40,7 +40,7 @@ from fedunlearn.methods.soft_relabel import masked_prediction
 from fedunlearn.methods.transformation import Selection, labelling_logits, transformed_labels
 from fedunlearn.models.base import Classifier
 from fedunlearn.randomness import derive
-from fedunlearn.schema import NonNegative, Positive, Share
+from fedunlearn.settings.schema import NonNegative, Positive, Share
 
 
 @dataclass(frozen=True)
@@ -66,20 +66,20 @@ class FUCRTPlus:
 class FUCRTPlusServer(FUCRTServer):
     """FUCRT's server, with another model to start from."""
 
-    def __init__(self, plan: Plan, settings: FUCRTPlus, pack: wire.Pack, device: torch.device) -> None:
-        super().__init__(plan, settings.alignment, pack, device)
+    def __init__(self, spec: StageSpec, settings: FUCRTPlus, pack: wire.Pack, device: torch.device) -> None:
+        super().__init__(spec, settings.alignment, pack, device)
         self.plus = settings
 
     def prepare(self, model: Tensors, clients: Clients) -> Tensors:
         """The vote on the original model; then the weights to start from, and their prototypes."""
         super().prepare(model, clients)
         settings = self.plus
-        fresh = self.new_model(derive(self.plan.seed, self.plan.stage, "fresh"))
-        renewed = self.plan.forget_classes if settings.forgotten_logits == "hidden" else ()
+        fresh = self.new_model(derive(self.spec.seed, self.spec.stage, "fresh"))
+        renewed = self.spec.forget_classes if settings.forgotten_logits == "hidden" else ()
         names = {name for name, _ in fresh.named_parameters()}
         start = mixed(model, fresh.state_dict(), names, settings.keep, renewed)
         if settings.global_weight > 0:
-            self.absorb(clients.total("prototypes", start))
+            self.on_totals(clients.total("prototypes", start))
         return start
 
 
@@ -93,28 +93,28 @@ def mixed(model: Tensors, fresh: Tensors, names: set[str], keep: float, renewed:
     return start
 
 
-def targets(settings: FUCRTPlus, plan: Plan, model: Classifier, client: ClientData, shared: Tensors) -> Tensor:
+def targets(settings: FUCRTPlus, spec: StageSpec, model: Classifier, client: ClientData, shared: Tensors) -> Tensor:
     """Float [n, classes + 1]: the label's distribution, and for forget samples 1 + their transformation class (else 0).
 
     The last column tells the loss which rows are forget samples.
     """
-    hard = transformed_labels(plan, model, client, shared)
+    hard = transformed_labels(spec, model, client, shared)
     held = client.forget.nonzero()[:, 0]
-    distribution = F.one_hot(hard, plan.classes).float()
+    distribution = F.one_hot(hard, spec.classes).float()
     if settings.labels == "soft" and len(held):
         logits = labelling_logits(model, client, held, shared)
-        distribution[held] = masked_prediction(logits, plan.forget_classes, 1.0)
+        distribution[held] = masked_prediction(logits, spec.forget_classes, 1.0)
     mark = torch.where(client.forget, hard + 1, 0).float()
     return torch.cat([distribution, mark[:, None]], dim=1)
 
 
-def objective(settings: FUCRTPlus, plan: Plan) -> Objective:
+def objective(settings: FUCRTPlus, spec: StageSpec) -> Objective:
     """L = L_ce + λ1 L_local + λ2 L_global on the labels of `targets`."""
 
     def loss(features: Tensor, logits: Tensor, targets: Tensor, shared: Tensors) -> Tensor:
         distribution, mark = targets[:, :-1], targets[:, -1]
         if settings.forgotten_logits == "hidden":
-            logits = hidden(logits, mark > 0, plan.forget_classes)
+            logits = hidden(logits, mark > 0, spec.forget_classes)
         weight = torch.where(mark > 0, settings.forget_weight, 1.0)
         total = soft_cross_entropy(features, logits, weight[:, None] * distribution, shared)
         hard = contrastive_labels(distribution, mark)
@@ -127,10 +127,10 @@ def objective(settings: FUCRTPlus, plan: Plan) -> Objective:
             total = total + settings.global_weight * distant
         return total
 
-    labels = partial(targets, settings, plan)
+    labels = partial(targets, settings, spec)
     if settings.global_weight == 0:
         return Objective(labels, loss)
-    return Objective(labels, loss, partial(class_sums, settings.alignment, plan))
+    return Objective(labels, loss, partial(class_sums, settings.alignment, spec))
 
 
 def hidden(logits: Tensor, forget: Tensor, forget_classes: tuple[int, ...]) -> Tensor:

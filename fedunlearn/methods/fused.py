@@ -23,16 +23,16 @@ import torch
 from flwr.app import RecordDict
 from torch import Tensor
 
-from fedunlearn.config import RunConfig
 from fedunlearn.errors import RequestError
 from fedunlearn.federation import wire
+from fedunlearn.federation.method import Method
 from fedunlearn.federation.objective import Objective, cross_entropy, retain_labels
-from fedunlearn.federation.plan import Plan
-from fedunlearn.federation.server import FederatedStage, Tensors
-from fedunlearn.methods.base import Method
+from fedunlearn.federation.spec import StageSpec
+from fedunlearn.federation.strategy import Tensors, UnlearningStrategy
 from fedunlearn.methods.random_relabel import confused_labels
 from fedunlearn.randomness import torch_stream
-from fedunlearn.schema import Count, Share
+from fedunlearn.settings.config import RunConfig
+from fedunlearn.settings.schema import Count, Share
 
 MASK = "mask/"  # prefix of the adapters' masks among the shared tensors
 
@@ -46,27 +46,27 @@ class Fused:
     forget_labels: Literal["leave_out", "random"] = "leave_out"  # as in the paper, or as in its published code
 
 
-class SparseServer(FederatedStage):
+class SparseServer(UnlearningStrategy):
     """Finds the critical layers in the first round, then averages adapters."""
 
-    def __init__(self, plan: Plan, settings: Fused, pack: wire.Pack, device: torch.device) -> None:
-        super().__init__(plan, pack, device)
+    def __init__(self, spec: StageSpec, settings: Fused, pack: wire.Pack, device: torch.device) -> None:
+        super().__init__(spec, pack, device)
         self.settings = settings
         self._sent: Tensors = {}
         self._moved: dict[str, float] = defaultdict(float)
 
-    def outgoing(self, number: int, model: Tensors) -> Tensors:
+    def before_round(self, number: int, model: Tensors) -> Tensors:
         """Remember what the clients start from."""
         self._sent = model
         return model
 
-    def hear(self, client: int, model: Tensors, weight: float) -> None:
+    def on_client_model(self, client: int, model: Tensors, weight: float) -> None:
         """While there are no adapters: add up how far the client moved each layer, times its samples."""
         if not self.shared:
             for layer, distance in movement(model, self._sent, self.parameters()).items():
                 self._moved[layer] += weight * distance
 
-    def incoming(self, number: int, model: Tensors) -> Tensors:
+    def after_round(self, number: int, model: Tensors) -> Tensors:
         """The model with new adapters; after the first round, the model as it was."""
         if not self.shared:
             self.place_adapters()
@@ -78,7 +78,7 @@ class SparseServer(FederatedStage):
         critical = sorted(self._moved, key=lambda layer: -self._moved[layer])[: self.settings.layers]
         for name in self.parameters():
             if layer_of(name) in critical:
-                drawn = random_mask(self._sent[name].shape, self.settings.density, self.plan, name)
+                drawn = random_mask(self._sent[name].shape, self.settings.density, self.spec, name)
                 self.shared[MASK + name] = drawn.to(self.device)
         self.notes["critical_layers"] = critical
         self.notes["adapter_entries"] = sum(int(mask.sum()) for mask in self.shared.values())
@@ -105,9 +105,9 @@ def movement(model: Tensors, start: Tensors, names: list[str]) -> dict[str, floa
     return distances
 
 
-def random_mask(shape: torch.Size, density: float, plan: Plan, name: str) -> Tensor:
+def random_mask(shape: torch.Size, density: float, spec: StageSpec, name: str) -> Tensor:
     """Uint8, one for an entry that is trained: about `density` of them, at random."""
-    return (torch.rand(shape, generator=torch_stream(plan.seed, plan.stage, "mask", name)) < density).to(torch.uint8)
+    return (torch.rand(shape, generator=torch_stream(spec.seed, spec.stage, "mask", name)) < density).to(torch.uint8)
 
 
 def only_adapters(values: Tensors, received: Tensors, shared: Tensors) -> Tensors:
@@ -121,9 +121,9 @@ def only_adapters(values: Tensors, received: Tensors, shared: Tensors) -> Tensor
     }
 
 
-def objective(settings: Fused, plan: Plan) -> Objective:
+def objective(settings: Fused, spec: StageSpec) -> Objective:
     """Cross-entropy on the retain data, or on all of it with random labels for the forget samples."""
-    targets = retain_labels if settings.forget_labels == "leave_out" else partial(confused_labels, plan)
+    targets = retain_labels if settings.forget_labels == "leave_out" else partial(confused_labels, spec)
     return Objective(targets, cross_entropy, constrain=only_adapters)
 
 

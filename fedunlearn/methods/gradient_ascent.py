@@ -17,17 +17,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fedunlearn.config import TrainConfig
 from fedunlearn.federation import wire
+from fedunlearn.federation.federation import ClientData
+from fedunlearn.federation.method import Method
 from fedunlearn.federation.objective import Objective, cross_entropy, forget_labels, retain_labels
-from fedunlearn.federation.plan import Plan
-from fedunlearn.federation.server import Clients, FederatedStage, Tensors
-from fedunlearn.federation.world import ClientData
-from fedunlearn.methods.base import Method
+from fedunlearn.federation.spec import StageSpec
+from fedunlearn.federation.strategy import Clients, Tensors, UnlearningStrategy
 from fedunlearn.methods.phases import check_fit, phase
 from fedunlearn.models.base import Classifier
 from fedunlearn.randomness import derive
-from fedunlearn.schema import Count, Positive
+from fedunlearn.settings.config import TrainConfig
+from fedunlearn.settings.schema import Count, Positive
 
 REFERENCE = "reference/"  # prefix of w_o's parameters among the shared tensors; they are there while the ascent lasts
 ASCENT_SHARE = 0.2  # of all rounds, where ascent_rounds is null
@@ -50,13 +50,13 @@ class GradientAscent:
     stop_distance: Positive | None = None  # the ascent ends at this squared distance from w_o; null: after its rounds
 
 
-class AscentServer(FederatedStage):
+class AscentServer(UnlearningStrategy):
     """FedAvg in two phases: what is shared with the clients says which."""
 
-    def __init__(self, plan: Plan, settings: GradientAscent, pack: wire.Pack, device: torch.device) -> None:
-        super().__init__(plan, pack, device)
+    def __init__(self, spec: StageSpec, settings: GradientAscent, pack: wire.Pack, device: torch.device) -> None:
+        super().__init__(spec, pack, device)
         self.settings = settings
-        self.limit = phase(settings.ascent_rounds, ASCENT_SHARE, plan.training.rounds)
+        self.limit = phase(settings.ascent_rounds, ASCENT_SHARE, spec.training.rounds)
 
     def prepare(self, model: Tensors, clients: Clients) -> Tensors:
         """Draw the ball that the ascent stays in."""
@@ -69,11 +69,11 @@ class AscentServer(FederatedStage):
 
     def usual_radius(self, reference: Tensors) -> float:
         """δ = mean over random models of ‖w_o − w‖² / 3."""
-        seeds = (derive(self.plan.seed, self.plan.stage, "random", number) for number in range(RANDOM_MODELS))
+        seeds = (derive(self.spec.seed, self.spec.stage, "random", number) for number in range(RANDOM_MODELS))
         distances = [squared_distance(self.new_model(seed).state_dict(), reference) for seed in seeds]
         return float(torch.stack(distances).mean()) / 3
 
-    def outgoing(self, number: int, model: Tensors) -> Tensors:
+    def before_round(self, number: int, model: Tensors) -> Tensors:
         """Go over to the repair when the ascent has had its rounds or has gone far enough."""
         if self.shared and (number > self.limit or self.far_enough(model)):
             self.shared = {}
@@ -89,9 +89,9 @@ class AscentServer(FederatedStage):
     def training(self, number: int) -> TrainConfig:
         """The ascent has a pace of its own, and no weight decay: it maximises the loss and nothing else."""
         if not self.shared:
-            return self.plan.training
+            return self.spec.training
         lr, epochs = self.settings.ascent_lr, self.settings.ascent_epochs
-        return replace(self.plan.training, lr=lr, local_epochs=epochs, weight_decay=0.0)
+        return replace(self.spec.training, lr=lr, local_epochs=epochs, weight_decay=0.0)
 
 
 def ball(shared: Tensors) -> tuple[Tensors, Tensor]:
@@ -125,9 +125,9 @@ def bounded_ascent(logits: Tensor, targets: Tensor, stop: float) -> Tensor:
     return -each.clamp_max(stop).sum() / (targets >= 0).sum().clamp_min(1)
 
 
-def objective(settings: GradientAscent, plan: Plan) -> Objective:
+def objective(settings: GradientAscent, spec: StageSpec) -> Objective:
     """Ascent while the ball is shared, and cross-entropy after it."""
-    stop = settings.stop_loss or STOP_LOSS[plan.level]
+    stop = settings.stop_loss or STOP_LOSS[spec.level]
 
     def loss(features: Tensor, logits: Tensor, targets: Tensor, shared: Tensors) -> Tensor:
         return bounded_ascent(logits, targets, stop) if shared else cross_entropy(features, logits, targets, shared)

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import torch
 
 from fedunlearn.federation import wire
+from fedunlearn.federation.method import Method
 from fedunlearn.federation.objective import Objective, cross_entropy, retain_labels
-from fedunlearn.federation.plan import Plan
-from fedunlearn.federation.server import Clients, FederatedStage, Tensors
-from fedunlearn.methods.base import Method
-from fedunlearn.schema import Positive
+from fedunlearn.federation.spec import StageSpec
+from fedunlearn.federation.strategy import Clients, Tensors, UnlearningStrategy
+from fedunlearn.settings.schema import Positive
 
 
 @dataclass(frozen=True)
@@ -26,17 +26,17 @@ class HeadMask:
     constant: Positive = 1000.0  # taken from the forgotten logits; far beyond any real logit, small enough for float32
 
 
-class MaskingServer(FederatedStage):
+class MaskingServer(UnlearningStrategy):
     """Edits the head once; there are no rounds."""
 
-    def __init__(self, plan: Plan, settings: HeadMask, pack: wire.Pack, device: torch.device) -> None:
-        super().__init__(plan, pack, device)
+    def __init__(self, spec: StageSpec, settings: HeadMask, pack: wire.Pack, device: torch.device) -> None:
+        super().__init__(spec, pack, device)
         self.constant = settings.constant
 
     def prepare(self, model: Tensors, clients: Clients) -> Tensors:
         """Lower the forgotten biases."""
         bias = model["head.bias"].clone()
-        bias[list(self.plan.forget_classes)] -= self.constant
+        bias[list(self.spec.forget_classes)] -= self.constant
         return {**model, "head.bias": bias}
 
 
@@ -44,7 +44,7 @@ METHODS = {
     "head_mask": Method(
         name="head_mask",
         settings=HeadMask,
-        objective=lambda settings, plan: Objective(retain_labels, cross_entropy),
+        objective=lambda settings, spec: Objective(retain_labels, cross_entropy),
         server=MaskingServer,
         levels=frozenset({"class"}),
         rounds=lambda train, unlearn: 0,

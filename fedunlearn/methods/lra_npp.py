@@ -22,15 +22,15 @@ import torch
 from torch import Tensor
 
 from fedunlearn.federation import wire
-from fedunlearn.federation.local import observe
+from fedunlearn.federation.federation import ClientData
+from fedunlearn.federation.method import Method
 from fedunlearn.federation.objective import Objective, cross_entropy, retain_labels
-from fedunlearn.federation.plan import Plan
-from fedunlearn.federation.server import Clients, FederatedStage, Tensors
-from fedunlearn.federation.world import ClientData
-from fedunlearn.methods.base import Method
+from fedunlearn.federation.sgd import observe
+from fedunlearn.federation.spec import StageSpec
+from fedunlearn.federation.strategy import Clients, Tensors, UnlearningStrategy
 from fedunlearn.models.base import Classifier
 from fedunlearn.randomness import torch_stream
-from fedunlearn.schema import Count, Positive, Share
+from fedunlearn.settings.schema import Count, Positive, Share
 
 
 @dataclass(frozen=True)
@@ -45,32 +45,32 @@ class LraNpp:
     noise: Positive = 1.0  # standard deviation of the noise
 
 
-class LraNppServer(FederatedStage):
+class LraNppServer(UnlearningStrategy):
     """Asks for the histograms and edits the head; there are no rounds."""
 
-    def __init__(self, plan: Plan, settings: LraNpp, pack: wire.Pack, device: torch.device) -> None:
-        super().__init__(plan, pack, device)
+    def __init__(self, spec: StageSpec, settings: LraNpp, pack: wire.Pack, device: torch.device) -> None:
+        super().__init__(spec, pack, device)
         self.settings = settings
 
     def prepare(self, model: Tensors, clients: Clients) -> Tensors:
         """Perturb the path of every forgotten class."""
         counts = clients.total("relevance", model)["counts"]
         path = most_frequent(counts, self.settings.perturbed).to(self.device)
-        chosen = edited(path, self.plan, self.settings.edit)
+        chosen = edited(path, self.spec, self.settings.edit)
         weight = model["head.weight"]
-        noise = torch.randn(weight.shape, generator=torch_stream(self.plan.seed, self.plan.stage, "noise"))
+        noise = torch.randn(weight.shape, generator=torch_stream(self.spec.seed, self.spec.stage, "noise"))
         changed = weight + self.settings.noise * noise.to(weight) if self.settings.value == "gaussian" else 0.0
         self.notes["perturbed_neurons"] = {
-            str(label): path[row].nonzero()[:, 0].tolist() for row, label in enumerate(self.plan.forget_classes)
+            str(label): path[row].nonzero()[:, 0].tolist() for row, label in enumerate(self.spec.forget_classes)
         }
         return {**model, "head.weight": torch.where(chosen, changed, weight)}
 
 
-def count_relevant(model: Classifier, client: ClientData, settings: LraNpp, plan: Plan) -> Tensors:
+def count_relevant(model: Classifier, client: ClientData, settings: LraNpp, spec: StageSpec) -> Tensors:
     """The client's answer to the query `relevance`: `counts`, int32 [forgotten classes, d]; zeros without images."""
     width = model.head.in_features
-    counts = torch.zeros(len(plan.forget_classes), width, dtype=torch.int32)
-    for row, label in enumerate(plan.forget_classes):
+    counts = torch.zeros(len(spec.forget_classes), width, dtype=torch.int32)
+    for row, label in enumerate(spec.forget_classes):
         held = (client.labels == label).nonzero()[:, 0][: settings.images]
         features, logits = observe(model, client, held)
         relevance = features * model.head.weight[logits.argmax(1)]
@@ -90,12 +90,12 @@ def most_frequent(counts: Tensor, share: float) -> Tensor:
     return torch.zeros_like(counts, dtype=torch.bool).scatter(1, order, True) & (counts > 0)
 
 
-def edited(path: Tensor, plan: Plan, edit: str) -> Tensor:
+def edited(path: Tensor, spec: StageSpec, edit: str) -> Tensor:
     """Bool [classes, d]: the entries of the head's weight that are perturbed."""
     if edit == "head_cols":
-        return path.any(0).expand(plan.classes, -1)
-    chosen = torch.zeros(plan.classes, path.shape[1], dtype=torch.bool, device=path.device)
-    chosen[list(plan.forget_classes)] = path
+        return path.any(0).expand(spec.classes, -1)
+    chosen = torch.zeros(spec.classes, path.shape[1], dtype=torch.bool, device=path.device)
+    chosen[list(spec.forget_classes)] = path
     return chosen
 
 
@@ -103,7 +103,7 @@ METHODS = {
     "lra_npp": Method(
         name="lra_npp",
         settings=LraNpp,
-        objective=lambda settings, plan: Objective(retain_labels, cross_entropy),
+        objective=lambda settings, spec: Objective(retain_labels, cross_entropy),
         server=LraNppServer,
         queries={"relevance": count_relevant},
         levels=frozenset({"class"}),

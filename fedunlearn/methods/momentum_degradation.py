@@ -18,19 +18,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fedunlearn.config import RunConfig
 from fedunlearn.errors import RequestError
 from fedunlearn.federation import wire
+from fedunlearn.federation.federation import ClientData
+from fedunlearn.federation.method import Method
 from fedunlearn.federation.objective import Objective, soft_cross_entropy
-from fedunlearn.federation.plan import Plan
-from fedunlearn.federation.server import Clients, FederatedStage, Tensors
-from fedunlearn.federation.world import ClientData
-from fedunlearn.methods.base import Method
+from fedunlearn.federation.spec import StageSpec
+from fedunlearn.federation.strategy import Clients, Tensors, UnlearningStrategy
 from fedunlearn.methods.phases import check_fit, phase
 from fedunlearn.methods.transformation import logits_of
 from fedunlearn.models.base import Classifier
 from fedunlearn.randomness import derive
-from fedunlearn.schema import Fraction, Whole
+from fedunlearn.settings.config import RunConfig
+from fedunlearn.settings.schema import Fraction, Whole
 
 DEGRADED = "degraded/"  # prefix of W_de's tensors: in the server's memory, and shared during guidance
 WARMUP_SHARE, GUIDE_SHARE = 0.3, 0.2  # of all rounds, where the settings are null
@@ -46,25 +46,25 @@ class MomentumDegradation:
     pseudo_labels: Literal["hard", "soft"] = "hard"  # of forget samples: W_de's most probable class, or all it says
 
 
-class DegradationServer(FederatedStage):
+class DegradationServer(UnlearningStrategy):
     """FedAvg of W_de, and then of W; both models are on the server all the time."""
 
-    def __init__(self, plan: Plan, settings: MomentumDegradation, pack: wire.Pack, device: torch.device) -> None:
-        super().__init__(plan, pack, device)
+    def __init__(self, spec: StageSpec, settings: MomentumDegradation, pack: wire.Pack, device: torch.device) -> None:
+        super().__init__(spec, pack, device)
         self.momentum = settings.momentum
-        rounds = plan.training.rounds
+        rounds = spec.training.rounds
         self.warmup = phase(settings.warmup_rounds, WARMUP_SHARE, rounds, least=0)
         self.guidance = rounds - phase(settings.guide_rounds, GUIDE_SHARE, rounds, least=0)  # after this round
         self._waiting: Tensors = {}  # W, while the clients train W_de
 
     def prepare(self, model: Tensors, clients: Clients) -> Tensors:
         """Make W_de."""
-        seed = derive(self.plan.seed, self.plan.stage, "degraded")
+        seed = derive(self.spec.seed, self.spec.stage, "degraded")
         self.memory = prefixed(self.new_model(seed).state_dict())
         self.notes["warmup_rounds"] = self.warmup
         return model
 
-    def outgoing(self, number: int, model: Tensors) -> Tensors:
+    def before_round(self, number: int, model: Tensors) -> Tensors:
         """W_de in the rounds that train it; then W, with W_de mixed in while knowledge is being erased."""
         degraded = {name: self.memory[DEGRADED + name] for name in model}
         if number <= self.warmup:
@@ -73,7 +73,7 @@ class DegradationServer(FederatedStage):
         self.shared = self.memory
         return mixed(model, degraded, self.momentum) if number <= self.guidance else model
 
-    def incoming(self, number: int, model: Tensors) -> Tensors:
+    def after_round(self, number: int, model: Tensors) -> Tensors:
         """What comes back is W_de first, and W later."""
         if number > self.warmup:
             return model
@@ -95,22 +95,22 @@ def mixed(model: Tensors, degraded: Tensors, momentum: float) -> Tensors:
 
 
 def targets(
-    settings: MomentumDegradation, plan: Plan, model: Classifier, client: ClientData, shared: Tensors
+    settings: MomentumDegradation, spec: StageSpec, model: Classifier, client: ClientData, shared: Tensors
 ) -> Tensor:
     """Float [n, classes]: true labels of retain samples; of forget samples W_de's, or none while W_de is trained."""
-    labels = F.one_hot(client.labels, plan.classes).float()
+    labels = F.one_hot(client.labels, spec.classes).float()
     labels[client.forget] = 0.0
     held = client.forget.nonzero()[:, 0]
     if shared and len(held):
         said = logits_of(DEGRADED, shared, model, client, held)
-        hard = F.one_hot(said.argmax(1), plan.classes).float()
+        hard = F.one_hot(said.argmax(1), spec.classes).float()
         labels[held] = hard if settings.pseudo_labels == "hard" else said.softmax(1)
     return labels
 
 
-def objective(settings: MomentumDegradation, plan: Plan) -> Objective:
+def objective(settings: MomentumDegradation, spec: StageSpec) -> Objective:
     """Cross-entropy with the labels above, in every phase."""
-    return Objective(partial(targets, settings, plan), soft_cross_entropy)
+    return Objective(partial(targets, settings, spec), soft_cross_entropy)
 
 
 def check(settings: MomentumDegradation, config: RunConfig) -> None:

@@ -15,10 +15,10 @@ import torch
 from torch import nn
 
 from fedunlearn.federation import wire
+from fedunlearn.federation.method import Method
 from fedunlearn.federation.objective import Objective, cross_entropy, retain_labels
-from fedunlearn.federation.plan import Plan
-from fedunlearn.federation.server import Clients, FederatedStage, Tensors
-from fedunlearn.methods.base import Method
+from fedunlearn.federation.spec import StageSpec
+from fedunlearn.federation.strategy import Clients, Tensors, UnlearningStrategy
 from fedunlearn.models.base import Classifier
 
 
@@ -29,11 +29,11 @@ class Negation:
     layers: Literal["first", "last", "all"] = "first"  # L_neg: whose weights are negated; last: the head
 
 
-class NegatingServer(FederatedStage):
+class NegatingServer(UnlearningStrategy):
     """Negates once; the rounds are ordinary ones."""
 
-    def __init__(self, plan: Plan, settings: Negation, pack: wire.Pack, device: torch.device) -> None:
-        super().__init__(plan, pack, device)
+    def __init__(self, spec: StageSpec, settings: Negation, pack: wire.Pack, device: torch.device) -> None:
+        super().__init__(spec, pack, device)
         self.layers = settings.layers
 
     def prepare(self, model: Tensors, clients: Clients) -> Tensors:
@@ -54,7 +54,7 @@ METHODS = {
     "not": Method(
         name="not",
         settings=Negation,
-        objective=lambda settings, plan: Objective(retain_labels, cross_entropy),
+        objective=lambda settings, spec: Objective(retain_labels, cross_entropy),
         server=NegatingServer,
     )
 }

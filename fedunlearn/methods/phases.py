@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fedunlearn.config import RunConfig
 from fedunlearn.errors import RequestError
+from fedunlearn.settings.config import RunConfig
 
 
 def phase(asked: int | None, share: float, rounds: int, least: int = 1) -> int:

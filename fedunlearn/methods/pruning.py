@@ -23,14 +23,14 @@ from torch import Tensor, nn
 
 from fedunlearn.errors import RunError
 from fedunlearn.federation import wire
-from fedunlearn.federation.local import observe
+from fedunlearn.federation.federation import ClientData
+from fedunlearn.federation.method import Method
 from fedunlearn.federation.objective import Objective, cross_entropy, retain_labels
-from fedunlearn.federation.plan import Plan
-from fedunlearn.federation.server import Clients, FederatedStage, Tensors
-from fedunlearn.federation.world import ClientData
-from fedunlearn.methods.base import Method
+from fedunlearn.federation.sgd import observe
+from fedunlearn.federation.spec import StageSpec
+from fedunlearn.federation.strategy import Clients, Tensors, UnlearningStrategy
 from fedunlearn.models.base import Classifier
-from fedunlearn.schema import Above, Below
+from fedunlearn.settings.schema import Above, Below
 
 KEPT = "kept/"  # prefix of the masks among the shared tensors: uint8 [filters] for every tensor that filters have
 NORMS = (nn.BatchNorm2d, nn.GroupNorm)
@@ -43,11 +43,11 @@ class Pruning:
     share: Annotated[float, Above(0), Below(1)] = 0.7  # R: of the filters of each convolution, at least one of them
 
 
-class PruningServer(FederatedStage):
+class PruningServer(UnlearningStrategy):
     """Prunes before the first round; the rounds are ordinary ones under a mask."""
 
-    def __init__(self, plan: Plan, settings: Pruning, pack: wire.Pack, device: torch.device) -> None:
-        super().__init__(plan, pack, device)
+    def __init__(self, spec: StageSpec, settings: Pruning, pack: wire.Pack, device: torch.device) -> None:
+        super().__init__(spec, pack, device)
         self.share = settings.share
 
     def prepare(self, model: Tensors, clients: Clients) -> Tensors:
@@ -58,7 +58,7 @@ class PruningServer(FederatedStage):
         kept = {
             name: torch.ones(len(model[f"{name}.weight"]), dtype=torch.uint8, device=self.device) for name in layers
         }
-        for label in self.plan.forget_classes:
+        for label in self.spec.forget_classes:
             answers = clients.total("answers", model)
             for name in layers:
                 strength = answers[name] / answers["holders"].clamp_min(1)[:, None]
@@ -119,18 +119,18 @@ def masked(parameters: Tensors, received: Tensors, shared: Tensors) -> Tensors:
     return result
 
 
-def report_answers(model: Classifier, client: ClientData, settings: Pruning, plan: Plan) -> Tensors:
+def report_answers(model: Classifier, client: ClientData, settings: Pruning, spec: StageSpec) -> Tensors:
     """A_l = AvgPool(ReLU(O_l)) averaged over the client's images of each class, [classes, filters] for every layer l.
 
     `holders` [classes] says which classes the client holds; the rows of the others are zero.
     """
-    held = torch.bincount(client.labels, minlength=plan.classes).float()
+    held = torch.bincount(client.labels, minlength=spec.classes).float()
     with recorded(model) as outputs:
         observe(model, client, torch.arange(len(client), device=client.labels.device))
     answers = {}
     for name, pooled in outputs.items():
         values = torch.cat(pooled)
-        sums = torch.zeros(plan.classes, values.shape[1], device=values.device).index_add(0, client.labels, values)
+        sums = torch.zeros(spec.classes, values.shape[1], device=values.device).index_add(0, client.labels, values)
         answers[name] = sums / held.clamp_min(1)[:, None]
     return {**answers, "holders": (held > 0).float()}
 
@@ -162,7 +162,7 @@ METHODS = {
     "pruning": Method(
         name="pruning",
         settings=Pruning,
-        objective=lambda settings, plan: Objective(retain_labels, cross_entropy, constrain=masked),
+        objective=lambda settings, spec: Objective(retain_labels, cross_entropy, constrain=masked),
         server=PruningServer,
         queries={"answers": report_answers},
         levels=frozenset({"class"}),

@@ -28,19 +28,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fedunlearn.config import TrainConfig
 from fedunlearn.data.types import Normaliser
 from fedunlearn.federation import wire
-from fedunlearn.federation.local import observe
+from fedunlearn.federation.federation import ClientData
+from fedunlearn.federation.method import Method
 from fedunlearn.federation.objective import Objective, cross_entropy
-from fedunlearn.federation.plan import Plan
-from fedunlearn.federation.server import Clients, FederatedStage, Tensors
-from fedunlearn.federation.world import ClientData
-from fedunlearn.methods.base import Method
+from fedunlearn.federation.sgd import observe
+from fedunlearn.federation.spec import StageSpec
+from fedunlearn.federation.strategy import Clients, Tensors, UnlearningStrategy
 from fedunlearn.methods.phases import check_fit, phase
 from fedunlearn.models.base import Classifier
 from fedunlearn.randomness import torch_stream
-from fedunlearn.schema import Count, Fraction, Positive, Share
+from fedunlearn.settings.config import TrainConfig
+from fedunlearn.settings.schema import Count, Fraction, Positive, Share
 
 IMAGE_MOMENTUM = 0.5  # as in the code of both papers
 ASCENT_SHARE = {"class": 0.5, "client": 0.0}  # of all rounds, at most (but one), where forget_rounds is null
@@ -62,13 +62,13 @@ class QuickDrop:
     stop_accuracy: Fraction = 0.1  # the ascent ends at this accuracy on the distilled forget images
 
 
-class DroppingServer(FederatedStage):
+class DroppingServer(UnlearningStrategy):
     """Has the clients distil, then forget, then recover."""
 
-    def __init__(self, plan: Plan, settings: QuickDrop, pack: wire.Pack, device: torch.device) -> None:
-        super().__init__(plan, pack, device)
+    def __init__(self, spec: StageSpec, settings: QuickDrop, pack: wire.Pack, device: torch.device) -> None:
+        super().__init__(spec, pack, device)
         self.settings = settings
-        self.limit = phase(settings.forget_rounds, ASCENT_SHARE[plan.level], plan.training.rounds)
+        self.limit = phase(settings.forget_rounds, ASCENT_SHARE[spec.level], spec.training.rounds)
         self._sent: Tensors = {}
 
     def prepare(self, model: Tensors, clients: Clients) -> Tensors:
@@ -79,7 +79,7 @@ class DroppingServer(FederatedStage):
         self.shared = {"forget": torch.ones((), dtype=torch.uint8, device=self.device)}
         return model
 
-    def outgoing(self, number: int, model: Tensors) -> Tensors:
+    def before_round(self, number: int, model: Tensors) -> Tensors:
         """Go over to the recovery when the ascent has done enough or has had its rounds."""
         if self.forgets() and number > 1 and (number > self.limit or self.enough(model)):
             self.shared = {"forget": torch.zeros_like(self.shared["forget"])}
@@ -99,11 +99,11 @@ class DroppingServer(FederatedStage):
     def training(self, number: int) -> TrainConfig:
         """The ascent has a pace of its own."""
         if not self.forgets():
-            return self.plan.training
+            return self.spec.training
         asked = self.settings
-        return replace(self.plan.training, lr=asked.forget_lr, local_epochs=asked.forget_epochs, weight_decay=0.0)
+        return replace(self.spec.training, lr=asked.forget_lr, local_epochs=asked.forget_epochs, weight_decay=0.0)
 
-    def incoming(self, number: int, model: Tensors) -> Tensors:
+    def after_round(self, number: int, model: Tensors) -> Tensors:
         """In the ascent, the reflection; averaging first and reflecting then is the same as the other way round."""
         if not self.forgets():
             return model
@@ -225,14 +225,14 @@ def phase_labels(model: Classifier, client: ClientData, shared: Tensors) -> Tens
     return client.labels.masked_fill(client.forget != shared["forget"].bool(), -1)
 
 
-def report_distilled(model: Classifier, client: ClientData, settings: QuickDrop, plan: Plan) -> Tensors:
+def report_distilled(model: Classifier, client: ClientData, settings: QuickDrop, spec: StageSpec) -> Tensors:
     """The answer to the query `distil`: `images` made, and `samples` that went through the network for that."""
     images = len(distilled(settings, model, client))
     real = client.labels.bincount().clamp_max(settings.real_batch).sum()
     return {"images": torch.tensor(float(images)), "samples": settings.steps * (images + real).double()}
 
 
-def count_known(model: Classifier, client: ClientData, settings: QuickDrop, plan: Plan) -> Tensors:
+def count_known(model: Classifier, client: ClientData, settings: QuickDrop, spec: StageSpec) -> Tensors:
     """The answer to the query `known`: the number of distilled forget images, and of those the model gets right."""
     data = distilled(settings, model, client)
     held = data.forget.nonzero()[:, 0]
@@ -244,7 +244,7 @@ METHODS = {
     "quickdrop": Method(
         name="quickdrop",
         settings=QuickDrop,
-        objective=lambda settings, plan: Objective(
+        objective=lambda settings, spec: Objective(
             phase_labels, cross_entropy, clip=settings.clip, substitute=partial(distilled, settings)
         ),
         server=DroppingServer,

@@ -11,11 +11,11 @@ from functools import partial
 import torch
 
 from fedunlearn.federation import wire
+from fedunlearn.federation.federation import ClientData
+from fedunlearn.federation.method import Method
 from fedunlearn.federation.objective import Objective, cross_entropy
-from fedunlearn.federation.plan import Plan
-from fedunlearn.federation.server import Clients, FederatedStage, Tensors
-from fedunlearn.federation.world import ClientData
-from fedunlearn.methods.base import Method
+from fedunlearn.federation.spec import StageSpec
+from fedunlearn.federation.strategy import Clients, Tensors, UnlearningStrategy
 from fedunlearn.methods.transformation import ORIGINAL, Selection, elect, transformed_labels, vote
 from fedunlearn.models.base import Classifier
 
@@ -27,38 +27,38 @@ class Relabel:
     selection: Selection = field(default_factory=Selection)
 
 
-class TransformationServer(FederatedStage):
+class TransformationServer(UnlearningStrategy):
     """Holds the vote before the first round and sends the result along with the model."""
 
-    def __init__(self, plan: Plan, settings: Relabel, pack: wire.Pack, device: torch.device) -> None:
-        super().__init__(plan, pack, device)
+    def __init__(self, spec: StageSpec, settings: Relabel, pack: wire.Pack, device: torch.device) -> None:
+        super().__init__(spec, pack, device)
         self.selection = settings.selection
 
     def prepare(self, model: Tensors, clients: Clients) -> Tensors:
         """Ask for ballots and elect the global transformation sets."""
         ballots = clients.total("vote", model)
-        allowed = elect(ballots, self.selection, self.plan)
+        allowed = elect(ballots, self.selection, self.spec)
         self.shared["allowed"] = allowed.to(torch.uint8).to(self.device)
         if self.selection.relabel == "once":
             self.shared.update({ORIGINAL + name: value for name, value in model.items()})
         self.notes["transformation_classes"] = {
-            str(label): allowed[row].nonzero()[:, 0].tolist() for row, label in enumerate(self.plan.forget_classes)
+            str(label): allowed[row].nonzero()[:, 0].tolist() for row, label in enumerate(self.spec.forget_classes)
         }
         self.notes["votes"] = ballots["votes"].int().tolist()
         self.notes["voters"] = ballots["sizes"].sum(1).int().tolist()
         return model
 
 
-def cast_vote(model: Classifier, client: ClientData, settings: Relabel, plan: Plan) -> Tensors:
+def cast_vote(model: Classifier, client: ClientData, settings: Relabel, spec: StageSpec) -> Tensors:
     """The client's answer to the query `vote`."""
-    return vote(model, client, settings.selection, plan)
+    return vote(model, client, settings.selection, spec)
 
 
 METHODS = {
     "relabel": Method(
         name="relabel",
         settings=Relabel,
-        objective=lambda settings, plan: Objective(partial(transformed_labels, plan), cross_entropy),
+        objective=lambda settings, spec: Objective(partial(transformed_labels, spec), cross_entropy),
         server=TransformationServer,
         queries={"vote": cast_vote},
         levels=frozenset({"class"}),

@@ -18,14 +18,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fedunlearn.federation import wire
+from fedunlearn.federation.federation import ClientData
+from fedunlearn.federation.method import Method
 from fedunlearn.federation.objective import Objective, soft_cross_entropy
-from fedunlearn.federation.plan import Plan
-from fedunlearn.federation.server import Clients, FederatedStage, Tensors
-from fedunlearn.federation.world import ClientData
-from fedunlearn.methods.base import Method
+from fedunlearn.federation.spec import StageSpec
+from fedunlearn.federation.strategy import Clients, Tensors, UnlearningStrategy
 from fedunlearn.methods.transformation import ORIGINAL, labelling_logits
 from fedunlearn.models.base import Classifier
-from fedunlearn.schema import Positive
+from fedunlearn.settings.schema import Positive
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,11 @@ class SoftRelabel:
     relabel: Literal["once", "round"] = "once"  # predictions of the original model, or of the one received each round
 
 
-class SoftRelabelServer(FederatedStage):
+class SoftRelabelServer(UnlearningStrategy):
     """FedAvg; sends the original model along where it decides about the targets."""
 
-    def __init__(self, plan: Plan, settings: SoftRelabel, pack: wire.Pack, device: torch.device) -> None:
-        super().__init__(plan, pack, device)
+    def __init__(self, spec: StageSpec, settings: SoftRelabel, pack: wire.Pack, device: torch.device) -> None:
+        super().__init__(spec, pack, device)
         self.settings = settings
 
     def prepare(self, model: Tensors, clients: Clients) -> Tensors:
@@ -56,12 +56,14 @@ def masked_prediction(logits: Tensor, forget_classes: tuple[int, ...], temperatu
     return (masked / temperature).softmax(1)
 
 
-def soft_targets(settings: SoftRelabel, plan: Plan, model: Classifier, client: ClientData, shared: Tensors) -> Tensor:
+def soft_targets(
+    settings: SoftRelabel, spec: StageSpec, model: Classifier, client: ClientData, shared: Tensors
+) -> Tensor:
     """Float [n, classes]: one-hot true labels of retain samples, masked predictions of forget samples."""
-    targets = F.one_hot(client.labels, plan.classes).float()
+    targets = F.one_hot(client.labels, spec.classes).float()
     held = client.forget.nonzero()[:, 0]
     logits = labelling_logits(model, client, held, shared)
-    targets[held] = masked_prediction(logits, plan.forget_classes, settings.temperature)
+    targets[held] = masked_prediction(logits, spec.forget_classes, settings.temperature)
     return targets
 
 
@@ -69,7 +71,7 @@ METHODS = {
     "soft_relabel": Method(
         name="soft_relabel",
         settings=SoftRelabel,
-        objective=lambda settings, plan: Objective(partial(soft_targets, settings, plan), soft_cross_entropy),
+        objective=lambda settings, spec: Objective(partial(soft_targets, settings, spec), soft_cross_entropy),
         server=SoftRelabelServer,
         levels=frozenset({"class"}),
     )

@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from fedunlearn.federation.local import EVALUATION_BATCH, observe
+from fedunlearn.federation.federation import ClientData
 from fedunlearn.federation.objective import Tensors
-from fedunlearn.federation.plan import Plan
-from fedunlearn.federation.world import ClientData
+from fedunlearn.federation.sgd import EVALUATION_BATCH, observe
+from fedunlearn.federation.spec import StageSpec
 from fedunlearn.models.base import Classifier
-from fedunlearn.schema import NonNegative, Whole
+from fedunlearn.settings.schema import NonNegative, Whole
 
 ORIGINAL = "original/"  # prefix of the original model's tensors among the shared ones
 
@@ -40,30 +40,30 @@ class Selection:
     vote: Literal["clients", "sample"] = "clients"  # the clients' votes, or no set: each sample's own runner-up class
 
 
-def vote(model: Classifier, client: ClientData, selection: Selection, plan: Plan) -> Tensors:
+def vote(model: Classifier, client: ClientData, selection: Selection, spec: StageSpec) -> Tensors:
     """A client's ballot, made so that ballots can be added up.
 
     `sizes`: [groups, classes + 1], a one at the size of the local set (all zero: abstained); `votes`: [groups,
     classes], a one for every member. A group is a forgotten class, or all of them (`sets`).
     """
-    groups = grouping(selection, plan)
-    sizes = torch.zeros(len(groups), plan.classes + 1)
-    votes = torch.zeros(len(groups), plan.classes)
+    groups = grouping(selection, spec)
+    sizes = torch.zeros(len(groups), spec.classes + 1)
+    votes = torch.zeros(len(groups), spec.classes)
     for row, group in enumerate(groups):
         held = torch.isin(client.labels, torch.tensor(group, device=client.labels.device)).nonzero()[:, 0]
         if len(held) <= selection.min_samples:
             continue
         probabilities = observe(model, client, held)[1].softmax(1)
-        members = local_set(probabilities, client.labels[held], plan.retain_classes, selection).cpu()
+        members = local_set(probabilities, client.labels[held], spec.retain_classes, selection).cpu()
         if members.any():
             sizes[row, int(members.sum())] = 1
             votes[row] = members.float()
     return {"sizes": sizes, "votes": votes}
 
 
-def grouping(selection: Selection, plan: Plan) -> list[list[int]]:
+def grouping(selection: Selection, spec: StageSpec) -> list[list[int]]:
     """The forgotten classes, in the groups that share a transformation set."""
-    classes = list(plan.forget_classes)
+    classes = list(spec.forget_classes)
     return [classes] if selection.sets == "pooled" else [[label] for label in classes]
 
 
@@ -83,26 +83,26 @@ def local_set(probabilities: Tensor, labels: Tensor, retain: tuple[int, ...], se
     return measure > selection.threshold
 
 
-def elect(ballots: Tensors, selection: Selection, plan: Plan) -> Tensor:
+def elect(ballots: Tensors, selection: Selection, spec: StageSpec) -> Tensor:
     """The global sets from the summed ballots: bool [forgotten classes, classes].
 
     The size is the mode of the local sizes (ties: the smaller), the members are the classes with most votes (ties:
     the lower class number). Where every client abstained, all retain classes are allowed (our reading).
     """
-    allowed = torch.zeros(len(plan.forget_classes), plan.classes, dtype=torch.bool)
-    groups = grouping(selection, plan)
+    allowed = torch.zeros(len(spec.forget_classes), spec.classes, dtype=torch.bool)
+    groups = grouping(selection, spec)
     for row, group in enumerate(groups):
         sizes, votes = ballots["sizes"][row].cpu(), ballots["votes"][row].cpu()
         if selection.vote == "sample" or not sizes.any():
-            members = torch.tensor(plan.retain_classes)
+            members = torch.tensor(spec.retain_classes)
         else:
             members = votes.sort(descending=True, stable=True).indices[: int(sizes.argmax())]
         for label in group:
-            allowed[plan.forget_classes.index(label), members] = True
+            allowed[spec.forget_classes.index(label), members] = True
     return allowed
 
 
-def transformed_labels(plan: Plan, model: Classifier, client: ClientData, shared: Tensors) -> Tensor:
+def transformed_labels(spec: StageSpec, model: Classifier, client: ClientData, shared: Tensors) -> Tensor:
     """Retain samples with their own label; forget samples with their most probable transformation class.
 
     `shared["allowed"]`: [forgotten classes, classes], non-zero for the members of each global set.
@@ -110,7 +110,7 @@ def transformed_labels(plan: Plan, model: Classifier, client: ClientData, shared
     labels = client.labels.clone()
     held = client.forget.nonzero()[:, 0]
     if len(held):
-        row = torch.tensor([plan.forget_classes.index(int(label)) for label in client.labels[held].cpu()])
+        row = torch.tensor([spec.forget_classes.index(int(label)) for label in client.labels[held].cpu()])
         allowed = shared["allowed"].bool()[row.to(labels.device)]
         labels[held] = labelling_logits(model, client, held, shared).masked_fill(~allowed, -torch.inf).argmax(1)
     return labels

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fedunlearn import registry
 from fedunlearn.randomness import derive
+from fedunlearn.settings import registry
 
 
 class Classifier(nn.Module):

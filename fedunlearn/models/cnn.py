@@ -13,7 +13,7 @@ from torch import nn
 from fedunlearn.errors import RequestError
 from fedunlearn.models.base import ModelFamily
 from fedunlearn.models.norm import group_norm
-from fedunlearn.schema import Count
+from fedunlearn.settings.schema import Count
 
 SMALLEST = 8  # pixels; two poolings leave 2x2
 

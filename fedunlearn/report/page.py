@@ -16,8 +16,8 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from fedunlearn.files import write_text
 from fedunlearn.report import formats, tables, verdicts, words
-from fedunlearn.report.files import write_text
 from fedunlearn.report.page_facts import COSTS, Facts, facts
 from fedunlearn.report.runs import Run, relative, sweep_command
 

@@ -17,7 +17,7 @@ from fedunlearn.report.page_curves import course
 from fedunlearn.report.page_map import feature_map
 from fedunlearn.report.page_verdict import Verdict, verdict_of
 from fedunlearn.report.runs import Run
-from fedunlearn.verdict import excess
+from fedunlearn.results.verdict import excess
 
 MODELS = ("original", "retrained", "unlearned")
 COSTS = {"rounds": "rounds", "seconds": "seconds", "samples": "samples", "megabytes": "MB", "failures": "failures"}

@@ -1,4 +1,4 @@
-"""What a page says of the verdict on a run (`fedunlearn.verdict`): its word, why, and how clear it is."""
+"""What a page says of the verdict on a run (`fedunlearn.results.verdict`): its word, why, and how clear it is."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from fedunlearn.report.files import replacing
+from fedunlearn.files import replacing
 
 WIDTH = 7.0  # inches: both columns of a paper
 ORIGINAL, RETRAINED, UNLEARNED = "#000000", "#0072B2", "#D55E00"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from fedunlearn.files import write_text
 from fedunlearn.report import figures, page, runs, tables
-from fedunlearn.report.files import write_text
 from fedunlearn.report.runs import Run
 
 

@@ -17,7 +17,7 @@ from fedunlearn.report.formats import to_markdown, to_rich
 from fedunlearn.report.latex import to_latex
 from fedunlearn.report.runs import Run
 from fedunlearn.report.statistics import column, estimate, failed_gates
-from fedunlearn.verdict import excess
+from fedunlearn.results.verdict import excess
 
 __all__ = ["headline", "summary_table", "tidy", "to_latex", "to_markdown", "to_rich"]
 
@@ -125,7 +125,7 @@ def summary_table(frame: pd.DataFrame) -> pd.DataFrame:
     over seeds), `A.sd`, and for methods `A.gap` (mean over seeds of unlearned - retrained), `A.within` (whether the gap
     is at most the mean noise floor; empty if unknown), `A.best` (whether the gap is the smallest of several in the
     setting: nearest to retraining, not the smallest number); the means of `rounds`, `seconds` and `megabytes`. Gaps
-    are compared by size, those of distances and similarities by their excess (see `fedunlearn.verdict`).
+    are compared by size, those of distances and similarities by their excess (see `fedunlearn.results.verdict`).
     A method with a run that failed a gate is not judged: no `within`, and it is never `best`.
     """
     done = frame[frame["status"] == "done"]

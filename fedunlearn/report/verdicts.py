@@ -1,4 +1,4 @@
-"""Verdicts on runs (`fedunlearn.verdict`) as columns of a table: a word and margins per run, and words counted."""
+"""Verdicts on runs (`results.verdict`) as columns of a table: a word and margins per run, and words counted."""
 
 from __future__ import annotations
 

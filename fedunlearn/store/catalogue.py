@@ -11,7 +11,7 @@ from typing import Any
 
 from fedunlearn.errors import RequestError, RunError, listed
 from fedunlearn.store.folder import DamagedError, Manifest, read_folder, read_manifest
-from fedunlearn.store.layout import Place, checkpoint_numbers, places
+from fedunlearn.store.layout import Location, checkpoint_numbers, locations
 
 ABSENT = "(absent)"
 
@@ -20,7 +20,7 @@ ABSENT = "(absent)"
 class Entry:
     """An artifact in the store, or the newest checkpoint of one that is not finished."""
 
-    place: Place
+    location: Location
     folder: Path
     finished: bool
     manifest: Manifest | None  # None: it cannot be read
@@ -36,17 +36,17 @@ def open_store(root: Path) -> Path:
 
 def entries(root: Path) -> list[Entry]:
     """Everything finished or begun below `root`, sorted by stage and key. Only manifests are read."""
-    return [entry for place in places(root) if (entry := _entry(place)) is not None]
+    return [entry for location in locations(root) if (entry := _entry(location)) is not None]
 
 
 def find(root: Path, prefix: str) -> Entry:
     """The one entry whose key starts with `prefix` (`STAGE/PREFIX` also works). Raises RequestError."""
     stage, _, start = prefix.rpartition("/")
-    fitting = [entry for entry in entries(root) if _fits(entry.place, stage, start)]
+    fitting = [entry for entry in entries(root) if _fits(entry.location, stage, start)]
     if not fitting or not start:
         raise RequestError(f"no key in {root} starts with {prefix!r}")
     if len(fitting) > 1:
-        some = [f"{entry.place.stage}/{entry.place.key}" for entry in fitting[:5]]
+        some = [f"{entry.location.stage}/{entry.location.key}" for entry in fitting[:5]]
         raise RequestError(f"{prefix!r} is the start of {len(fitting)} keys: give more of {listed(some)}")
     return fitting[0]
 
@@ -97,7 +97,7 @@ def damage_of(entry: Entry) -> str:
         held = read_folder(entry.folder).manifest
     except (DamagedError, RunError) as damage:
         return str(damage)
-    own = (held.stage, held.key) == (entry.place.stage, entry.place.key)
+    own = (held.stage, held.key) == (entry.location.stage, entry.location.key)
     return "" if own else f"it holds {held.stage} {held.key}"
 
 
@@ -110,17 +110,17 @@ def size_of(path: Path) -> int:
     return size
 
 
-def _fits(place: Place, stage: str, start: str) -> bool:
-    return place.key.startswith(start) and stage in ("", place.stage)
+def _fits(location: Location, stage: str, start: str) -> bool:
+    return location.key.startswith(start) and stage in ("", location.stage)
 
 
-def _entry(place: Place) -> Entry | None:
-    numbers = checkpoint_numbers(place)
-    finished = place.folder.exists()
+def _entry(location: Location) -> Entry | None:
+    numbers = checkpoint_numbers(location)
+    finished = location.folder.exists()
     if not finished and not numbers:
         return None
-    folder = place.folder if finished else place.checkpoints / str(numbers[0])
+    folder = location.folder if finished else location.checkpoints / str(numbers[0])
     try:
-        return Entry(place, folder, finished, read_manifest(folder))
+        return Entry(location, folder, finished, read_manifest(folder))
     except (DamagedError, RunError) as damage:
-        return Entry(place, folder, finished, None, str(damage))
+        return Entry(location, folder, finished, None, str(damage))

@@ -28,7 +28,7 @@ def key_of(stage: str, determinants: Mapping[str, Any]) -> str:
 def as_plain(value: object, where: str) -> Any:
     """`value` as JSON can hold it: tuples as lists, NumPy and torch numbers as Python's.
 
-    Raises TypeError, naming the place below `where`, for anything else and for mapping keys that are not text.
+    Raises TypeError, naming the location below `where`, for anything else and for mapping keys that are not text.
     """
     if getattr(value, "shape", None) == ():
         value = value.item()  # type: ignore[attr-defined]
@@ -59,12 +59,12 @@ def code_fingerprint(*sources: ModuleType | Path | str) -> str:
 
 
 def _source_files(source: ModuleType | Path | str) -> Iterator[tuple[str, Path]]:
-    name, places = _name_and_places(source)
+    name, locations = _name_and_places(source)
     found = False
-    for place in places:
-        for path in place.rglob("*.py") if place.is_dir() else [place]:
+    for location in locations:
+        for path in location.rglob("*.py") if location.is_dir() else [location]:
             found = True
-            yield (name if path == place else f"{name}/{path.relative_to(place).as_posix()}"), path
+            yield (name if path == location else f"{name}/{path.relative_to(location).as_posix()}"), path
     if not found:
         raise ValueError(f"there is no Python source in {name}")
 

@@ -19,7 +19,7 @@ KEY = rf"[0-9a-f]{{{KEY_LENGTH}}}"
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """Where one artifact is, or would be."""
 
     root: Path
@@ -63,9 +63,9 @@ class Place:
 
 
 @contextmanager
-def alone(place: Place, on_wait: Callable[[], None]) -> Iterator[None]:
-    """Hold the lock of `place`; `on_wait` is called if that takes more than a second. Raises RunError."""
-    lock = place.lock()
+def alone(location: Location, on_wait: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock of `location`; `on_wait` is called if that takes more than a second. Raises RunError."""
+    lock = location.lock()
     with writing(Path(lock.lock_file)):
         try:
             lock.acquire(timeout=1)
@@ -79,9 +79,9 @@ def alone(place: Place, on_wait: Callable[[], None]) -> Iterator[None]:
 
 
 @contextmanager
-def alone_if_free(place: Place) -> Iterator[bool]:
-    """Hold the lock of `place` if nobody else does; says whether. Never waits. Raises RunError."""
-    lock = place.lock()
+def alone_if_free(location: Location) -> Iterator[bool]:
+    """Hold the lock of `location` if nobody else does; says whether. Never waits. Raises RunError."""
+    lock = location.lock()
     with writing(Path(lock.lock_file)), suppress(Timeout):
         lock.acquire(timeout=0)
     try:
@@ -90,23 +90,23 @@ def alone_if_free(place: Place) -> Iterator[bool]:
         lock.release()
 
 
-def places(root: Path) -> list[Place]:
-    """Every place below `root` where anything lies, finished or not, sorted."""
+def locations(root: Path) -> list[Location]:
+    """Every location below `root` where anything lies, finished or not, sorted."""
     stages = [path for path in root.iterdir() if path.is_dir() and re.fullmatch(STAGE, path.name)]
     found = {
-        Place(root, stage.name, match.group())
+        Location(root, stage.name, match.group())
         for stage in stages
         if stage.name not in (DAMAGED, LOCKS)
         for path in stage.iterdir()
         if (match := re.match(rf"{KEY}(?=$|\.)", path.name))
     }
-    return sorted(found, key=lambda place: (place.stage, place.key))
+    return sorted(found, key=lambda location: (location.stage, location.key))
 
 
-def checkpoint_numbers(place: Place) -> list[int]:
+def checkpoint_numbers(location: Location) -> list[int]:
     """The numbers of the checkpoints of an unfinished computation, the newest first."""
     try:
-        names = [path.name for path in place.checkpoints.iterdir()]
+        names = [path.name for path in location.checkpoints.iterdir()]
     except FileNotFoundError:
         return []
     return sorted((int(name) for name in names if name.isdecimal()), reverse=True)

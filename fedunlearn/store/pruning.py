@@ -12,7 +12,7 @@ from pathlib import Path
 from fedunlearn.errors import RunError
 from fedunlearn.store.catalogue import size_of
 from fedunlearn.store.folder import DamagedError, read_manifest, writing
-from fedunlearn.store.layout import DAMAGED, KEY, STAGE, Place, alone_if_free, places
+from fedunlearn.store.layout import DAMAGED, KEY, STAGE, Location, alone_if_free, locations
 
 
 @dataclass(frozen=True)
@@ -42,36 +42,38 @@ class Unwanted:
     size: int  # bytes
 
 
-def prune(root: Path, selection: Selection, now: datetime, dry_run: bool = False) -> tuple[list[Unwanted], list[Place]]:
+def prune(
+    root: Path, selection: Selection, now: datetime, dry_run: bool = False
+) -> tuple[list[Unwanted], list[Location]]:
     """Remove left-overs and what is selected; `dry_run` only looks.
 
     Left-overs are what dead processes were writing and the checkpoints of finished stages. Returns what was (or
-    would be) removed, and the places that are in use and were left alone. Raises RunError.
+    would be) removed, and the locations that are in use and were left alone. Raises RunError.
     """
     removed, in_use = [], []
-    for place in places(root):
-        with alone_if_free(place) as free:
+    for location in locations(root):
+        with alone_if_free(location) as free:
             if not free:
-                in_use.append(place)
+                in_use.append(location)
                 continue
-            found = [Unwanted(path, why, size_of(path)) for path, why in _unwanted(place, selection, now)]
+            found = [Unwanted(path, why, size_of(path)) for path, why in _unwanted(location, selection, now)]
             removed += found if dry_run else [_discard(unwanted) for unwanted in found]
     damaged = [Unwanted(path, "damaged", size_of(path)) for path in _set_aside(root, selection, now)]
     return removed + (damaged if dry_run else [_discard(unwanted) for unwanted in damaged]), in_use
 
 
-def _unwanted(place: Place, selection: Selection, now: datetime) -> Iterator[tuple[Path, str]]:
-    """What lies at one place, whose lock is held, and is to go."""
-    finished = place.folder.exists()
-    for path in place.temporaries():
+def _unwanted(location: Location, selection: Selection, now: datetime) -> Iterator[tuple[Path, str]]:
+    """What lies at one location, whose lock is held, and is to go."""
+    finished = location.folder.exists()
+    for path in location.temporaries():
         yield path, "left by a process that died"
-    if place.checkpoints.exists():
+    if location.checkpoints.exists():
         if finished:
-            yield place.checkpoints, "checkpoint of a finished stage"
-        elif selection.artifacts and selection.fits(place.stage, _created(place.checkpoints), now):
-            yield place.checkpoints, "not finished"
-    if finished and selection.artifacts and selection.fits(place.stage, _created(place.folder), now):
-        yield place.folder, "selected"
+            yield location.checkpoints, "checkpoint of a finished stage"
+        elif selection.artifacts and selection.fits(location.stage, _created(location.checkpoints), now):
+            yield location.checkpoints, "not finished"
+    if finished and selection.artifacts and selection.fits(location.stage, _created(location.folder), now):
+        yield location.folder, "selected"
 
 
 def _set_aside(root: Path, selection: Selection, now: datetime) -> list[Path]:

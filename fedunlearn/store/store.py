@@ -15,7 +15,7 @@ from typing import Any
 from fedunlearn.errors import RequestError
 from fedunlearn.store.folder import Artifact, DamagedError, Packed, pack, read_folder, reason, unpack, write_folder
 from fedunlearn.store.keys import as_plain, key_of
-from fedunlearn.store.layout import LOCKS, Place, alone, checkpoint_numbers
+from fedunlearn.store.layout import LOCKS, Location, alone, checkpoint_numbers
 
 Say = Callable[[str], None]
 LOG = logging.getLogger(__name__)
@@ -54,42 +54,44 @@ class Store:
         what `compute` raises passes through, and its checkpoint stays.
         """
         named = as_plain(determinants, "determinants")
-        place = Place(self._root, stage, key_of(stage, named))
+        location = Location(self._root, stage, key_of(stage, named))
         with suppress(DamagedError):  # looked at again below, where nobody else is moving things
-            if (stored := _load(place)) is not None:
+            if (stored := _load(location)) is not None:
                 return stored
-        with alone(place, lambda: self._say(f"waiting for {place}, which is being computed by another process")):
-            return self._load_or_set_aside(place) or self._compute(place, named, compute)
+        with alone(location, lambda: self._say(f"waiting for {location}, which is being computed by another process")):
+            return self._load_or_set_aside(location) or self._compute(location, named, compute)
 
     def peek(self, stage: str, determinants: Mapping[str, Any]) -> Stored | None:
         """The artifact if it is in the store, else None. Computes nothing, waits for nothing, changes nothing."""
-        place = Place(self._root, stage, key_of(stage, determinants))
+        location = Location(self._root, stage, key_of(stage, determinants))
         try:
-            return _load(place)
+            return _load(location)
         except DamagedError as damage:
-            self._say(f"{place.folder} is damaged: {damage}")
+            self._say(f"{location.folder} is damaged: {damage}")
             return None
 
-    def _load_or_set_aside(self, place: Place) -> Stored | None:
+    def _load_or_set_aside(self, location: Location) -> Stored | None:
         try:
-            return _load(place)
+            return _load(location)
         except DamagedError as damage:
-            self._say(f"{place.folder} is damaged: {damage}; it is now {place.set_aside()} and is computed again")
+            self._say(f"{location.folder} is damaged: {damage}; it is now {location.set_aside()} and is computed again")
             return None
 
-    def _compute(self, place: Place, determinants: dict[str, Any], compute: Callable[[Checkpoint], Artifact]) -> Stored:
-        checkpoint = Checkpoint(place, determinants, self._say)
+    def _compute(
+        self, location: Location, determinants: dict[str, Any], compute: Callable[[Checkpoint], Artifact]
+    ) -> Stored:
+        checkpoint = Checkpoint(location, determinants, self._say)
         packed = checkpoint.pack(compute(checkpoint))
-        write_folder(place.folder, packed.files)
-        shutil.rmtree(place.checkpoints, ignore_errors=True)
-        return _stored(place, packed, cached=False)
+        write_folder(location.folder, packed.files)
+        shutil.rmtree(location.checkpoints, ignore_errors=True)
+        return _stored(location, packed, cached=False)
 
 
 class Checkpoint:
     """Where a computation keeps what it has so far. It outlives a killed process; a finished stage has none."""
 
-    def __init__(self, place: Place, determinants: dict[str, Any], say: Say) -> None:
-        self._place = place
+    def __init__(self, location: Location, determinants: dict[str, Any], say: Say) -> None:
+        self._place = location
         self._determinants = determinants
         self._say = say
         self._started = time.monotonic()
@@ -123,19 +125,19 @@ class Checkpoint:
         return pack(self._place.stage, self._place.key, self._determinants, artifact, seconds)
 
 
-def _load(place: Place) -> Stored | None:
-    return _stored(place, _read_own(place.folder, place), cached=True) if place.folder.exists() else None
+def _load(location: Location) -> Stored | None:
+    return _stored(location, _read_own(location.folder, location), cached=True) if location.folder.exists() else None
 
 
-def _read_own(folder: Path, place: Place) -> Packed:
-    """What `folder` holds, provided that it is about `place`: somebody may have renamed folders."""
+def _read_own(folder: Path, location: Location) -> Packed:
+    """What `folder` holds, provided that it is about `location`: somebody may have renamed folders."""
     packed = read_folder(folder)
     held = packed.manifest
-    if (held.stage, held.key) != (place.stage, place.key):
+    if (held.stage, held.key) != (location.stage, location.key):
         raise DamagedError(f"it holds {held.stage} {held.key}")
     return packed
 
 
-def _stored(place: Place, packed: Packed, cached: bool) -> Stored:
+def _stored(location: Location, packed: Packed, cached: bool) -> Stored:
     artifact = unpack(packed)
-    return Stored(artifact.tensors, artifact.data, key=place.key, cached=cached)
+    return Stored(artifact.tensors, artifact.data, key=location.key, cached=cached)

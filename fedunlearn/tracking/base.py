@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from fedunlearn import registry
-from fedunlearn.config import Chosen
 from fedunlearn.errors import RequestError
+from fedunlearn.settings import registry
+from fedunlearn.settings.config import Choice
 
 
 class Tracker(Protocol):
@@ -63,7 +63,7 @@ class Silent:
 SILENT = Silent()
 
 
-class Shielded:
+class SafeTracker:
     """Another tracker; when it fails it is dropped, with one warning, and the run goes on."""
 
     def __init__(self, start: Callable[[], Tracker], name: str, warn: Callable[[str], None]) -> None:
@@ -93,10 +93,10 @@ class Shielded:
 
 
 @contextmanager
-def opened(chosen: Chosen, run: Tracked, warn: Callable[[str], None]) -> Iterator[Tracker]:
+def opened(chosen: Choice, run: Tracked, warn: Callable[[str], None]) -> Iterator[Tracker]:
     """The chosen tracker, shielded, told at the end how the block ended."""
     kind: TrackerKind = registry.find("tracker", chosen.name)
-    tracker = Shielded(lambda: kind.start(chosen.settings, run), kind.name, warn)
+    tracker = SafeTracker(lambda: kind.start(chosen.settings, run), kind.name, warn)
     status = "interrupted"
     try:
         yield tracker

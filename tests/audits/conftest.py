@@ -14,7 +14,7 @@ from torch import nn
 from fedunlearn.audits.base import Evidence, Reference, View
 from fedunlearn.audits.observe import observe
 from fedunlearn.data.types import Dataset, ImageSet, Request
-from fedunlearn.federation.world import World
+from fedunlearn.federation.federation import Federation
 from fedunlearn.models.base import Classifier
 
 
@@ -48,13 +48,13 @@ def evidence(view: MakeView) -> MakeEvidence:
 
 
 @pytest.fixture(scope="session")
-def faint_world() -> World:
+def faint_federation() -> Federation:
     """Four classes on 4×4 images; class 1, which is forgotten, looks like class 2 but for a faint mark."""
     train, test = _faint(200, 0), _faint(60, 1)
     dataset = Dataset("faint", train, test, ("a", "b", "c", "d"), (0.2,), (0.25,), "faint")
     parts = np.array_split(np.random.default_rng(2).permutation(len(train)), 3)
     wanted = Request("class", train.labels.numpy() == 1, (1,))
-    return World(dataset, parts, wanted, _small_model, torch.device("cpu"), 0)
+    return Federation(dataset, parts, wanted, _small_model, torch.device("cpu"), 0)
 
 
 def _faint(per_class: int, seed: int) -> ImageSet:
@@ -73,9 +73,9 @@ def _small_model(seed: int) -> Classifier:
 
 @dataclass(frozen=True)
 class Trained:
-    """Models of the faint world by name: original, retrained_0, retrained_1, and masked (a constant in one bias)."""
+    """Models of the faint data by name: original, retrained_0, retrained_1, and masked (a constant in one bias)."""
 
-    world: World
+    federation: Federation
     models: dict[str, Evidence]
     reference: Reference
 
@@ -84,22 +84,27 @@ class Trained:
 
 
 @pytest.fixture(scope="session")
-def trained(faint_world: World) -> Trained:
+def trained(faint_federation: Federation) -> Trained:
     seeds = {"original": 0, "retrained_0": 1, "retrained_1": 2, "masked": 0}
     models = {
-        name: observe(_fitted(faint_world, name, seed), faint_world.dataset, faint_world.request, faint_world.device)
+        name: observe(
+            _fitted(faint_federation, name, seed),
+            faint_federation.dataset,
+            faint_federation.request,
+            faint_federation.device,
+        )
         for name, seed in seeds.items()
     }
     retrained = (models["retrained_0"], models["retrained_1"])
-    reference = Reference(models["original"], retrained, (1,), classes=4, seed=0, parts=tuple(faint_world.parts))
-    return Trained(faint_world, models, reference)
+    reference = Reference(models["original"], retrained, (1,), classes=4, seed=0, parts=tuple(faint_federation.parts))
+    return Trained(faint_federation, models, reference)
 
 
-def _fitted(world: World, name: str, seed: int) -> Classifier:
+def _fitted(federation: Federation, name: str, seed: int) -> Classifier:
     """By plain gradient descent, without class 1 if it is a retrained model."""
-    model = world.fresh_model(seed)
-    keep = torch.from_numpy(~world.request.forget) if name.startswith("retrained") else slice(None)
-    images, labels = world.normalise(world.train.images[keep]), world.train.labels[keep]
+    model = federation.fresh_model(seed)
+    keep = torch.from_numpy(~federation.request.forget) if name.startswith("retrained") else slice(None)
+    images, labels = federation.normalise(federation.train.images[keep]), federation.train.labels[keep]
     optimiser = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     for _ in range(150):
         optimiser.zero_grad()

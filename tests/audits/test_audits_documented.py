@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fedunlearn import registry
+from fedunlearn.settings import registry
 
 DOCS = (Path(__file__).parents[2] / "docs" / "audits.md").read_text(encoding="utf-8")
 SAID = ("**Definition.**", "**Good value.**", "**Misreading.**", "**Cost.**", "**Source.**")

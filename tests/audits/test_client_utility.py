@@ -30,7 +30,7 @@ def test_by_hand(view: Any) -> None:
 
 def test_it_is_what_the_server_would_measure(trained: Any) -> None:
     found = AUDITS["client_utility"].measure(trained("retrained_0"), trained.reference, ClientUtilitySettings())
-    expected = evaluate_clients(trained.world, trained("retrained_0").model.state_dict())
+    expected = evaluate_clients(trained.federation, trained("retrained_0").model.state_dict())
     assert found["client_accuracy_mean"] == pytest.approx(float(np.nanmean(expected)))
     assert found["client_accuracy_min"] == pytest.approx(float(np.nanmin(expected)))
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from fedunlearn import registry
 from fedunlearn.audits.observe import CHUNK, observe
 from fedunlearn.data.types import Dataset, ImageSet, Normaliser, Request
 from fedunlearn.errors import RunError
 from fedunlearn.models.base import Classifier, build
 from fedunlearn.models.cnn import CnnSettings
-from fedunlearn.schema import parse
+from fedunlearn.settings import registry
+from fedunlearn.settings.schema import parse
 
 CPU = torch.device("cpu")
 CONF = Path(__file__).parents[2] / "conf" / "audit" / "default.yaml"

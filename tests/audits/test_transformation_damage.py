@@ -8,13 +8,7 @@ import numpy as np
 import pytest
 
 from fedunlearn.audits.base import Reference
-from fedunlearn.audits.transformation_damage import (
-    AUDITS,
-    FINDINGS,
-    TransformationDamageSettings,
-    precision,
-    recall,
-)
+from fedunlearn.audits.transformation_damage import AUDITS, FINDINGS, TransformationDamageSettings, precision, recall
 
 LABELS = [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3]  # class 2 is forgotten
 

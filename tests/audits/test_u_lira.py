@@ -13,7 +13,7 @@ from fedunlearn.audits import u_lira
 from fedunlearn.audits.base import Reference, Shadow
 from fedunlearn.audits.u_lira import AUDITS, ULiraSettings, asked_for, measure, ratios, score, summed_up
 from fedunlearn.errors import RequestError
-from fedunlearn.schema import parse
+from fedunlearn.settings.schema import parse
 
 CLASSES = 4
 SETTINGS = ULiraSettings(shadows=20)

@@ -15,8 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from fedunlearn import registry
-from fedunlearn.config import Chosen
 from fedunlearn.data.partition import (
     PARTITIONERS,
     DirichletSettings,
@@ -30,7 +28,9 @@ from fedunlearn.data.partition import (
 )
 from fedunlearn.errors import RequestError
 from fedunlearn.randomness import numpy_stream
-from fedunlearn.schema import parse
+from fedunlearn.settings import registry
+from fedunlearn.settings.config import Choice
+from fedunlearn.settings.schema import parse
 
 REPOSITORY = Path(__file__).parents[2]
 LABELS = numpy_stream(0, "labels").integers(0, 10, 1437)
@@ -47,7 +47,7 @@ EVERY: list[tuple[str, Any]] = [
 
 
 def deal(name: str, settings: Any, labels: np.ndarray = LABELS, seed: int = 0) -> list[np.ndarray]:
-    return split(Chosen(name, settings), labels, seed)
+    return split(Choice(name, settings), labels, seed)
 
 
 def test_every_scheme_has_a_yaml_with_its_own_defaults() -> None:
@@ -234,9 +234,9 @@ def test_nothing_is_cached_or_fetched(tmp_path: Path) -> None:
         "import socket, numpy as np\n"
         "def refuse(*args): raise SystemExit('network')\n"
         "socket.socket.connect = refuse\n"
-        "from fedunlearn.config import Chosen\n"
+        "from fedunlearn.settings.config import Choice\n"
         "from fedunlearn.data.partition import ShardsSettings, split\n"
-        "print(len(split(Chosen('shards', ShardsSettings()), np.arange(100) % 10, 0)))\n"
+        "print(len(split(Choice('shards', ShardsSettings()), np.arange(100) % 10, 0)))\n"
     )
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "XDG_"))}
     environment |= {"HOME": str(tmp_path), "PYTHONPATH": str(REPOSITORY)}

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedunlearn.config import RequestConfig
 from fedunlearn.data.request import held_out, resolve
 from fedunlearn.data.types import Request
 from fedunlearn.errors import RequestError
+from fedunlearn.settings.config import RequestConfig
 
 NAMES = ("cat", "dog", "owl")
 LABELS = np.array([0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2])

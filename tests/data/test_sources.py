@@ -21,8 +21,6 @@ from omegaconf import OmegaConf
 from PIL import Image
 from torchvision.datasets import CIFAR10, MNIST
 
-from fedunlearn import registry
-from fedunlearn.config import Chosen, DataConfig
 from fedunlearn.data import sources
 from fedunlearn.data.image_folder import FolderSettings
 from fedunlearn.data.sources import DATASETS, NoSettings, load
@@ -30,17 +28,19 @@ from fedunlearn.data.splits import stratified
 from fedunlearn.data.types import Dataset
 from fedunlearn.errors import RequestError
 from fedunlearn.randomness import numpy_stream
-from fedunlearn.schema import parse
+from fedunlearn.settings import registry
+from fedunlearn.settings.config import Choice, DataConfig
+from fedunlearn.settings.schema import parse
 
 CONF = Path(__file__).parents[2] / "conf" / "dataset"
 
 
 def read(name: str, root: Path | None = None, limit: int | None = None, seed: int = 0) -> Dataset:
-    return load(Chosen(name, NoSettings()), DataConfig(str(root) if root else None, limit=limit), seed)
+    return load(Choice(name, NoSettings()), DataConfig(str(root) if root else None, limit=limit), seed)
 
 
 def read_folder(path: Path, **settings: object) -> Dataset:
-    return load(Chosen("image_folder", FolderSettings(str(path), **settings)), DataConfig(), 0)  # type: ignore[arg-type]
+    return load(Choice("image_folder", FolderSettings(str(path), **settings)), DataConfig(), 0)  # type: ignore[arg-type]
 
 
 def sentence(error: pytest.ExceptionInfo[RequestError]) -> str:
@@ -245,7 +245,7 @@ def test_a_failed_download_is_one_sentence(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(MNIST, "download", fail)
     with pytest.raises(RequestError) as error:
-        load(Chosen("mnist", NoSettings()), DataConfig(str(tmp_path), download=True), 0)
+        load(Choice("mnist", NoSettings()), DataConfig(str(tmp_path), download=True), 0)
     assert "failed: Error downloading: Tried a Tried b" in sentence(error)
 
 
@@ -258,7 +258,7 @@ def test_download_fetches_what_is_missing_and_only_that(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(MNIST, "download", fetch)
     for _ in range(2):
-        dataset = load(Chosen("mnist", NoSettings()), DataConfig(str(tmp_path / "new"), download=True), 0)
+        dataset = load(Choice("mnist", NoSettings()), DataConfig(str(tmp_path / "new"), download=True), 0)
     assert len(dataset.train) == 6 and calls == [tmp_path / "new"]
 
 
@@ -363,7 +363,7 @@ def test_image_folder_split_depends_on_names_alone(tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "here", tmp_path / "there")
     assert read_folder(tmp_path / "there", size=5).fingerprint == first.fingerprint
     settings = FolderSettings(str(tmp_path / "here"), size=5)
-    assert load(Chosen("image_folder", settings), DataConfig(), seed=7).fingerprint == first.fingerprint
+    assert load(Choice("image_folder", settings), DataConfig(), seed=7).fingerprint == first.fingerprint
 
 
 def test_image_folder_pixels_are_exact_where_nothing_is_resized(tmp_path: Path) -> None:

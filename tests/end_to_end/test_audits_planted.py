@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from fedunlearn import overrides, pipeline
-from fedunlearn.cli import conf_dir
-from fedunlearn.console import Console
-from fedunlearn.summary import summarise
+from fedunlearn.cli import command_line
+from fedunlearn.cli.main import conf_dir
+from fedunlearn.results.summary import summarise
+from fedunlearn.runs import pipeline
+from fedunlearn.runs.console import Console
 
 SMALL = ["data.limit=700", "partition.clients=4", "train.rounds=6", "train.local_epochs=2", "unlearn.rounds=1"]
 RELEARNING = ["audit.relearning.cap=25", "audit.relearning.seeds=2"]
@@ -36,7 +37,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     place = tmp_path_factory.mktemp("planted")
 
     def summary_of(*words: str) -> Summary:
-        config = overrides.read([*words, f"store.dir={place / 'store'}", f"output.dir={place / 'run'}"], conf_dir())
+        config = command_line.read([*words, f"store.dir={place / 'store'}", f"output.dir={place / 'run'}"], conf_dir())
         made: Summary = json.loads(json.dumps(summarise(pipeline.run(config, Console(io.StringIO())), "")))
         return made
 
@@ -95,7 +96,7 @@ def test_every_default_audit_yields_finite_numbers_of_a_class(masked: Summary, o
 
 @pytest.mark.parametrize("name", DEFAULT)
 def test_every_audit_can_be_switched_off(name: str) -> None:
-    left = [audit.name for audit in overrides.read([f"audit.{name}=null"], conf_dir()).audit]
+    left = [audit.name for audit in command_line.read([f"audit.{name}=null"], conf_dir()).audit]
     assert sorted([*left, name]) == sorted(DEFAULT)
 
 
@@ -142,6 +143,6 @@ def test_every_finding_is_explained(masked: Summary, backdoored: Summary) -> Non
 
 def test_the_default_set_trains_no_model_of_its_own(run: Run, tmp_path: Any) -> None:
     words = [*CLASS_LEVEL, f"store.dir={tmp_path}", f"output.dir={tmp_path}"]
-    config = overrides.read(words, conf_dir())
-    kinds = [stage.kind for stage in pipeline.stages.of_run(config, pipeline.open_world(config))]
+    config = command_line.read(words, conf_dir())
+    kinds = [stage.kind for stage in pipeline.stages.of_run(config, pipeline.open_federation(config))]
     assert {kind: kinds.count(kind) for kind in set(kinds) - {"audit"}} == {"train": 1, "retrain": 5, "unlearn": 1}

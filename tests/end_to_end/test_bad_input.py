@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from fedunlearn import cli, pipeline
+from fedunlearn.cli import main
+from fedunlearn.runs import pipeline
 
 MISTAKES = {
     "misspelt group": ["metod=fucrt"],
@@ -96,7 +97,7 @@ def run_main(monkeypatch, tmp_path, capsys):
         words = [word for word in base if word.partition("=")[0] not in keys]
         monkeypatch.setattr(sys, "argv", ["fedunlearn", *words, *arguments])
         with pytest.raises(SystemExit) as stop:
-            cli.main()
+            main.main()
         return stop.value.code, capsys.readouterr().err
 
     return run

@@ -14,11 +14,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from fedunlearn import cli, overrides, pipeline, registry
-from fedunlearn.config import RequestConfig, RunConfig
-from fedunlearn.console import Console
-from fedunlearn.pipeline import Outcome
-from fedunlearn.summary import summarise
+from fedunlearn.cli import command_line, main
+from fedunlearn.results.summary import summarise
+from fedunlearn.runs import pipeline
+from fedunlearn.runs.console import Console
+from fedunlearn.runs.pipeline import Outcome
+from fedunlearn.settings import registry
+from fedunlearn.settings.config import RequestConfig, RunConfig
 
 ROUNDS, MORE = 3, 2  # of training and of unlearning: few, but enough for all phases of every method
 TINY = ["data.limit=160", "model.width=4", "model.feature_dim=12", f"train.rounds={ROUNDS}", f"unlearn.rounds={MORE}"]
@@ -41,7 +43,7 @@ REFUSED = sorted({*PAIRS} - {*DEFINED})
 
 @cache
 def composed(*words: str) -> RunConfig:
-    return overrides.read([*TINY, *words], cli.conf_dir())
+    return command_line.read([*TINY, *words], main.conf_dir())
 
 
 def config_of(method: str, level: str, partition: str) -> RunConfig:
@@ -87,7 +89,7 @@ def test_a_level_that_a_method_does_not_define_costs_one_sentence(method, level,
     monkeypatch.setattr(sys, "argv", ["fedunlearn", *words])
     monkeypatch.setattr(pipeline, "run_stage", None)  # nothing may be trained
     with pytest.raises(SystemExit) as stop:
-        cli.main()
+        main.main()
     assert stop.value.code == 2
     said = capsys.readouterr().err
     assert said.startswith(f"fedunlearn: method {method} forgets at ")

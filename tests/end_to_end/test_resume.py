@@ -24,11 +24,12 @@ from pathlib import Path
 
 import pytest
 
-from fedunlearn import cli, job, overrides, stages
-from fedunlearn.config import StoreConfig
-from fedunlearn.federation.world import open_world
-from fedunlearn.placement import Place
+from fedunlearn.cli import command_line, main
+from fedunlearn.federation.federation import open_federation
 from fedunlearn.report import figures
+from fedunlearn.runs import job, steps
+from fedunlearn.runs.resources import Slot
+from fedunlearn.settings.config import StoreConfig
 from fedunlearn.store import Checkpoint
 from fedunlearn.store.catalogue import damages
 
@@ -39,7 +40,7 @@ TINY += ["audit=quick", "audit.ausuc=null"]
 FIGURE = "partition"  # the others are written in the same way, and drawing takes time
 JOBS = [["method=fucrt", "seed=0"], ["method=finetune", "seed=0"], ["method=finetune", "seed=1"]]
 KILLS = 25
-PRELOADED = ["fedunlearn.job", "fedunlearn.cli", "flwr_datasets.partitioner", "torchvision.datasets"]
+PRELOADED = ["fedunlearn.runs.job", "fedunlearn.cli.main", "flwr_datasets.partitioner", "torchvision.datasets"]
 PRELOADED += ["sklearn.datasets", "sklearn.linear_model", "matplotlib.backends.backend_svg", "PIL.PngImagePlugin"]
 CHANGES = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir")
 OWN = ("rounds", "said", "events")  # files of this test
@@ -61,7 +62,7 @@ def forked():
 
 @pytest.fixture(scope="module")
 def configs():
-    return [overrides.read([*TINY, *words], cli.conf_dir()) for words in JOBS]
+    return [command_line.read([*TINY, *words], main.conf_dir()) for words in JOBS]
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +106,7 @@ def changing(event, arguments, root):
 def run(root, configs, number):
     figures.OF_A_RUN = {FIGURE: figures.OF_A_RUN[FIGURE]}
     config = replace(configs[number], store=StoreConfig(str(root / "store"))).in_folder(root / str(number))
-    return job.execute(config, root / str(number), JOBS[number], Place(number, len(configs)))
+    return job.execute(config, root / str(number), JOBS[number], Slot(number, len(configs)))
 
 
 def record_rounds(path):
@@ -185,7 +186,7 @@ def test_a_flipped_bit_in_an_artifact_of_each_kind(configs, undisturbed, tmp_pat
     """Disks do that. It is found, said, set aside, and computed again to the same bits."""
     shutil.copytree(undisturbed / "store", tmp_path / "store")
     dice = random.Random(name)
-    of_each_kind = {stage.kind: stage.key for stage in stages.of_run(configs[0], open_world(configs[0]))}
+    of_each_kind = {stage.kind: stage.key for stage in steps.of_run(configs[0], open_federation(configs[0]))}
     assert set(of_each_kind) == {"train", "retrain", "unlearn", "audit"}
     flipped = [tmp_path / "store" / kind / key for kind, key in of_each_kind.items()]
     for folder in flipped:
@@ -282,7 +283,7 @@ def command(root):
     sys.stdout = sys.stderr = (root / "said").open("a", buffering=1)
     places = [f"output.dir={root / '0'}", f"store.dir={root / 'store'}"]
     sys.argv = ["fedunlearn", *TINY, *places, "train.rounds=500", "method=finetune"]
-    cli.main()
+    main.main()
 
 
 def test_ctrl_c_ends_a_run_within_seconds_and_says_how_to_go_on(forked, tmp_path):
@@ -310,7 +311,7 @@ def wait_for(happened, seconds=60):
 @pytest.mark.slow
 def test_a_killed_joblib_sweep_goes_on(tmp_path):
     """The sweep's own process is killed; its workers may live on for a while, and are waited for."""
-    root = Path(cli.__file__).parents[1]
+    root = Path(main.__file__).parents[2]
     places = [f"output.dir={tmp_path / 'sweep'}", f"store.dir={tmp_path / 'store'}"]
     words = ["-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "method=finetune,head_mask", "seed=0"]
     arguments = [sys.executable, "-m", "fedunlearn", *words, *TINY, *places, "retrain.seeds=1"]

@@ -9,7 +9,7 @@ import sys
 import pytest
 import yaml
 
-from fedunlearn import cli
+from fedunlearn.cli import main
 
 SMALL = ["data.limit=700", "train.rounds=10", "unlearn.rounds=2", "train.local_epochs=3", "partition.alpha=1.0"]
 FILES = {"summary.json", "metrics.jsonl", "config.yaml", "environment.json", "log.txt"}
@@ -21,7 +21,7 @@ def run(monkeypatch, folder, store, *words):
     arguments = ["fedunlearn", *SMALL, f"output.dir={folder}", f"store.dir={store}", *words]
     monkeypatch.setattr(sys, "argv", arguments)
     try:
-        cli.main()
+        main.main()
     except SystemExit as stop:
         return stop.code
     return 0
@@ -124,8 +124,8 @@ def test_a_second_method_shares_the_stages_and_any_worker_count_gives_the_same_b
 
 
 def test_a_failed_run_says_so_and_exits_1(place, monkeypatch, capsys):
-    from fedunlearn import pipeline
     from fedunlearn.errors import RunError
+    from fedunlearn.runs import pipeline
 
     def broken(*args, **kwargs):
         raise RunError("the disk is on fire")

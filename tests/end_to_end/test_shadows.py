@@ -13,12 +13,13 @@ import pytest
 import torch
 from PIL import Image
 
-from fedunlearn import overrides, pipeline, stages
-from fedunlearn.cli import conf_dir
-from fedunlearn.console import Console
-from fedunlearn.federation.world import open_world
+from fedunlearn.cli import command_line
+from fedunlearn.cli.main import conf_dir
+from fedunlearn.federation.federation import open_federation
+from fedunlearn.results.summary import summarise
+from fedunlearn.runs import pipeline, steps
+from fedunlearn.runs.console import Console
 from fedunlearn.store import Store
-from fedunlearn.summary import summarise
 
 ATTACK = ["audit=quick", "+audit.u_lira.shadows=6", "retrain.seeds=2", "partition=iid", "partition.clients=2"]
 BY_HEART = ["train.rounds=4", "train.local_epochs=10", "unlearn.rounds=0"]
@@ -52,7 +53,7 @@ def run(place: Path) -> Run:
     """The summary of a run by its words; all of them share a store."""
 
     def summary_of(*words: str) -> Summary:
-        config = overrides.read(words_of(place, *words), conf_dir())
+        config = command_line.read(words_of(place, *words), conf_dir())
         made: Summary = json.loads(json.dumps(summarise(pipeline.run(config, Console(io.StringIO())), "")))
         return made
 
@@ -89,9 +90,9 @@ def test_head_masking_has_the_u_lira_of_the_original(run: Run) -> None:
 def test_shadows_have_a_history_of_their_own(run: Run, place: Path) -> None:
     """FedEraser looks back on the original training: every shadow on its own, which is the same training once more."""
     assert run(*BRIEF, "method=federaser")["models"]["unlearned"]["u_lira_auc"] is not None
-    config = overrides.read(words_of(place, *BRIEF, "method=federaser"), conf_dir())
+    config = command_line.read(words_of(place, *BRIEF, "method=federaser"), conf_dir())
     store = Store(place / "store")
-    for shadow in stages.of_run(config, open_world(config)).shadows:
+    for shadow in steps.of_run(config, open_federation(config)).shadows:
         history = shadow.unlearned.history
         assert history is not None
         again, first = (store.peek(stage.kind, stage.determinants) for stage in (history.stage, shadow.original.stage))

@@ -12,11 +12,12 @@ import pytest
 from filelock import FileLock
 from omegaconf import OmegaConf
 
-from fedunlearn import cli, job, pipeline
+from fedunlearn.cli import main
+from fedunlearn.cli import report as report_cli
 from fedunlearn.errors import RunError
-from fedunlearn.placement import Place
-from fedunlearn.report import cli as report_cli
-from fedunlearn.report import easel, figures
+from fedunlearn.report import background, figures
+from fedunlearn.runs import job, pipeline
+from fedunlearn.runs.resources import Slot
 
 TINY = [
     *("data.limit=200", "partition.clients=4", "train.rounds=2", "unlearn.rounds=1", "retrain.seeds=1"),
@@ -39,7 +40,7 @@ class NoEasel:
 @pytest.fixture
 def command(monkeypatch, tmp_path, capsys):
     """`fedunlearn` in this process, without figures: (exit status, stdout, stderr)."""
-    monkeypatch.setattr(easel, "Easel", NoEasel)
+    monkeypatch.setattr(background, "BackgroundRenderer", NoEasel)
     monkeypatch.setattr(figures, "draw", lambda run: [])
     monkeypatch.setattr(figures, "draw_sweep", lambda rows, folder: [])
     monkeypatch.setenv("COLUMNS", "200")
@@ -49,7 +50,7 @@ def command(monkeypatch, tmp_path, capsys):
         monkeypatch.setattr(sys, "argv", ["fedunlearn", *TINY, *places, *words])
         status = 0
         try:
-            cli.main()
+            main.main()
         except SystemExit as stop:
             status = stop.code or 0
         return status, *capsys.readouterr()
@@ -119,7 +120,7 @@ def test_settings_that_do_not_fit_together_fail_that_job_alone(command, tmp_path
 
 def test_a_composed_configuration_that_cannot_be_read_is_a_failed_run(tmp_path, capsys):
     composed = OmegaConf.create({"method": {"name": "fucrtt"}})
-    assert job._task(composed, tmp_path / "run", ["method=fucrtt"], Place(0, 3)) == 2
+    assert job._task(composed, tmp_path / "run", ["method=fucrtt"], Slot(0, 3)) == 2
     failed = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert failed["status"] == "failed"
     assert capsys.readouterr().err == f"fedunlearn: {failed['reason']}\n"
@@ -187,19 +188,19 @@ def test_what_makes_a_run_finished(command, tmp_path, monkeypatch):
 
 
 def saved_config(folder):
-    from fedunlearn.config import load
+    from fedunlearn.settings.config import load
 
     return load(json.loads((folder / "summary.json").read_text())["config"])
 
 
 def changed(config, **sections):
-    from fedunlearn.config import load
+    from fedunlearn.settings.config import load
 
     return load({**config.as_dict(), **sections})
 
 
 def plain(value):
-    from fedunlearn import schema
+    from fedunlearn.settings import schema
 
     return schema.plain(value)
 
@@ -220,7 +221,7 @@ def test_joblib_runs_jobs_side_by_side_and_a_failure_is_exit_status_1(tmp_path, 
     """The launcher as it comes, in processes of its own; one learning rate leads to numbers that are not finite."""
     words = ["-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "method=head_mask", "train.lr=0.05,1e30"]
     places = [f"output.dir={tmp_path / 'sweep'}", f"store.dir={tmp_path / 'store'}"]
-    root = Path(cli.__file__).parents[1]
+    root = Path(main.__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-m", "fedunlearn", *words, *TINY, *places],
         capture_output=True,

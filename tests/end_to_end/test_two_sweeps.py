@@ -12,7 +12,7 @@ import time
 import pytest
 from filelock import FileLock
 
-from fedunlearn import cli
+from fedunlearn.cli import main
 from fedunlearn.report import figures
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="processes are forked")
@@ -22,8 +22,8 @@ TINY += ["audit=quick", "audit.ausuc=null"]
 GRID = ["-m", "method=finetune,head_mask", "seed=0"]
 STAGES = 1 + 2 + 2  # an original, two retrained and two unlearned models
 PRELOADED = [
-    "fedunlearn.job",
-    "fedunlearn.sweep",
+    "fedunlearn.runs.job",
+    "fedunlearn.runs.sweep",
     "flwr_datasets.partitioner",
     "torchvision.datasets",
     "sklearn.datasets",
@@ -52,7 +52,7 @@ def command(root, folder, said):
     figures.OF_A_RUN = figures.OF_A_SWEEP = {}
     sys.stdout = sys.stderr = (root / said).open("a", buffering=1)
     sys.argv = ["fedunlearn", *TINY, *GRID, f"output.dir={root / folder}", f"store.dir={root / 'store'}"]
-    cli.main()
+    main.main()
 
 
 def read(path):

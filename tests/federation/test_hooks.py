@@ -7,21 +7,21 @@ import pytest
 import torch
 from flwr.app import Context, RecordDict
 
-from fedunlearn import registry
-from fedunlearn.config import TrainConfig
+from fedunlearn.engines.grid import LocalGrid
 from fedunlearn.federation import wire
 from fedunlearn.federation.client import client_app
-from fedunlearn.federation.grid import LocalGrid
+from fedunlearn.federation.method import Method, NoSettings
 from fedunlearn.federation.objective import Objective, cross_entropy, true_labels
-from fedunlearn.federation.plan import Plan
-from fedunlearn.federation.server import FederatedStage, server_app
-from fedunlearn.methods.base import Method, NoSettings
+from fedunlearn.federation.spec import StageSpec
+from fedunlearn.federation.strategy import UnlearningStrategy, server_app
+from fedunlearn.settings import registry
+from fedunlearn.settings.config import TrainConfig
 
 TRAINING = TrainConfig(rounds=2, local_epochs=1, batch_size=100, lr=0.1, momentum=0.0, weight_decay=0.0)
-PLAN = Plan("train", 0, "probe", TRAINING, 4)
+PLAN = StageSpec("train", 0, "probe", TRAINING, 4)
 
 
-def count_calls(model, client, settings, plan):
+def count_calls(model, client, settings, spec):
     client.memory["calls"] = client.memory.get("calls", torch.zeros(())) + 1
     return {"calls": client.memory["calls"]}
 
@@ -37,26 +37,26 @@ OBJECTIVE = Objective(
     lambda model, client, shared: {"calls": client.memory["calls"], "held": torch.tensor(float(len(client)))},
     substitute=first_two,
 )
-PROBE = Method("probe", NoSettings, lambda settings, plan: OBJECTIVE, queries={"count": count_calls})
+PROBE = Method("probe", NoSettings, lambda settings, spec: OBJECTIVE, queries={"count": count_calls})
 
 
 @pytest.fixture
-def run(make_world, monkeypatch):
-    """Run the stage of a server on a world of three clients."""
+def run(make_federation, monkeypatch):
+    """Run the stage of a server on a federation of three clients."""
     monkeypatch.setattr(registry, "find", lambda kind, name: PROBE)
 
     def go(strategy, rounds=2):
-        world = make_world(clients=3)
-        model = world.fresh_model(0).state_dict()
+        federation = make_federation(clients=3)
+        model = federation.fresh_model(0).state_dict()
         app = server_app(strategy, model, rounds, False, lambda number, state: None)
-        with LocalGrid(client_app(lambda: world, wire.by_reference), 3, 2, Event()) as grid:
+        with LocalGrid(client_app(lambda: federation, wire.by_reference), 3, 2, Event()) as grid:
             app(grid, Context(1, 1, {}, RecordDict(), {}))
-        return world, model
+        return federation, model
 
     return go
 
 
-class Listener(FederatedStage):
+class Listener(UnlearningStrategy):
     """Remembers what it was told; asks every client twice."""
 
     def prepare(self, model, clients):
@@ -64,10 +64,10 @@ class Listener(FederatedStage):
         self.asked = [clients.total("count", model)["calls"].item() for _ in range(2)]
         return model
 
-    def hear(self, client, model, weight):
+    def on_client_model(self, client, model, weight):
         self.told.append((client, weight, model["head.bias"]))
 
-    def absorb(self, totals):
+    def on_totals(self, totals):
         self.totals.append({name: value.item() for name, value in totals.items()})
 
 
@@ -97,8 +97,8 @@ def test_the_server_hears_every_model_before_the_average(run):
 
 
 def test_traffic_is_what_the_method_says_it_is(run):
-    honest = FederatedStage(PLAN, wire.by_reference, torch.device("cpu"))
-    thrifty = FederatedStage(PLAN, wire.by_reference, torch.device("cpu"))
+    honest = UnlearningStrategy(PLAN, wire.by_reference, torch.device("cpu"))
+    thrifty = UnlearningStrategy(PLAN, wire.by_reference, torch.device("cpu"))
     thrifty.payload = lambda content: 7
     _, model = run(honest)
     run(thrifty)
@@ -107,10 +107,10 @@ def test_traffic_is_what_the_method_says_it_is(run):
     assert (thrifty.cost.bytes_down, thrifty.cost.bytes_up) == (42, 42)
 
 
-class Slower(FederatedStage):
+class Slower(UnlearningStrategy):
     """Halves the learning rate, and asks the clients in the middle of a round."""
 
-    def outgoing(self, number, model):
+    def before_round(self, number, model):
         self.notes[f"calls in round {number}"] = self.clients.total("count", model)["calls"].item()
         return model
 
@@ -120,7 +120,7 @@ class Slower(FederatedStage):
 
 def test_a_method_sets_the_pace_of_a_round_and_asks_clients_in_the_middle_of_it(run):
     moves = []
-    for kind in (FederatedStage, Slower):
+    for kind in (UnlearningStrategy, Slower):
         server, heard = kind(PLAN, wire.by_reference, torch.device("cpu")), []
         server.hear = lambda client, model, weight, heard=heard: heard.append(model["head.bias"])
         _, model = run(server)

@@ -1,4 +1,4 @@
-"""Run a method's whole stage, server and clients, on a small world."""
+"""Run a method's whole stage, server and clients, on a small federation."""
 
 from types import SimpleNamespace
 
@@ -6,44 +6,44 @@ import numpy as np
 import pytest
 import torch
 
-from fedunlearn.config import EngineConfig, TrainConfig
 from fedunlearn.data.types import Dataset, ImageSet, Request
-from fedunlearn.federation.engines import Progress, run_stage
-from fedunlearn.federation.plan import Plan
-from fedunlearn.federation.world import World
-from fedunlearn.methods.base import NoSettings
+from fedunlearn.engines.base import Progress, run_stage
+from fedunlearn.federation.federation import Federation
+from fedunlearn.federation.method import NoSettings
+from fedunlearn.federation.spec import StageSpec
 from fedunlearn.models.base import Classifier
-from fedunlearn.schema import plain
+from fedunlearn.settings.config import EngineConfig, TrainConfig
+from fedunlearn.settings.schema import plain
 
 PACE = TrainConfig(rounds=1, local_epochs=1, batch_size=100, lr=0.05, momentum=0.0, weight_decay=0.0)
 
 
-def play_stage(world, method, settings, training=PACE, begin=None, config=None):
+def play_stage(federation, method, settings, training=PACE, begin=None, config=None):
     """What the stage leaves behind after its preparation and after every round of `training.rounds`."""
-    request = world.request
+    request = federation.request
     level = {"level": request.level, "forget_classes": request.classes}
-    plan = Plan("unlearn", 0, method, training, world.dataset.classes, **level, settings=plain(settings))
-    begin = begin or Progress({name: value.clone() for name, value in world.fresh_model(0).state_dict().items()})
+    spec = StageSpec("unlearn", 0, method, training, federation.dataset.classes, **level, settings=plain(settings))
+    begin = begin or Progress({name: value.clone() for name, value in federation.fresh_model(0).state_dict().items()})
     seen = []
     run_stage(
-        plan, begin, training.rounds, world, config or SimpleNamespace(engine=EngineConfig(workers=1)), seen.append
+        spec, begin, training.rounds, federation, config or SimpleNamespace(engine=EngineConfig(workers=1)), seen.append
     )
     return seen
 
 
 @pytest.fixture(scope="session")
 def play():
-    """`play(world, "not", Negation(), TrainConfig(rounds=2))`: a list of Progress."""
+    """`play(federation, "not", Negation(), TrainConfig(rounds=2))`: a list of Progress."""
     return play_stage
 
 
 @pytest.fixture
-def trained(make_world):
-    """A world of blobs, and an original model that knows all of its classes, as Progress."""
-    world = make_world(clients=3, classes=4, per_class=40)
+def trained(make_federation):
+    """A federation of blobs, and an original model that knows all of its classes, as Progress."""
+    federation = make_federation(clients=3, classes=4, per_class=40)
     pace = TrainConfig(rounds=7, local_epochs=1, batch_size=10, lr=0.05)
-    model = play_stage(world, "fedavg", NoSettings(), pace)[-1].model
-    return world, Progress(model)
+    model = play_stage(federation, "fedavg", NoSettings(), pace)[-1].model
+    return federation, Progress(model)
 
 
 class TwoWeights(torch.nn.Module):
@@ -66,10 +66,10 @@ def two_weights(weight=(0.0, 0.0)):
 
 
 @pytest.fixture
-def pair_world():
-    """A world of two-pixel images whose model has two weights, `start` at first.
+def pair_federation():
+    """A federation of two-pixel images whose model has two weights, `start` at first.
 
-    `pair_world([(x, label, forget), …], …)`, client by client; x is a pair of zeros and ones.
+    `pair_federation([(x, label, forget), …], …)`, client by client; x is a pair of zeros and ones.
     """
 
     def make(*clients, start=(0.0, 0.0)):
@@ -80,6 +80,6 @@ def pair_world():
         ends = np.cumsum([len(client) for client in clients])
         parts = np.split(np.arange(len(rows)), ends[:-1])
         wanted = Request("sample", np.array([row[2] for row in rows]), ())
-        return World(dataset, parts, wanted, lambda seed: two_weights(start), torch.device("cpu"), 0)
+        return Federation(dataset, parts, wanted, lambda seed: two_weights(start), torch.device("cpu"), 0)
 
     return make

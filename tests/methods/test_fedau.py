@@ -6,37 +6,37 @@ import pytest
 import torch
 from flwr.app import ConfigRecord, RecordDict
 
-from fedunlearn.config import TrainConfig
-from fedunlearn.federation import local, wire
-from fedunlearn.federation.plan import Plan
+from fedunlearn.federation import sgd, wire
+from fedunlearn.federation.spec import StageSpec
 from fedunlearn.methods.fedau import AuxiliaryServer, FedAU, frozen_encoder, objective
 from fedunlearn.models.base import Classifier
+from fedunlearn.settings.config import TrainConfig
 
 TRAINING = TrainConfig(local_epochs=1, batch_size=100, lr=0.3, momentum=0.0, weight_decay=0.0)
-PLAN = Plan("unlearn", 0, "fedau", TRAINING, 3, forget_classes=(1,))
+PLAN = StageSpec("unlearn", 0, "fedau", TRAINING, 3, forget_classes=(1,))
 BELOW = replace(PLAN, level="sample", forget_classes=())
 
 
-def server(plan=PLAN, share=0.9):
-    return AuxiliaryServer(plan, FedAU(share=share), wire.by_reference, torch.device("cpu"))
+def server(spec=PLAN, share=0.9):
+    return AuxiliaryServer(spec, FedAU(share=share), wire.by_reference, torch.device("cpu"))
 
 
 def state(model):
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
 
-def test_one_round_at_class_level_by_hand(make_world):
-    client = make_world(clients=1, classes=3).client(0)
+def test_one_round_at_class_level_by_hand(make_federation):
+    client = make_federation(clients=1, classes=3).client(0)
     model = Classifier(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2)), 2, 3)
     original = state(model)
     method = server()
     method.prepare(original, [None] * 5)
-    model.load_state_dict(method.outgoing(1, original))
+    model.load_state_dict(method.before_round(1, original))
     assert not model.head.weight.any() and not model.head.bias.any()
     with torch.no_grad():
         mean = model.features(client.images(torch.arange(len(client)))).mean(0)
-    local.train(model, client, objective(FedAU(), PLAN), {}, TRAINING, torch.Generator())
-    combined = method.incoming(1, state(model))
+    sgd.train(model, client, objective(FedAU(), PLAN), {}, TRAINING, torch.Generator())
+    combined = method.after_round(1, state(model))
     # from a zero head p = 1/3 everywhere: the forgotten row gains lr · 2/3 · mean(z), the others lose half as much
     step = torch.tensor([-0.1, 0.2, -0.1])
     torch.testing.assert_close(combined["head.weight"], original["head.weight"] - step[:, None] * mean)
@@ -44,21 +44,21 @@ def test_one_round_at_class_level_by_hand(make_world):
     assert torch.equal(combined["encoder.1.weight"], original["encoder.1.weight"])
 
 
-def test_at_class_level_no_comparison_between_retain_classes_changes(make_world):
-    world = make_world(clients=1)
-    client, model = world.client(0), world.fresh_model(3)
+def test_at_class_level_no_comparison_between_retain_classes_changes(make_federation):
+    federation = make_federation(clients=1)
+    client, model = federation.client(0), federation.fresh_model(3)
     model.head.bias.data[1] += 0.3  # so that the forgotten class is predicted at all
-    plan = replace(PLAN, classes=4)
-    method = server(plan)
+    spec = replace(PLAN, classes=4)
+    method = server(spec)
     current = method.prepare(state(model), [])
-    before = local.observe(model, client, torch.arange(len(client)))[1]
+    before = sgd.observe(model, client, torch.arange(len(client)))[1]
     for number in (1, 2):
-        model.load_state_dict(method.outgoing(number, current))
+        model.load_state_dict(method.before_round(number, current))
         training = replace(TRAINING, local_epochs=20, batch_size=8, momentum=0.9, weight_decay=0.01)
-        local.train(model, client, objective(FedAU(), plan), {}, training, torch.Generator())
-        current = method.incoming(number, state(model))
+        sgd.train(model, client, objective(FedAU(), spec), {}, training, torch.Generator())
+        current = method.after_round(number, state(model))
     model.load_state_dict(current)
-    after = local.observe(model, client, torch.arange(len(client)))[1]
+    after = sgd.observe(model, client, torch.arange(len(client)))[1]
     retain = [0, 2, 3]
     shift = (after - before)[:, retain]
     torch.testing.assert_close(shift, shift[:, :1].expand(-1, 3), atol=1e-4, rtol=1e-4)
@@ -70,18 +70,18 @@ def test_below_class_level_the_heads_are_mixed():
     original = {"head.weight": torch.ones(3, 2), "head.bias": torch.zeros(3), "encoder.w": torch.ones(1)}
     method = server(BELOW, share=0.25)
     method.prepare(original, [])
-    assert torch.equal(method.outgoing(1, original)["head.weight"], original["head.weight"])
+    assert torch.equal(method.before_round(1, original)["head.weight"], original["head.weight"])
     trained = {"head.weight": torch.full((3, 2), 5.0), "head.bias": torch.full((3,), 4.0), "encoder.w": torch.zeros(1)}
-    mixed = method.incoming(1, trained)
+    mixed = method.after_round(1, trained)
     assert torch.equal(mixed["head.weight"], torch.full((3, 2), 2.0))  # 0.75 · 1 + 0.25 · 5
     assert torch.equal(mixed["head.bias"], torch.ones(3))
     assert torch.equal(mixed["encoder.w"], torch.ones(1))
-    assert torch.equal(method.outgoing(2, mixed)["head.weight"], trained["head.weight"])
+    assert torch.equal(method.before_round(2, mixed)["head.weight"], trained["head.weight"])
 
 
-def test_targets(make_world):
-    world = make_world()
-    client, model = world.client(0), world.fresh_model(0)
+def test_targets(make_federation):
+    federation = make_federation()
+    client, model = federation.client(0), federation.fresh_model(0)
     two = replace(PLAN, classes=4, forget_classes=(1, 3))
     found = objective(FedAU(), two).targets(model, client, {})
     assert torch.equal(found, torch.tensor([0.0, 0.5, 0.0, 0.5]).expand(len(client), 4))
@@ -97,10 +97,10 @@ def test_the_encoder_does_not_move():
     assert kept["encoder.0.weight"].sum() == 0 and kept["head.weight"].sum() == 2
 
 
-@pytest.mark.parametrize("plan", [PLAN, BELOW])
-def test_only_heads_travel_after_the_encoder_went_out_once(plan):
+@pytest.mark.parametrize("spec", [PLAN, BELOW])
+def test_only_heads_travel_after_the_encoder_went_out_once(spec):
     model = {"head.weight": torch.ones(3, 2), "head.bias": torch.zeros(3), "encoder.w": torch.ones(100)}
-    method = server(plan)
+    method = server(spec)
     method.prepare(model, [None] * 7)
     assert method.cost.bytes_down == 7 * 400
     message = RecordDict({"model": wire.by_reference(model), "task": ConfigRecord({})})

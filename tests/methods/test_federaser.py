@@ -7,13 +7,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from fedunlearn import overrides, pipeline, stages
-from fedunlearn.cli import conf_dir
-from fedunlearn.config import TrainConfig
-from fedunlearn.console import Console
+from fedunlearn.cli import command_line
+from fedunlearn.cli.main import conf_dir
 from fedunlearn.errors import RequestError
 from fedunlearn.federation import wire
-from fedunlearn.federation.plan import Plan
+from fedunlearn.federation.spec import StageSpec
 from fedunlearn.methods.federaser import (
     FIRST,
     CalibratingServer,
@@ -24,9 +22,12 @@ from fedunlearn.methods.federaser import (
     stored_rounds,
 )
 from fedunlearn.randomness import derive
+from fedunlearn.runs import pipeline, steps
+from fedunlearn.runs.console import Console
+from fedunlearn.settings.config import TrainConfig
 
 TRAINING = TrainConfig(rounds=2, local_epochs=3)
-PLAN = Plan("unlearn", 0, "federaser", TRAINING, 2, forget_classes=(1,))
+PLAN = StageSpec("unlearn", 0, "federaser", TRAINING, 2, forget_classes=(1,))
 SMALL = ["data.limit=200", "train.rounds=4", "unlearn.rounds=2", "retrain.seeds=1", "partition.clients=4", "~audit"]
 
 
@@ -47,12 +48,12 @@ def set_up(server, memory=None):
     return server
 
 
-def calibrating(memory, plan=PLAN, ratio=0.5):
-    return set_up(CalibratingServer(plan, FedEraser(ratio=ratio), wire.by_reference, torch.device("cpu")), memory)
+def calibrating(memory, spec=PLAN, ratio=0.5):
+    return set_up(CalibratingServer(spec, FedEraser(ratio=ratio), wire.by_reference, torch.device("cpu")), memory)
 
 
-def historian(plan):
-    return set_up(Historian(plan, None, wire.by_reference, torch.device("cpu")))
+def historian(spec):
+    return set_up(Historian(spec, None, wire.by_reference, torch.device("cpu")))
 
 
 def test_one_calibrated_step_by_hand():
@@ -65,18 +66,22 @@ def test_one_calibrated_step_by_hand():
 def test_every_layer_has_its_own_length():
     server = calibrating({"norms": torch.tensor([[10.0, 2.0], [0.0, 0.0]]), "models": torch.ones(2)})
     server.prepare(two_parameters([0.0, 0.0]), None)
-    server.outgoing(1, two_parameters([1.0, 1.0], 0.5))
-    after = server.incoming(1, two_parameters([4.0, 5.0], -3.5))
+    server.before_round(1, two_parameters([1.0, 1.0], 0.5))
+    after = server.after_round(1, two_parameters([4.0, 5.0], -3.5))
     assert after["weight"].tolist() == [[7.0, 9.0]] and after["bias"].item() == -1.5
-    server.outgoing(2, after)
-    assert server.incoming(2, two_parameters([0.0, 0.0]))["weight"].tolist() == [[7.0, 9.0]]  # an old step of length 0
+    server.before_round(2, after)
+    assert server.after_round(2, two_parameters([0.0, 0.0]))["weight"].tolist() == [
+        [7.0, 9.0]
+    ]  # an old step of length 0
 
 
 def test_statistics_of_normalisation_layers_are_averaged():
     server = calibrating({"norms": torch.zeros(2, 2), "models": torch.ones(2)})
-    server.outgoing(1, {**two_parameters([0.0, 0.0]), "running_var": torch.ones(1)})
+    server.before_round(1, {**two_parameters([0.0, 0.0]), "running_var": torch.ones(1)})
     server.memory = {"norms": torch.ones(1, 2)}
-    assert server.incoming(1, {**two_parameters([1.0, 0.0]), "running_var": torch.full((1,), 3.0)})["running_var"] == 3
+    assert (
+        server.after_round(1, {**two_parameters([1.0, 0.0]), "running_var": torch.full((1,), 3.0)})["running_var"] == 3
+    )
 
 
 @pytest.mark.parametrize(
@@ -111,11 +116,11 @@ def test_at_client_level_the_first_stored_round_is_taken_as_it_is():
 def test_the_historian_measures_the_step_of_the_global_model():
     server = historian(replace(PLAN, stage="train"))
     server.prepare(two_parameters([0.0, 0.0]), None)
-    server.outgoing(2, two_parameters([1.0, 1.0]))
+    server.before_round(2, two_parameters([1.0, 1.0]))
     for client in range(3):
-        server.hear(client, two_parameters([50.0, 50.0]), 1.0)
+        server.on_client_model(client, two_parameters([50.0, 50.0]), 1.0)
     average = two_parameters([4.0, 5.0], -2.0)
-    assert server.incoming(2, average) is average
+    assert server.after_round(2, average) is average
     assert server.memory["norms"].tolist() == [[0.0, 0.0], [5.0, 2.0]]
     assert server.memory["models"].tolist() == [0, 3]
     assert not any(name.startswith(FIRST) for name in server.memory)
@@ -124,17 +129,17 @@ def test_the_historian_measures_the_step_of_the_global_model():
 def test_the_historian_leaves_forgotten_clients_out_of_the_average():
     server = historian(replace(PLAN, stage="train", level="client", forget_classes=(), forget_clients=(1,)))
     server.prepare(two_parameters([0.0, 0.0]), None)
-    server.outgoing(1, two_parameters([1.0, 1.0]))
-    server.hear(0, two_parameters([5.0, 1.0]), 1.0)
-    server.hear(1, two_parameters([100.0, 100.0]), 7.0)
-    server.hear(2, two_parameters([3.0, 5.0]), 3.0)
-    server.incoming(1, two_parameters([60.0, 60.0]))
+    server.before_round(1, two_parameters([1.0, 1.0]))
+    server.on_client_model(0, two_parameters([5.0, 1.0]), 1.0)
+    server.on_client_model(1, two_parameters([100.0, 100.0]), 7.0)
+    server.on_client_model(2, two_parameters([3.0, 5.0]), 3.0)
+    server.after_round(1, two_parameters([60.0, 60.0]))
     # (1 · (5, 1) + 3 · (3, 5)) / 4 = (3.5, 4), which is (2.5, 3) from where it started
     assert server.memory[FIRST + "weight"].tolist() == [[3.5, 4.0]]
     torch.testing.assert_close(server.memory["norms"][0], torch.tensor([(2.5**2 + 3**2) ** 0.5, 0.0]))
-    server.outgoing(2, two_parameters([1.0, 1.0]))
-    server.hear(1, two_parameters([100.0, 100.0]), 7.0)
-    server.incoming(2, two_parameters([60.0, 60.0]))
+    server.before_round(2, two_parameters([1.0, 1.0]))
+    server.on_client_model(1, two_parameters([100.0, 100.0]), 7.0)
+    server.after_round(2, two_parameters([60.0, 60.0]))
     assert server.memory["norms"][1].tolist() == [0, 0]  # only the forgotten client took part
     assert server.memory[FIRST + "weight"].tolist() == [[3.5, 4.0]]
 
@@ -157,13 +162,13 @@ def test_no_more_rounds_than_there_were(clients, rounds, fits):
 
 def run(place, *words):
     words = [*SMALL, f"store.dir={place / 'store'}", f"output.dir={place / 'run'}", "method=federaser", *words]
-    config = overrides.read(words, conf_dir())
+    config = command_line.read(words, conf_dir())
     return config, pipeline.run(config, Console(io.StringIO()))
 
 
 def test_the_history_is_the_original_training_and_is_kept(tmp_path):
     config, outcome = run(tmp_path)
-    planned = stages.of_run(config, outcome.world)
+    planned = steps.of_run(config, outcome.federation)
     history = planned.models["unlearned"].history
     kinds = [stage.kind for stage in planned]
     assert kinds == ["train", "retrain", "history", "unlearn"]
@@ -180,4 +185,6 @@ def test_the_history_is_the_original_training_and_is_kept(tmp_path):
 def test_at_client_level_it_rebuilds_without_the_client(tmp_path):
     _, outcome = run(tmp_path, "request.classes=[]", "request.clients=[1]", "unlearn.rounds=1")
     assert outcome.unlearned.notes["stored_rounds"] == [1, 3]
-    assert outcome.unlearned.cost["samples"] == sum(len(part) for i, part in enumerate(outcome.world.parts) if i != 1)
+    assert outcome.unlearned.cost["samples"] == sum(
+        len(part) for i, part in enumerate(outcome.federation.parts) if i != 1
+    )

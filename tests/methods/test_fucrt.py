@@ -4,14 +4,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fedunlearn.config import TrainConfig
 from fedunlearn.federation import wire
 from fedunlearn.federation.objective import cross_entropy
-from fedunlearn.federation.plan import Plan
+from fedunlearn.federation.spec import StageSpec
 from fedunlearn.methods.contrastive import prototype_contrastive, supervised_contrastive
 from fedunlearn.methods.fucrt import FUCRT, FUCRTServer, class_sums, objective
+from fedunlearn.settings.config import TrainConfig
 
-PLAN = Plan("unlearn", 0, "fucrt", TrainConfig(), 4, forget_classes=(1,))
+PLAN = StageSpec("unlearn", 0, "fucrt", TrainConfig(), 4, forget_classes=(1,))
 BATCH = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
 LOGITS = torch.randn(6, 4, generator=torch.Generator().manual_seed(1))
 TARGETS = torch.tensor([0, 2, 2, 3, 0, 3])
@@ -41,8 +41,8 @@ def test_distance_is_another_global_loss():
     assert one.item() != pytest.approx(other.item())
 
 
-def test_class_sums_of_clients_add_up_to_those_of_all_data(make_world):
-    parts, whole = make_world(clients=3), make_world(clients=1)
+def test_class_sums_of_clients_add_up_to_those_of_all_data(make_federation):
+    parts, whole = make_federation(clients=3), make_federation(clients=1)
     model = parts.fresh_model(0)
     split = [class_sums(FUCRT(), PLAN, model, parts.client(k), {}) for k in range(3)]
     together = class_sums(FUCRT(), PLAN, model, whole.client(0), {})
@@ -50,22 +50,22 @@ def test_class_sums_of_clients_add_up_to_those_of_all_data(make_world):
     assert sum(s["counts"] for s in split).tolist() == together["counts"].tolist() == [12, 0, 12, 12]
 
 
-def test_prototypes_are_means_of_unit_features(make_world):
-    world = make_world(clients=1)
-    model, client = world.fresh_model(0), world.client(0)
+def test_prototypes_are_means_of_unit_features(make_federation):
+    federation = make_federation(clients=1)
+    model, client = federation.fresh_model(0), federation.client(0)
     z = F.normalize(model.features(client.images(torch.arange(len(client)))), dim=1)
     totals = class_sums(FUCRT(), PLAN, model, client, {})
     server = FUCRTServer(PLAN, FUCRT(), wire.by_reference, torch.device("cpu"))
     server.shared = {"prototypes": torch.full((4, 6), 5.0), "known": torch.zeros(4, dtype=torch.uint8)}
-    server.absorb(totals)
+    server.on_totals(totals)
     torch.testing.assert_close(server.shared["prototypes"][2], z[client.labels == 2].mean(0))
     assert server.shared["prototypes"][1].tolist() == [5.0] * 6  # nobody holds it: kept
     assert server.shared["known"].tolist() == [1, 0, 1, 1]
 
 
-def test_prototypes_of_all_count_transformed_samples(make_world):
-    world = make_world(clients=1)
+def test_prototypes_of_all_count_transformed_samples(make_federation):
+    federation = make_federation(clients=1)
     shared = {"allowed": torch.tensor([[1, 0, 0, 0]], dtype=torch.uint8)}
     settings = replace(FUCRT(), prototypes_of="all")
-    counts = class_sums(settings, PLAN, world.fresh_model(0), world.client(0), shared)["counts"]
+    counts = class_sums(settings, PLAN, federation.fresh_model(0), federation.client(0), shared)["counts"]
     assert counts.tolist() == [24, 0, 12, 12]

@@ -5,12 +5,12 @@ from math import log
 import pytest
 import torch
 
-from fedunlearn.config import TrainConfig
-from fedunlearn.federation.plan import Plan
+from fedunlearn.federation.spec import StageSpec
 from fedunlearn.methods.fucrt_plus import FUCRTPlus, contrastive_labels, hidden, mixed, objective, targets
 from fedunlearn.methods.transformation import Selection
+from fedunlearn.settings.config import TrainConfig
 
-PLAN = Plan("unlearn", 0, "fucrt_plus", TrainConfig(), 4, forget_classes=(1,))
+PLAN = StageSpec("unlearn", 0, "fucrt_plus", TrainConfig(), 4, forget_classes=(1,))
 PLAIN = {"local_weight": 0.0, "global_weight": 0.0, "forget_weight": 1.0}
 
 
@@ -53,9 +53,9 @@ def test_rows_that_are_not_there_change_nothing():
     assert contrastive_labels(rows[:, :-1], rows[:, -1]).tolist() == [2, 0, 0, -1]
 
 
-def test_labels_are_those_of_the_original_model(make_world):
-    world = make_world()
-    client, model = world.client(0), world.fresh_model(2)
+def test_labels_are_those_of_the_original_model(make_federation):
+    federation = make_federation()
+    client, model = federation.client(0), federation.fresh_model(2)
     shared = {"allowed": torch.tensor([[0, 0, 1, 1]], dtype=torch.uint8)}
     soft = targets(FUCRTPlus(), PLAN, model, client, shared)
     hard = targets(FUCRTPlus(labels="hard"), PLAN, model, client, shared)
@@ -77,9 +77,9 @@ def test_hidden_touches_forget_rows_only():
 
 @pytest.mark.parametrize("settings", [FUCRTPlus(), FUCRTPlus(selection=Selection(), keep=1.0, labels="hard")])
 def test_a_whole_stage(trained, play, settings):
-    world, original = trained
+    federation, original = trained
     pace = TrainConfig(rounds=3, local_epochs=2, batch_size=10, lr=0.05)
-    after = play(world, "fucrt_plus", settings, pace, original)[-1]
+    after = play(federation, "fucrt_plus", settings, pace, original)[-1]
     accuracy = torch.tensor(after.history[-1]["class_accuracy"])
     assert accuracy[1] < 0.2
     assert accuracy[[0, 2, 3]].mean() > 0.8

@@ -6,14 +6,14 @@ import pytest
 import torch
 from flwr.app import RecordDict
 
-from fedunlearn.config import TrainConfig
 from fedunlearn.errors import RequestError
-from fedunlearn.federation import local, wire
-from fedunlearn.federation.plan import Plan
+from fedunlearn.federation import sgd, wire
+from fedunlearn.federation.spec import StageSpec
 from fedunlearn.methods.fused import MASK, Fused, SparseServer, check, movement, objective, only_adapters, random_mask
+from fedunlearn.settings.config import TrainConfig
 
 TRAINING = TrainConfig(local_epochs=3, batch_size=10, lr=0.1)
-PLAN = Plan("unlearn", 0, "fused", TRAINING, 4, forget_classes=(1,))
+PLAN = StageSpec("unlearn", 0, "fused", TRAINING, 4, forget_classes=(1,))
 
 
 class Pair(torch.nn.Module):
@@ -46,13 +46,13 @@ def test_movement_is_the_sum_of_absolute_differences_of_a_layer():
 
 def test_the_critical_layers_moved_most_in_the_mean_over_samples():
     strategy = server(layers=1, density=1.0)
-    start = strategy.outgoing(1, constant(0.0))
+    start = strategy.before_round(1, constant(0.0))
     first, second = constant(0.0), constant(0.0)
     first["a.bias"] += 3  # a: 1 · 3
     second["b.bias"] += 2  # b: 2 · 2
-    strategy.hear(0, first, 1.0)
-    strategy.hear(1, second, 2.0)
-    assert strategy.incoming(1, constant(9.0)) is start  # what the round learnt is dropped
+    strategy.on_client_model(0, first, 1.0)
+    strategy.on_client_model(1, second, 2.0)
+    assert strategy.after_round(1, constant(9.0)) is start  # what the round learnt is dropped
     assert strategy.notes == {"critical_layers": ["b"], "adapter_entries": 2}
     assert sorted(strategy.shared) == ["mask/b.bias", "mask/b.weight"]
 
@@ -60,9 +60,9 @@ def test_the_critical_layers_moved_most_in_the_mean_over_samples():
 def test_later_rounds_change_masked_parameters_and_no_statistics():
     strategy = server(layers=1)
     strategy.shared = {"mask/b.weight": torch.ones(1, 1, dtype=torch.uint8)}
-    strategy.outgoing(2, constant(1.0))
-    strategy.hear(0, constant(5.0), 1.0)
-    after = strategy.incoming(2, constant(5.0))
+    strategy.before_round(2, constant(1.0))
+    strategy.on_client_model(0, constant(5.0), 1.0)
+    after = strategy.after_round(2, constant(5.0))
     assert {name for name, value in after.items() if not torch.equal(value, constant(1.0)[name])} == {"b.weight"}
     assert after["b.weight"].item() == 5
     assert list(strategy.shared) == ["mask/b.weight"]
@@ -84,13 +84,13 @@ def test_everything_moves_while_there_are_no_adapters_and_then_only_they_do():
 
 
 @pytest.mark.parametrize("labels", ["leave_out", "random"])
-def test_training_moves_masked_entries_only(labels, make_world):
-    world = make_world(clients=1)
-    client, model = world.client(0), world.fresh_model(1)
+def test_training_moves_masked_entries_only(labels, make_federation):
+    federation = make_federation(clients=1)
+    client, model = federation.client(0), federation.fresh_model(1)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     mask = random_mask(before["encoder.1.weight"].shape, 0.3, PLAN, "w")
     work = objective(Fused(forget_labels=labels), PLAN)
-    outcome = local.train(model, client, work, {MASK + "encoder.1.weight": mask}, TRAINING, torch.Generator())
+    outcome = sgd.train(model, client, work, {MASK + "encoder.1.weight": mask}, TRAINING, torch.Generator())
     assert outcome.trained == (36 if labels == "leave_out" else 48)
     moved = {name: value != before[name] for name, value in model.state_dict().items()}
     assert torch.equal(moved.pop("encoder.1.weight"), mask.bool())
@@ -101,9 +101,9 @@ def test_traffic_is_the_whole_model_first_and_then_the_adapters():
     strategy = server(layers=1, density=1.0)
     message = RecordDict({"model": wire.by_reference(constant(1.0)), "shared": wire.by_reference({})})
     assert strategy.payload(message) == 8 * 4  # seven parameters and the buffer
-    strategy.outgoing(1, constant(0.0))
-    strategy.hear(0, {**constant(0.0), "a.bias": torch.ones(1)}, 1.0)
-    strategy.incoming(1, constant(0.0))
+    strategy.before_round(1, constant(0.0))
+    strategy.on_client_model(0, {**constant(0.0), "a.bias": torch.ones(1)}, 1.0)
+    strategy.after_round(1, constant(0.0))
     assert strategy.payload(message) == 3 * 4
 
 

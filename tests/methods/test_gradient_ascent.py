@@ -6,12 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from fedunlearn import registry
-from fedunlearn.config import TrainConfig
 from fedunlearn.data.types import Request
 from fedunlearn.federation import wire
-from fedunlearn.federation.plan import Plan
-from fedunlearn.methods.base import NoSettings
+from fedunlearn.federation.method import NoSettings
+from fedunlearn.federation.spec import StageSpec
 from fedunlearn.methods.gradient_ascent import (
     AscentServer,
     GradientAscent,
@@ -21,6 +19,8 @@ from fedunlearn.methods.gradient_ascent import (
     projected,
     squared_distance,
 )
+from fedunlearn.settings import registry
+from fedunlearn.settings.config import TrainConfig
 
 ONE = TrainConfig(rounds=1, local_epochs=1, batch_size=10, lr=1.0, momentum=0.0, weight_decay=0.0)
 FORGET, RETAIN = ((1, 0), 1, True), ((0, 1), 0, False)
@@ -35,17 +35,17 @@ FORGET, RETAIN = ((1, 0), 1, True), ((0, 1), 0, False)
         ({"ascent_lr": 5.0, "radius": 0.09}, 2.0 - 0.3),  # beyond the ball, and so back to √0.09 from its centre
     ],
 )
-def test_one_step_of_projected_ascent_by_hand(settings, expected, pair_world, play):
-    world = pair_world([FORGET, FORGET, RETAIN], [RETAIN, RETAIN], start=(2.0, 0.0))
-    after = play(world, "gradient_ascent", GradientAscent(ascent_epochs=1, **settings), ONE)[-1]
+def test_one_step_of_projected_ascent_by_hand(settings, expected, pair_federation, play):
+    federation = pair_federation([FORGET, FORGET, RETAIN], [RETAIN, RETAIN], start=(2.0, 0.0))
+    after = play(federation, "gradient_ascent", GradientAscent(ascent_epochs=1, **settings), ONE)[-1]
     torch.testing.assert_close(after.model["head.weight"], torch.tensor([expected, 0.0]))
     assert after.cost["samples"] == 2  # the forget samples, and nothing else
 
 
-def test_the_ball_stays_where_it_is_while_the_model_moves(pair_world, play):
-    world = pair_world([FORGET, FORGET, RETAIN, RETAIN], start=(2.0, 0.0))
+def test_the_ball_stays_where_it_is_while_the_model_moves(pair_federation, play):
+    federation = pair_federation([FORGET, FORGET, RETAIN, RETAIN], start=(2.0, 0.0))
     settings = GradientAscent(ascent_rounds=3, ascent_lr=5.0, ascent_epochs=1, radius=0.09)
-    seen = play(world, "gradient_ascent", settings, replace(ONE, rounds=3))
+    seen = play(federation, "gradient_ascent", settings, replace(ONE, rounds=3))
     torch.testing.assert_close(seen[-1].model["head.weight"], torch.tensor([1.7, 0.0]))
 
 
@@ -71,20 +71,20 @@ def test_a_sample_beyond_the_stop_loss_is_left_alone():
 
 def test_the_stop_loss_is_lower_where_a_class_stays():
     logits, labels = torch.tensor([[0.0, 2.0]]), torch.tensor([0])  # a loss of 2.127
-    plan = Plan("unlearn", 0, "gradient_ascent", ONE, 2, forget_classes=(0,))
-    work = [objective(GradientAscent(), chosen) for chosen in (plan, replace(plan, level="client", forget_classes=()))]
+    spec = StageSpec("unlearn", 0, "gradient_ascent", ONE, 2, forget_classes=(0,))
+    work = [objective(GradientAscent(), chosen) for chosen in (spec, replace(spec, level="client", forget_classes=()))]
     values = [chosen.loss(logits, logits, labels, {"radius": torch.tensor(1.0)}).item() for chosen in work]
     assert values == pytest.approx([-2.126928, -1.0])
 
 
-def test_the_usual_radius_is_a_third_of_the_mean_squared_distance(pair_world):
-    world = pair_world([FORGET, RETAIN])
-    plan = Plan("unlearn", 0, "gradient_ascent", ONE, 2)
-    server = AscentServer(plan, GradientAscent(), wire.by_reference, torch.device("cpu"))
+def test_the_usual_radius_is_a_third_of_the_mean_squared_distance(pair_federation):
+    federation = pair_federation([FORGET, RETAIN])
+    spec = StageSpec("unlearn", 0, "gradient_ascent", ONE, 2)
+    server = AscentServer(spec, GradientAscent(), wire.by_reference, torch.device("cpu"))
     calls = iter(range(100))
 
     def model(seed):  # random models alternate between (1, 0) and (0, 5): 2² + 1² = 5 or 1² + 4² = 17 from (1, 1) …
-        fresh = world.fresh_model(seed)
+        fresh = federation.fresh_model(seed)
         fresh.head.weight.data = torch.tensor([[3.0, 0.0], [0.0, 5.0]][next(calls) % 2])
         return fresh
 
@@ -97,30 +97,30 @@ def test_the_usual_radius_is_a_third_of_the_mean_squared_distance(pair_world):
 
 
 def test_one_round_in_five_ascends_and_the_others_repair(trained, play):
-    world, original = trained
+    federation, original = trained
     pace = TrainConfig(rounds=5, local_epochs=1, batch_size=10, lr=0.02)
-    seen = play(world, "gradient_ascent", GradientAscent(ascent_lr=0.1), pace, original)
+    seen = play(federation, "gradient_ascent", GradientAscent(ascent_lr=0.1), pace, original)
     accuracy = np.array([entry["class_accuracy"] for entry in seen[-1].history])
     assert accuracy[0].min() >= 0.8
     assert accuracy[1][1] == 0
     assert accuracy[-1][1] == 0
     assert accuracy[-1][[0, 2, 3]].mean() > 0.9
-    tuned = play(world, "finetune", NoSettings(), pace, original)[-1]
+    tuned = play(federation, "finetune", NoSettings(), pace, original)[-1]
     assert tuned.history[-1]["class_accuracy"][1] > 0.5  # it is not the repair that forgets
     assert [progress.notes.get("ascent_rounds") for progress in seen] == [None, 1, 1, 1, 1, 1]
     assert seen[1].shared
     assert not seen[2].shared
-    held = int(world.request.forget.sum())
+    held = int(federation.request.forget.sum())
     samples = [progress.cost["samples"] for progress in seen]
     assert samples[1] == 5 * held
-    assert samples[2] - samples[1] == len(world.request.forget) - held
+    assert samples[2] - samples[1] == len(federation.request.forget) - held
 
 
 def test_the_ascent_ends_early_when_it_has_gone_far_enough(trained, play):
-    world, original = trained
+    federation, original = trained
     pace = TrainConfig(rounds=3, local_epochs=1, batch_size=10, lr=0.1)
     far, near = (
-        play(world, "gradient_ascent", GradientAscent(ascent_rounds=3, stop_distance=distance), pace, original)[-1]
+        play(federation, "gradient_ascent", GradientAscent(ascent_rounds=3, stop_distance=distance), pace, original)[-1]
         for distance in (1e-6, 1e6)
     )
     assert far.notes["ascent_rounds"] == 1
@@ -128,13 +128,13 @@ def test_the_ascent_ends_early_when_it_has_gone_far_enough(trained, play):
 
 
 def test_at_client_level_the_leaving_client_ascends_and_the_others_repair(trained, play):
-    world, original = trained
-    leaving = np.zeros(len(world.request.forget), dtype=bool)
-    leaving[world.parts[2]] = True
-    world.request = Request("client", leaving, ())
+    federation, original = trained
+    leaving = np.zeros(len(federation.request.forget), dtype=bool)
+    leaving[federation.parts[2]] = True
+    federation.request = Request("client", leaving, ())
     pace = TrainConfig(rounds=2, local_epochs=1, batch_size=10, lr=0.1)
-    seen = play(world, "gradient_ascent", GradientAscent(ascent_epochs=1), pace, original)
-    assert [progress.cost["samples"] for progress in seen] == [0, len(world.parts[2]), len(leaving)]
+    seen = play(federation, "gradient_ascent", GradientAscent(ascent_epochs=1), pace, original)
+    assert [progress.cost["samples"] for progress in seen] == [0, len(federation.parts[2]), len(leaving)]
 
 
 def test_all_levels_are_defined():

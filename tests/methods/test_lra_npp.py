@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fedunlearn.config import TrainConfig
 from fedunlearn.federation import wire
-from fedunlearn.federation.plan import Plan
+from fedunlearn.federation.spec import StageSpec
 from fedunlearn.methods.lra_npp import LraNpp, LraNppServer, count_relevant, most_frequent
 from fedunlearn.models.base import Classifier
+from fedunlearn.settings.config import TrainConfig
 
-PLAN = Plan("unlearn", 0, "lra_npp", TrainConfig(), 3, forget_classes=(1,))
+PLAN = StageSpec("unlearn", 0, "lra_npp", TrainConfig(), 3, forget_classes=(1,))
 
 
 class Answers:
@@ -24,18 +24,18 @@ class Answers:
         return {"counts": self.counts}
 
 
-def edit(counts, plan=PLAN, **settings):
+def edit(counts, spec=PLAN, **settings):
     model = {
         "head.weight": torch.arange(1.0, 13.0).reshape(3, 4),
         "head.bias": torch.ones(3),
         "encoder.w": torch.ones(1),
     }
-    server = LraNppServer(plan, LraNpp(**settings), wire.by_reference, torch.device("cpu"))
+    server = LraNppServer(spec, LraNpp(**settings), wire.by_reference, torch.device("cpu"))
     return model, server.prepare(model, Answers(counts)), server
 
 
-def test_relevance_is_the_feature_times_the_weight_of_the_predicted_class(make_world):
-    client = make_world(clients=1, classes=3).client(0)
+def test_relevance_is_the_feature_times_the_weight_of_the_predicted_class(make_federation):
+    client = make_federation(clients=1, classes=3).client(0)
     model = Classifier(torch.nn.Flatten(), 16, 3)
     pixels = torch.zeros(len(client), 1, 4, 4, dtype=torch.uint8)
     held = (client.labels == 1).nonzero()[:, 0]
@@ -54,24 +54,28 @@ def test_relevance_is_the_feature_times_the_weight_of_the_predicted_class(make_w
     assert torch.equal(counts, expected)
 
 
-def test_histograms_of_clients_add_up_to_the_pooled_one(make_world):
+def test_histograms_of_clients_add_up_to_the_pooled_one(make_federation):
     settings = LraNpp(images=1000, analysed=0.4)
-    split, pooled = make_world(clients=3), make_world(clients=1)
+    split, pooled = make_federation(clients=3), make_federation(clients=1)
     model = split.fresh_model(0)
-    plan = replace(PLAN, classes=4, forget_classes=(1, 2))
-    parts = [count_relevant(model, split.client(i), settings, plan)["counts"] for i in range(3)]
-    whole = count_relevant(model, pooled.client(0), settings, plan)["counts"]
+    spec = replace(PLAN, classes=4, forget_classes=(1, 2))
+    parts = [count_relevant(model, split.client(i), settings, spec)["counts"] for i in range(3)]
+    whole = count_relevant(model, pooled.client(0), settings, spec)["counts"]
     assert torch.equal(sum(parts), whole)
     assert whole.sum() == 2 * 24  # two neurons for each of 24 images
     assert whole.dtype == torch.int32
 
 
-def test_a_client_looks_at_no_more_images_than_asked_and_abstains_without_any(make_world):
-    world = make_world(clients=1)
-    plan = replace(PLAN, classes=4)
-    count = lambda plan: count_relevant(world.fresh_model(0), world.client(0), LraNpp(images=5), plan)["counts"].sum()  # noqa: E731
-    assert count(plan) == 5
-    assert count(replace(plan, classes=5, forget_classes=(4,))) == 0
+def test_a_client_looks_at_no_more_images_than_asked_and_abstains_without_any(make_federation):
+    federation = make_federation(clients=1)
+    spec = replace(PLAN, classes=4)
+
+    def count(spec):
+        counted = count_relevant(federation.fresh_model(0), federation.client(0), LraNpp(images=5), spec)
+        return counted["counts"].sum()
+
+    assert count(spec) == 5
+    assert count(replace(spec, classes=5, forget_classes=(4,))) == 0
 
 
 def test_the_most_frequent_neurons_are_chosen_and_never_an_uncounted_one():
@@ -95,8 +99,8 @@ def test_head_cols_cuts_them_for_every_class():
 
 
 def test_each_forgotten_class_has_its_own_path():
-    plan = replace(PLAN, forget_classes=(0, 2))
-    model, changed, _ = edit(torch.tensor([[1.0, 0, 0, 0], [0, 0, 0, 1.0]]), plan, perturbed=0.25)
+    spec = replace(PLAN, forget_classes=(0, 2))
+    model, changed, _ = edit(torch.tensor([[1.0, 0, 0, 0], [0, 0, 0, 1.0]]), spec, perturbed=0.25)
     expected = model["head.weight"].clone()
     expected[0, 0] = expected[2, 3] = 0
     assert torch.equal(changed["head.weight"], expected)

@@ -4,20 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from fedunlearn import registry
-from fedunlearn.config import TrainConfig
 from fedunlearn.federation import wire
-from fedunlearn.federation.plan import Plan
-from fedunlearn.methods.momentum_degradation import (
-    DegradationServer,
-    MomentumDegradation,
-    mixed,
-    objective,
-    prefixed,
-)
+from fedunlearn.federation.spec import StageSpec
+from fedunlearn.methods.momentum_degradation import DegradationServer, MomentumDegradation, mixed, objective, prefixed
+from fedunlearn.settings import registry
+from fedunlearn.settings.config import TrainConfig
 
 PACE = TrainConfig(rounds=10, local_epochs=1, batch_size=10, lr=0.1)
-PLAN = Plan("unlearn", 0, "momentum_degradation", PACE, 4, forget_classes=(1,))
+PLAN = StageSpec("unlearn", 0, "momentum_degradation", PACE, 4, forget_classes=(1,))
 
 
 def server(**settings):
@@ -47,10 +41,10 @@ def test_the_schedule(settings, expected):
     method.memory = prefixed({"w": torch.tensor([0.0])})
     model, played = {"w": torch.tensor([8.0])}, ""
     for number in range(1, 11):
-        sent = method.outgoing(number, model)["w"].item()
+        sent = method.before_round(number, model)["w"].item()
         played += {0.0: "w", 4.0: "m", 8.0: "g"}[sent]
         assert bool(method.shared) == (played[-1] != "w")
-        kept = method.incoming(number, {"w": torch.tensor([0.0 if played[-1] == "w" else 8.0])})
+        kept = method.after_round(number, {"w": torch.tensor([0.0 if played[-1] == "w" else 8.0])})
         assert kept["w"].item() == 8.0
     assert played == expected
 
@@ -58,15 +52,15 @@ def test_the_schedule(settings, expected):
 def test_what_comes_back_in_the_first_rounds_is_the_degradation_model():
     method = server()
     method.memory = prefixed({"w": torch.tensor([0.0])})
-    method.outgoing(1, {"w": torch.tensor([8.0])})
-    method.incoming(1, {"w": torch.tensor([3.0])})
-    assert method.outgoing(2, {"w": torch.tensor([8.0])})["w"].item() == 3.0
+    method.before_round(1, {"w": torch.tensor([8.0])})
+    method.after_round(1, {"w": torch.tensor([3.0])})
+    assert method.before_round(2, {"w": torch.tensor([8.0])})["w"].item() == 3.0
 
 
 @pytest.mark.parametrize("kind", ["hard", "soft"])
-def test_forget_samples_get_what_the_degradation_model_says(kind, make_world):
-    world = make_world()
-    client, model, degraded = world.client(0), world.fresh_model(1), world.fresh_model(2)
+def test_forget_samples_get_what_the_degradation_model_says(kind, make_federation):
+    federation = make_federation()
+    client, model, degraded = federation.client(0), federation.fresh_model(1), federation.fresh_model(2)
     work = objective(MomentumDegradation(pseudo_labels=kind), PLAN)
     labels = work.targets(model.eval(), client, prefixed(degraded.state_dict()))
     held = client.forget.nonzero()[:, 0]
@@ -83,9 +77,9 @@ def test_forget_samples_get_what_the_degradation_model_says(kind, make_world):
 
 
 def test_the_model_waits_is_mixed_and_is_guided(trained, play):
-    world, original = trained
+    federation, original = trained
     settings = MomentumDegradation(momentum=0.9)
-    seen = play(world, "momentum_degradation", settings, PACE, original)
+    seen = play(federation, "momentum_degradation", settings, PACE, original)
     accuracy = np.array([entry["class_accuracy"] for entry in seen[-1].history])
     assert (accuracy[:4] == accuracy[0]).all()
     assert accuracy[0][1] >= 0.8
@@ -97,8 +91,8 @@ def test_the_model_waits_is_mixed_and_is_guided(trained, play):
     assert torch.equal(early[2], early[3])
     assert torch.equal(early[3], early[4])
     samples = np.diff([progress.cost["samples"] for progress in seen])
-    held = int(world.request.forget.sum())
-    assert samples.tolist() == [len(world.request.forget) - held] * 3 + [len(world.request.forget)] * 7
+    held = int(federation.request.forget.sum())
+    assert samples.tolist() == [len(federation.request.forget) - held] * 3 + [len(federation.request.forget)] * 7
 
 
 def test_all_levels_are_defined():

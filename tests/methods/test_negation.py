@@ -3,16 +3,16 @@
 import pytest
 import torch
 
-from fedunlearn import registry
-from fedunlearn.config import Chosen, TrainConfig
 from fedunlearn.methods.negation import Negation, weight_names
 from fedunlearn.models.base import build
+from fedunlearn.settings import registry
+from fedunlearn.settings.config import Choice, TrainConfig
 
 CNN = ["encoder.0.weight", "encoder.3.weight", "encoder.7.weight", "head.weight"]
 
 
 def model(name, shape, **settings):
-    chosen = Chosen(name, registry.find("model", name).settings(**settings))
+    chosen = Choice(name, registry.find("model", name).settings(**settings))
     return build(chosen.name, chosen.settings, shape, 10, 0)
 
 
@@ -34,19 +34,19 @@ def test_weights_are_those_of_convolutions_and_dense_layers_in_order():
         ("all", ["encoder.1.weight", "head.weight"]),
     ],
 )
-def test_the_chosen_weights_change_sign_and_nothing_else_does(layers, negated, make_world, play):
-    world = make_world()
-    original = world.fresh_model(0).state_dict()
-    start = play(world, "not", Negation(layers=layers))[0]
+def test_the_chosen_weights_change_sign_and_nothing_else_does(layers, negated, make_federation, play):
+    federation = make_federation()
+    original = federation.fresh_model(0).state_dict()
+    start = play(federation, "not", Negation(layers=layers))[0]
     for name, value in original.items():
         assert torch.equal(start.model[name], -value if name in negated else value), name
     assert start.notes["negated"] == negated
 
 
 def test_the_class_is_forgotten_at_once_and_training_restores_the_others(trained, play):
-    world, original = trained
+    federation, original = trained
     pace = TrainConfig(rounds=8, local_epochs=2, batch_size=10, lr=0.1)
-    history = play(world, "not", Negation(), pace, original)[-1].history
+    history = play(federation, "not", Negation(), pace, original)[-1].history
     assert history[0]["class_accuracy"][1] == 0
     assert history[-1]["class_accuracy"][1] == 0
     before, after = (sum(entry["class_accuracy"]) / 3 for entry in (history[0], history[-1]))
@@ -54,8 +54,8 @@ def test_the_class_is_forgotten_at_once_and_training_restores_the_others(trained
     assert after > 0.85
 
 
-def test_only_retain_data_is_trained_on(make_world, play):
-    world = make_world()
-    after = play(world, "not", Negation())[-1]
-    assert after.cost["samples"] == int((~torch.as_tensor(world.request.forget)).sum())
+def test_only_retain_data_is_trained_on(make_federation, play):
+    federation = make_federation()
+    after = play(federation, "not", Negation())[-1]
+    assert after.cost["samples"] == int((~torch.as_tensor(federation.request.forget)).sum())
     assert registry.find("method", "not").levels == {"class", "client", "sample"}

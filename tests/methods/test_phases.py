@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from fedunlearn import overrides
-from fedunlearn.config import TrainConfig
+from fedunlearn.cli import command_line
+from fedunlearn.engines.base import Progress
 from fedunlearn.errors import RequestError
-from fedunlearn.federation.engines import Progress
 from fedunlearn.methods.fedosd import FedOSD
 from fedunlearn.methods.gradient_ascent import GradientAscent
 from fedunlearn.methods.momentum_degradation import MomentumDegradation
 from fedunlearn.methods.phases import phase
-from fedunlearn.pipeline import check_method
+from fedunlearn.runs.pipeline import check_method
+from fedunlearn.settings.config import TrainConfig
 
 CONF = Path(__file__).parents[2] / "conf"
 
@@ -49,8 +49,8 @@ def test_a_phase_is_as_long_as_asked_for_or_its_share(asked, share, rounds, leas
 )
 def test_phases_beyond_the_budget_are_refused(words, reason):
     with pytest.raises(RequestError, match=reason):
-        check_method(overrides.read([*words, "unlearn.rounds=10"], CONF))
-    check_method(overrides.read([*words, "unlearn.rounds=12"], CONF))
+        check_method(command_line.read([*words, "unlearn.rounds=10"], CONF))
+    check_method(command_line.read([*words, "unlearn.rounds=12"], CONF))
 
 
 @pytest.mark.parametrize(
@@ -61,12 +61,12 @@ def test_phases_beyond_the_budget_are_refused(words, reason):
         ("momentum_degradation", MomentumDegradation(warmup_rounds=1, guide_rounds=1)),
     ],
 )
-def test_a_stage_resumes_with_the_same_bits_after_any_round(method, settings, make_world, play):
+def test_a_stage_resumes_with_the_same_bits_after_any_round(method, settings, make_federation, play):
     pace = TrainConfig(rounds=4, local_epochs=1, batch_size=6)
-    seen = play(make_world(), method, settings, pace)
+    seen = play(make_federation(), method, settings, pace)
     for stopped in seen[:-1]:
         saved = replace(stopped, cost={**stopped.cost})
-        resumed = play(make_world(), method, settings, pace, saved)[-1]
+        resumed = play(make_federation(), method, settings, pace, saved)[-1]
         for name, value in seen[-1].model.items():
             assert torch.equal(resumed.model[name], value), (stopped.cost["rounds"], name)
         assert resumed.history == seen[-1].history

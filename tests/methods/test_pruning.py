@@ -7,14 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from fedunlearn import overrides, registry
-from fedunlearn.config import Chosen, TrainConfig
+from fedunlearn.cli import command_line
+from fedunlearn.engines.base import Progress
 from fedunlearn.errors import RunError
 from fedunlearn.federation import wire
-from fedunlearn.federation.engines import Progress
-from fedunlearn.federation.plan import Plan
-from fedunlearn.federation.world import open_world
-from fedunlearn.methods.base import NoSettings
+from fedunlearn.federation.federation import open_federation
+from fedunlearn.federation.method import NoSettings
+from fedunlearn.federation.spec import StageSpec
 from fedunlearn.methods.pruning import (
     KEPT,
     Pruning,
@@ -27,6 +26,8 @@ from fedunlearn.methods.pruning import (
     tf_idf,
 )
 from fedunlearn.models.base import Classifier, build
+from fedunlearn.settings import registry
+from fedunlearn.settings.config import Choice, TrainConfig
 
 CONF = Path(__file__).parents[2] / "conf"
 SMALL = ["data.limit=500", "partition.clients=4", "partition.alpha=1", "model.width=8", "device=cpu"]
@@ -64,10 +65,10 @@ class OneLayer(nn.Module):
         return self.conv(x).relu().mean((2, 3))
 
 
-def test_answers_are_means_of_the_positive_part_by_class(make_world):
-    client = make_world(clients=2).client(0)
+def test_answers_are_means_of_the_positive_part_by_class(make_federation):
+    client = make_federation(clients=2).client(0)
     model = Classifier(OneLayer(), 3, 4)
-    answers = report_answers(model, client, Pruning(), Plan("unlearn", 0, "pruning", TrainConfig(), 5))
+    answers = report_answers(model, client, Pruning(), StageSpec("unlearn", 0, "pruning", TrainConfig(), 5))
     assert answers["holders"].tolist() == [1, 1, 1, 1, 0]
     images = client.images(torch.arange(len(client)))
     for label in range(4):
@@ -90,7 +91,7 @@ ARCHITECTURES = [
 
 @pytest.mark.parametrize(("name", "settings", "shape", "count", "norms"), ARCHITECTURES)
 def test_a_pruned_filter_says_nothing_in_any_architecture(name, settings, shape, count, norms):
-    chosen = Chosen(name, registry.find("model", name).settings(**settings))
+    chosen = Choice(name, registry.find("model", name).settings(**settings))
     model = build(chosen.name, chosen.settings, shape, 10, 0).eval()
     for module in model.modules():  # as after training: no normalisation is neutral
         if isinstance(module, (nn.BatchNorm2d, nn.GroupNorm)):
@@ -117,14 +118,14 @@ def test_a_pruned_filter_says_nothing_in_any_architecture(name, settings, shape,
 @pytest.fixture(scope="module")
 def digits(play):
     """Four clients with digits, and a model that has learnt them."""
-    world = open_world(overrides.read([*SMALL, "request.classes=[3]"], CONF))
-    original = play(world, "fedavg", NoSettings(), TrainConfig(rounds=8, batch_size=10))[-1].model
-    return world, original
+    federation = open_federation(command_line.read([*SMALL, "request.classes=[3]"], CONF))
+    original = play(federation, "fedavg", NoSettings(), TrainConfig(rounds=8, batch_size=10))[-1].model
+    return federation, original
 
 
 def test_pruned_filters_stay_zero_while_the_others_train(digits, play):
-    world, original = digits
-    seen = play(world, "pruning", Pruning(share=0.5), PACE, Progress(original))
+    federation, original = digits
+    seen = play(federation, "pruning", Pruning(share=0.5), PACE, Progress(original))
     pruned = seen[0].notes["pruned"]
     assert [len(pruned[name]) for name in ("encoder.0", "encoder.3")] == [4, 8]
     for name, gone in pruned.items():
@@ -139,10 +140,10 @@ def test_pruned_filters_stay_zero_while_the_others_train(digits, play):
 
 
 def test_pruning_forgets_more_than_fine_tuning_alone_and_keeps_the_rest(digits, play):
-    world, original = digits
+    federation, original = digits
     pace = TrainConfig(rounds=4, batch_size=20, lr=0.05)
     pruned, tuned = (
-        np.array([entry["class_accuracy"] for entry in play(world, *method, pace, Progress(original))[-1].history])
+        np.array([entry["class_accuracy"] for entry in play(federation, *method, pace, Progress(original))[-1].history])
         for method in (("pruning", Pruning(share=0.5)), ("finetune", NoSettings()))
     )
     assert pruned[0, 3] < tuned[0, 3]
@@ -162,8 +163,8 @@ class Answering:
 
 
 def one_layer_server(forget, share=0.3):
-    plan = Plan("unlearn", 0, "pruning", TrainConfig(), 3, forget_classes=forget)
-    server = PruningServer(plan, Pruning(share=share), wire.by_reference, torch.device("cpu"))
+    spec = StageSpec("unlearn", 0, "pruning", TrainConfig(), 3, forget_classes=forget)
+    server = PruningServer(spec, Pruning(share=share), wire.by_reference, torch.device("cpu"))
     server.new_model = lambda seed: Classifier(OneLayer(), 3, 3)
     return server
 
@@ -192,9 +193,9 @@ def test_classes_that_nobody_holds_are_no_documents():
     assert server.notes["pruned"] == {"encoder.conv": [1]}
 
 
-def test_a_model_without_convolutions_is_refused(make_world, play):
+def test_a_model_without_convolutions_is_refused(make_federation, play):
     with pytest.raises(RunError, match="prunes the filters of convolutions, and this model has none"):
-        play(make_world(), "pruning", Pruning())
+        play(make_federation(), "pruning", Pruning())
 
 
 def test_only_classes_can_be_forgotten():

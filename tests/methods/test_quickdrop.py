@@ -5,13 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fedunlearn import overrides
-from fedunlearn.cli import conf_dir
-from fedunlearn.config import TrainConfig
+from fedunlearn.cli import command_line
+from fedunlearn.cli.main import conf_dir
 from fedunlearn.data.types import Normaliser
+from fedunlearn.engines.base import Progress, run_stage
 from fedunlearn.federation import wire
-from fedunlearn.federation.engines import Progress, run_stage
-from fedunlearn.federation.plan import Plan
+from fedunlearn.federation.spec import StageSpec
 from fedunlearn.methods import quickdrop
 from fedunlearn.methods.quickdrop import (
     DroppingServer,
@@ -29,9 +28,10 @@ from fedunlearn.methods.quickdrop import (
 )
 from fedunlearn.models.base import Classifier
 from fedunlearn.randomness import torch_stream
+from fedunlearn.settings.config import TrainConfig
 
 TRAINING = TrainConfig(rounds=4, local_epochs=2, batch_size=10, lr=0.1)
-PLAN = Plan("unlearn", 0, "quickdrop", TRAINING, 4, forget_classes=(1,))
+PLAN = StageSpec("unlearn", 0, "quickdrop", TRAINING, 4, forget_classes=(1,))
 FEW = QuickDrop(share=0.2, steps=2, forget_rounds=2, stop_accuracy=0.0)
 
 
@@ -55,8 +55,8 @@ def test_pixels_undo_the_normalisation():
     assert to_pixels(torch.full((1, 2, 1, 1), 99.0), normalise).flatten().tolist() == [255, 255]
 
 
-def test_matching_brings_the_gradient_of_the_images_nearer_to_the_real_one(make_world, monkeypatch):
-    client, model = make_world(clients=1).client(0), make_world().fresh_model(0)
+def test_matching_brings_the_gradient_of_the_images_nearer_to_the_real_one(make_federation, monkeypatch):
+    client, model = make_federation(clients=1).client(0), make_federation().fresh_model(0)
     network = fresh(model, torch_stream(1, "network"))
     monkeypatch.setattr(quickdrop, "fresh", lambda model, stream: network)  # a network that stays where it is
     still = QuickDrop(share=0.2, steps=30, image_lr=1e-9, network_lr=1e-9, real_batch=1000)
@@ -77,29 +77,31 @@ def distance(network, client, made):
     return total
 
 
-def test_distilled_images_stand_for_every_class_and_stay_the_same(make_world):
-    world = make_world()
-    client = world.client(0)
-    data = distilled(FEW, world.fresh_model(0), client)
+def test_distilled_images_stand_for_every_class_and_stay_the_same(make_federation):
+    federation = make_federation()
+    client = federation.client(0)
+    data = distilled(FEW, federation.fresh_model(0), client)
     counts = client.labels.bincount()
     assert data.labels.bincount().tolist() == [images_for(int(count), 0.2) for count in counts]
     assert torch.equal(data.forget, data.labels == 1)
     assert data.pixels.dtype == torch.uint8 and data.images(torch.arange(2)).shape == (2, 1, 4, 4)
-    assert torch.equal(data.pixels, distilled(FEW, world.fresh_model(9), client).pixels)
-    assert torch.equal(data.pixels, distilled(FEW, world.fresh_model(9), world.client(0)).pixels)  # memory lost
-    assert not torch.equal(data.pixels, distil(FEW, world.fresh_model(0), replace(client, seed=1))["images"])
+    assert torch.equal(data.pixels, distilled(FEW, federation.fresh_model(9), client).pixels)
+    assert torch.equal(
+        data.pixels, distilled(FEW, federation.fresh_model(9), federation.client(0)).pixels
+    )  # memory lost
+    assert not torch.equal(data.pixels, distil(FEW, federation.fresh_model(0), replace(client, seed=1))["images"])
 
 
-def test_a_client_without_data_distils_nothing(make_world):
-    client = make_world().client(0)
+def test_a_client_without_data_distils_nothing(make_federation):
+    client = make_federation().client(0)
     nothing = replace(client, index=client.index[:0], labels=client.labels[:0], forget=client.forget[:0])
-    model = make_world().fresh_model(0)
+    model = make_federation().fresh_model(0)
     assert len(distilled(FEW, model, nothing)) == 0
     assert report_distilled(model, replace(nothing, memory={}), FEW, PLAN)["samples"] == 0
 
 
-def test_distilling_leaves_the_model_and_its_statistics_alone(make_world):
-    client = make_world().client(0)
+def test_distilling_leaves_the_model_and_its_statistics_alone(make_federation):
+    client = make_federation().client(0)
     blocks = torch.nn.Conv2d(1, 3, 3), torch.nn.BatchNorm2d(3), torch.nn.ReLU(), torch.nn.Flatten()
     model = Classifier(torch.nn.Sequential(*blocks), 12, 4)
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -108,28 +110,28 @@ def test_distilling_leaves_the_model_and_its_statistics_alone(make_world):
     assert [layer.momentum for layer in model.modules() if isinstance(layer, torch.nn.BatchNorm2d)] == [0.1]
 
 
-def test_the_work_of_distilling_is_counted(make_world):
-    world = make_world(clients=1)  # twelve images of each of four classes, three of which stand for them
-    done = report_distilled(world.fresh_model(0), world.client(0), replace(FEW, real_batch=5), PLAN)
+def test_the_work_of_distilling_is_counted(make_federation):
+    federation = make_federation(clients=1)  # twelve images of each of four classes, three of which stand for them
+    done = report_distilled(federation.fresh_model(0), federation.client(0), replace(FEW, real_batch=5), PLAN)
     assert done["images"] == 12
     assert done["samples"] == 2 * (4 * 3 + 4 * 5)
 
 
-def test_known_images_are_counted_among_the_distilled_forget_images(make_world):
-    world = make_world(clients=1)
-    model = world.fresh_model(0)
+def test_known_images_are_counted_among_the_distilled_forget_images(make_federation):
+    federation = make_federation(clients=1)
+    model = federation.fresh_model(0)
     model.head.bias.data[1] = 100.0
-    counts = count_known(model, world.client(0), FEW, PLAN)
+    counts = count_known(model, federation.client(0), FEW, PLAN)
     assert (counts["right"], counts["held"]) == (3, 3)
     model.head.bias.data[1] = -100.0
-    assert count_known(model, world.client(0), FEW, PLAN)["right"] == 0
+    assert count_known(model, federation.client(0), FEW, PLAN)["right"] == 0
 
 
-def test_each_phase_trains_on_its_own_images(make_world):
-    world = make_world()
-    data = distilled(FEW, world.fresh_model(0), world.client(0))
+def test_each_phase_trains_on_its_own_images(make_federation):
+    federation = make_federation()
+    data = distilled(FEW, federation.fresh_model(0), federation.client(0))
     for forgets in (0, 1):
-        labels = phase_labels(world.fresh_model(0), data, {"forget": torch.tensor(forgets, dtype=torch.uint8)})
+        labels = phase_labels(federation.fresh_model(0), data, {"forget": torch.tensor(forgets, dtype=torch.uint8)})
         assert torch.equal(labels >= 0, data.forget == bool(forgets))
         assert torch.equal(labels[labels >= 0], data.labels[labels >= 0])
 
@@ -146,8 +148,8 @@ class Clients:
         return {"right": torch.tensor(float(self.right)), "held": torch.tensor(10.0)}
 
 
-def server(plan=PLAN, right=0, **settings):
-    dropping = DroppingServer(plan, QuickDrop(**settings), wire.by_reference, torch.device("cpu"))
+def server(spec=PLAN, right=0, **settings):
+    dropping = DroppingServer(spec, QuickDrop(**settings), wire.by_reference, torch.device("cpu"))
     dropping.new_model = lambda seed: torch.nn.Linear(1, 1)
     dropping.clients = Clients(right)
     dropping.prepare({}, dropping.clients)
@@ -158,34 +160,34 @@ def test_the_ascent_reflects_what_training_did_and_the_recovery_does_not():
     dropping = server(right=0)
     sent = {"weight": torch.tensor([[1.0]]), "bias": torch.tensor([2.0]), "running_mean": torch.tensor([5.0])}
     average = {"weight": torch.tensor([[0.25]]), "bias": torch.tensor([2.5]), "running_mean": torch.tensor([7.0])}
-    dropping.outgoing(1, sent)
-    reflected = dropping.incoming(1, average)
+    dropping.before_round(1, sent)
+    reflected = dropping.after_round(1, average)
     assert {name: value.item() for name, value in reflected.items()} == {
         "weight": 1.75,
         "bias": 1.5,
         "running_mean": 5.0,
     }
-    dropping.outgoing(2, reflected)
-    assert dropping.incoming(2, average) is average
+    dropping.before_round(2, reflected)
+    assert dropping.after_round(2, average) is average
     assert dropping.cost.samples == 70 and dropping.notes == {"distilled_images": 7, "forget_rounds": 1}
 
 
 def test_the_ascent_goes_on_while_the_model_knows_too_much_and_ends_at_its_limit():
     dropping = server(right=2, stop_accuracy=0.1, forget_rounds=3)
     for number in (1, 2, 3, 4, 5):
-        dropping.outgoing(number, {})
+        dropping.before_round(number, {})
         assert dropping.forgets() == (number <= 3)
     dropping = server(right=1, stop_accuracy=0.1, forget_rounds=3)
-    dropping.outgoing(1, {})
-    dropping.outgoing(2, {})
+    dropping.before_round(1, {})
+    dropping.before_round(2, {})
     assert not dropping.forgets() and dropping.notes["forget_rounds"] == 1
 
 
 def test_the_ascent_has_a_pace_of_its_own():
     dropping = server(forget_lr=0.25, forget_epochs=7)
-    dropping.outgoing(1, {})
+    dropping.before_round(1, {})
     assert dropping.training(1) == replace(TRAINING, lr=0.25, local_epochs=7, weight_decay=0.0)
-    dropping.outgoing(2, {})
+    dropping.before_round(2, {})
     assert dropping.training(2) == TRAINING
 
 
@@ -194,18 +196,18 @@ def test_rounds_of_ascent_by_default(level, limit):
     assert server(replace(PLAN, level=level)).limit == limit
 
 
-def test_images_are_distilled_once_and_a_resumed_stage_ends_with_the_same_bits(make_world, monkeypatch):
-    config = overrides.read([], conf_dir())
+def test_images_are_distilled_once_and_a_resumed_stage_ends_with_the_same_bits(make_federation, monkeypatch):
+    config = command_line.read([], conf_dir())
     calls = []
     once = quickdrop.distil
     monkeypatch.setattr(quickdrop, "distil", lambda *given: calls.append(given) or once(*given))
-    world = make_world(clients=3)
-    plan = replace(PLAN, settings={"share": 0.2, "steps": 2, "forget_rounds": 2, "stop_accuracy": 0.0})
+    federation = make_federation(clients=3)
+    spec = replace(PLAN, settings={"share": 0.2, "steps": 2, "forget_rounds": 2, "stop_accuracy": 0.0})
     states = []
-    start = Progress(world.fresh_model(1).state_dict())
-    whole = run_stage(plan, start, 4, world, config, states.append)
+    start = Progress(federation.fresh_model(1).state_dict())
+    whole = run_stage(spec, start, 4, federation, config, states.append)
     assert len(calls) == 3
-    resumed = run_stage(plan, states[2], 4, world, config, lambda state: None)
+    resumed = run_stage(spec, states[2], 4, federation, config, lambda state: None)
     assert len(calls) == 6
     assert all(torch.equal(value, resumed.model[name]) for name, value in whole.model.items())
     assert any(not torch.equal(value, whole.model[name]) for name, value in start.model.items())

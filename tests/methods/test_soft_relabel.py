@@ -5,19 +5,14 @@ from math import log
 import pytest
 import torch
 
-from fedunlearn.config import TrainConfig
 from fedunlearn.federation import wire
-from fedunlearn.federation.local import observe
 from fedunlearn.federation.objective import soft_cross_entropy
-from fedunlearn.federation.plan import Plan
-from fedunlearn.methods.soft_relabel import (
-    SoftRelabel,
-    SoftRelabelServer,
-    masked_prediction,
-    soft_targets,
-)
+from fedunlearn.federation.sgd import observe
+from fedunlearn.federation.spec import StageSpec
+from fedunlearn.methods.soft_relabel import SoftRelabel, SoftRelabelServer, masked_prediction, soft_targets
+from fedunlearn.settings.config import TrainConfig
 
-PLAN = Plan("unlearn", 0, "soft_relabel", TrainConfig(), 4, forget_classes=(1,))
+PLAN = StageSpec("unlearn", 0, "soft_relabel", TrainConfig(), 4, forget_classes=(1,))
 LOGITS = torch.tensor([[log(2.0), log(5.0), log(1.0), log(1.0)]])  # probabilities 2/9, 5/9, 1/9, 1/9
 
 
@@ -33,9 +28,9 @@ def test_temperature_flattens():
     torch.testing.assert_close(masked_prediction(LOGITS, (1,), 2.0), expected)
 
 
-def test_retain_samples_keep_their_label_and_forget_samples_get_the_masked_prediction(make_world):
-    world = make_world()
-    client, model = world.client(0), world.fresh_model(2)
+def test_retain_samples_keep_their_label_and_forget_samples_get_the_masked_prediction(make_federation):
+    federation = make_federation()
+    client, model = federation.client(0), federation.fresh_model(2)
     targets = soft_targets(SoftRelabel(), PLAN, model, client, {})
     kept, held = ~client.forget, client.forget.nonzero()[:, 0]
     assert torch.equal(targets[kept], torch.nn.functional.one_hot(client.labels[kept], 4).float())
@@ -45,9 +40,9 @@ def test_retain_samples_keep_their_label_and_forget_samples_get_the_masked_predi
 
 
 @pytest.mark.parametrize("relabel", ["once", "round"])
-def test_the_original_decides_once_and_the_received_model_each_round(relabel, make_world):
-    world = make_world()
-    client, original, received = world.client(0), world.fresh_model(1), world.fresh_model(2)
+def test_the_original_decides_once_and_the_received_model_each_round(relabel, make_federation):
+    federation = make_federation()
+    client, original, received = federation.client(0), federation.fresh_model(1), federation.fresh_model(2)
     server = SoftRelabelServer(PLAN, SoftRelabel(relabel=relabel), wire.by_reference, torch.device("cpu"))
     server.prepare({name: value.clone() for name, value in original.state_dict().items()}, None)
     targets = soft_targets(SoftRelabel(), PLAN, received, client, server.shared)

@@ -3,11 +3,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fedunlearn.config import TrainConfig
-from fedunlearn.federation.plan import Plan
+from fedunlearn.federation.spec import StageSpec
 from fedunlearn.methods.transformation import ORIGINAL, Selection, elect, local_set, transformed_labels, vote
+from fedunlearn.settings.config import TrainConfig
 
-PLAN = Plan("unlearn", 0, "relabel", TrainConfig(), 4, forget_classes=(1,))
+PLAN = StageSpec("unlearn", 0, "relabel", TrainConfig(), 4, forget_classes=(1,))
 
 # Forget class 1 of 4. Runners-up of the three correctly classified rows: class 0 (0.3), class 2 (0.4), class 0 (0.2).
 # The last row is misclassified and must not count. Sums: class 0 0.5, class 2 0.4; shares 5/9 and 4/9.
@@ -47,8 +47,8 @@ def ballot(*sets, classes=4):
     return {"sizes": sizes, "votes": votes}
 
 
-def elected(ballots, selection=None, plan=PLAN):
-    return [row.nonzero()[:, 0].tolist() for row in elect(ballots, selection or Selection(), plan)]
+def elected(ballots, selection=None, spec=PLAN):
+    return [row.nonzero()[:, 0].tolist() for row in elect(ballots, selection or Selection(), spec)]
 
 
 def test_the_size_is_the_mode_and_the_members_have_most_votes():
@@ -66,24 +66,24 @@ def test_when_all_abstain_every_retain_class_is_allowed():
 
 
 def test_pooled_sets_serve_all_forgotten_classes():
-    plan = replace(PLAN, forget_classes=(1, 3))
-    assert elected(ballot({0}), Selection(sets="pooled"), plan) == [[0], [0]]
+    spec = replace(PLAN, forget_classes=(1, 3))
+    assert elected(ballot({0}), Selection(sets="pooled"), spec) == [[0], [0]]
 
 
-def test_ballots_add_up_and_small_clients_abstain(make_world):
-    world = make_world(clients=2)
-    model = world.fresh_model(0)
-    plan = PLAN
-    held = [int((world.client(k).labels == 1).sum()) for k in range(2)]
+def test_ballots_add_up_and_small_clients_abstain(make_federation):
+    federation = make_federation(clients=2)
+    model = federation.fresh_model(0)
+    spec = PLAN
+    held = [int((federation.client(k).labels == 1).sum()) for k in range(2)]
     selection = Selection(min_samples=max(held))
-    assert all(not vote(model, world.client(k), selection, plan)["sizes"].any() for k in range(2))
-    one = vote(model, world.client(0), Selection(min_samples=0, threshold=0.0), plan)
+    assert all(not vote(model, federation.client(k), selection, spec)["sizes"].any() for k in range(2))
+    one = vote(model, federation.client(0), Selection(min_samples=0, threshold=0.0), spec)
     assert one["sizes"].sum() <= 1 and one["votes"].max() <= 1
 
 
-def test_labels_move_to_the_most_probable_allowed_class(make_world):
-    world = make_world(clients=1)
-    model, client = world.fresh_model(0), world.client(0)
+def test_labels_move_to_the_most_probable_allowed_class(make_federation):
+    federation = make_federation(clients=1)
+    model, client = federation.fresh_model(0), federation.client(0)
     allowed = torch.tensor([[1, 0, 0, 1]], dtype=torch.uint8)
     labels = transformed_labels(PLAN, model, client, {"allowed": allowed})
     logits = model(client.images(torch.arange(len(client))))
@@ -92,9 +92,9 @@ def test_labels_move_to_the_most_probable_allowed_class(make_world):
     assert torch.equal(labels[~client.forget], client.labels[~client.forget])
 
 
-def test_relabelling_once_uses_the_original_model(make_world):
-    world = make_world(clients=1)
-    original, current, client = world.fresh_model(0), world.fresh_model(1), world.client(0)
+def test_relabelling_once_uses_the_original_model(make_federation):
+    federation = make_federation(clients=1)
+    original, current, client = federation.fresh_model(0), federation.fresh_model(1), federation.client(0)
     shared = {"allowed": torch.tensor([[1, 0, 1, 1]], dtype=torch.uint8)}
     by_original = transformed_labels(PLAN, original, client, shared)
     sent_along = shared | {ORIGINAL + name: value for name, value in original.state_dict().items()}

@@ -10,11 +10,11 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
-from fedunlearn import registry
 from fedunlearn.errors import RequestError
 from fedunlearn.models.base import Classifier, build
 from fedunlearn.models.norm import group_norm
-from fedunlearn.schema import parse
+from fedunlearn.settings import registry
+from fedunlearn.settings.schema import parse
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
 OURS = ["cnn", "lenet", "resnet18", "resnet50"]

@@ -11,8 +11,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from fedunlearn import files
+from fedunlearn.cli import report
 from fedunlearn.errors import RequestError
-from fedunlearn.report import cli, files, sweep
+from fedunlearn.report import sweep
 
 FIGURES = ["distance_cost.png", "distance_cost.svg", "erasure_utility.png", "erasure_utility.svg"]
 TEXTS = ["report.html", "runs.csv", "table.md", "table.tex"]
@@ -83,7 +85,7 @@ def test_figures_are_drawn_where_they_are_missing_or_again_if_asked(tmp_path: Pa
     figure.write_text('<svg width="1" height="1"></svg>')
     sweep.draw_runs(tmp_path)
     assert figure.read_text() == '<svg width="1" height="1"></svg>'
-    assert cli.main([str(tmp_path), "--figures"]) == 0
+    assert report.main([str(tmp_path), "--figures"]) == 0
     assert len(figure.read_text()) > 5000
 
 
@@ -97,7 +99,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path) -> 
 
 
 def test_command_rebuilds_everything(mixed: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main([str(mixed)]) == 0
+    assert report.main([str(mixed)]) == 0
     shown = capsys.readouterr().out
     assert "not in the table: 2 failed: the loss is not finite in round 3" in shown
     assert "fucrt" in shown
@@ -109,7 +111,7 @@ def test_status_lists_done_failed_and_missing_and_writes_nothing(
     mixed: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = sorted(mixed.rglob("*"))
-    assert cli.main([str(mixed), "--status"]) == 1
+    assert report.main([str(mixed), "--status"]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[:-1]] == ["done", "done", "failed", "failed", "missing", "missing"]
     assert lines[2] == "failed  2: the loss is not finite in round 3"
@@ -122,7 +124,7 @@ def test_status_of_missing_runs_alone_is_no_failure(
 ) -> None:
     make_run(tmp_path / "0")
     (tmp_path / "sweep.json").write_text(json.dumps({"jobs": [{"dir": "9", "overrides": ["seed=9"]}]}))
-    assert cli.main([str(tmp_path), "--status"]) == 0
+    assert report.main([str(tmp_path), "--status"]) == 0
     assert "missing 9: not started (seed=9)" in capsys.readouterr().out
 
 
@@ -131,7 +133,7 @@ def test_a_wrong_folder_is_one_sentence_and_status_two(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str]
 ) -> None:
     for folder in (tmp_path, tmp_path / "nothing"):
-        assert cli.main([str(folder), *flags]) == 2
+        assert report.main([str(folder), *flags]) == 2
         shown = capsys.readouterr()
         assert shown.out == ""
         assert shown.err.startswith("fedunlearn-report: ")
@@ -142,5 +144,5 @@ def test_a_wrong_folder_is_one_sentence_and_status_two(
 
 
 def test_status_does_not_wait_for_matplotlib() -> None:
-    code = "import sys, fedunlearn.report.cli; sys.exit('matplotlib' in sys.modules or 'torch' in sys.modules)"
+    code = "import sys, fedunlearn.cli.report; sys.exit('matplotlib' in sys.modules or 'torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

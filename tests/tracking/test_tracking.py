@@ -11,13 +11,15 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from fedunlearn import cli, job, overrides, registry
-from fedunlearn.config import Chosen
+from fedunlearn.cli import command_line, main
 from fedunlearn.errors import RequestError
-from fedunlearn.methods.base import NoSettings
+from fedunlearn.federation.method import NoSettings
 from fedunlearn.report import figures
+from fedunlearn.runs import job
+from fedunlearn.settings import registry
+from fedunlearn.settings.config import Choice
 from fedunlearn.tracking import base
-from fedunlearn.tracking.base import Shielded, Tracked, TrackerKind
+from fedunlearn.tracking.base import SafeTracker, Tracked, TrackerKind
 
 TINY = ["data.limit=150", "partition.clients=3", "train.rounds=2", "unlearn.rounds=1", "retrain.seeds=1"]
 TINY += ["audit=quick", "audit.ausuc=null"]
@@ -38,19 +40,19 @@ class Diary:
     def __post_init__(self):
         self.told = []
 
-    def hear(self, what, *details):
+    def on_client_model(self, what, *details):
         if what == self.failing:
             raise OSError("the network is down")
         self.told.append((what, *details))
 
     def measured(self, stage, number, values):
-        self.hear("measured", stage, number, dict(values))
+        self.on_client_model("measured", stage, number, dict(values))
 
     def finished(self, summary):
-        self.hear("finished", summary["status"])
+        self.on_client_model("finished", summary["status"])
 
     def close(self, status):
-        self.hear("close", status)
+        self.on_client_model("close", status)
 
 
 @pytest.fixture
@@ -65,7 +67,7 @@ def run(tmp_path, monkeypatch):
         monkeypatch.setattr(registry, "find", lambda what, name: kind if what == "tracker" else true_find(what, name))
         words = [*TINY, "method=head_mask", f"store.dir={tmp_path / 'store'}"]
         folder = tmp_path / name
-        status = job.execute(overrides.read(words, cli.conf_dir()).in_folder(folder), folder, words)
+        status = job.execute(command_line.read(words, main.conf_dir()).in_folder(folder), folder, words)
         return status, diary, (folder / "log.txt").read_text()
 
     return one
@@ -100,7 +102,7 @@ def test_a_tracker_that_cannot_start_is_dropped_too():
     def start():
         raise RuntimeError("no\nlogin")
 
-    tracker = Shielded(start, "wandb", said.append)
+    tracker = SafeTracker(start, "wandb", said.append)
     tracker.measured("train", 1, {})
     tracker.close("done")
     assert said == ["wandb failed and is not used any more (RuntimeError: no login); the run goes on"]
@@ -114,7 +116,7 @@ def test_a_tracker_hears_how_it_ended(monkeypatch, error, status):
     kind = TrackerKind("diary", object, "", "", lambda settings, run: diary)
     monkeypatch.setattr(registry, "find", lambda what, name: kind)
     try:
-        with base.opened(Chosen("diary", None), None, print):
+        with base.opened(Choice("diary", None), None, print):
             if error:
                 raise error
     except (ValueError, KeyboardInterrupt):
@@ -134,7 +136,7 @@ def test_a_missing_package_is_one_sentence_before_anything_runs(monkeypatch):
 
 def test_none_is_imported_unless_chosen():
     code = (
-        "import sys; from fedunlearn import registry, job\n"
+        "import sys; from fedunlearn.settings import registry; from fedunlearn.runs import job\n"
         "assert set(registry.names('tracker')) >= {'none', 'tensorboard', 'mlflow', 'wandb'}\n"
         "sys.exit(bool({'tensorboard', 'mlflow', 'wandb', 'torch.utils.tensorboard'} & set(sys.modules)))"
     )

@@ -13,12 +13,12 @@ from functools import partial
 import torch.nn.functional as F
 from torch import Tensor
 
+from fedunlearn.federation.federation import ClientData
+from fedunlearn.federation.method import Method
 from fedunlearn.federation.objective import Objective, Tensors, soft_cross_entropy
-from fedunlearn.federation.plan import Plan
-from fedunlearn.federation.world import ClientData
-from fedunlearn.methods.base import Method
+from fedunlearn.federation.spec import StageSpec
 from fedunlearn.models.base import Classifier
-from fedunlearn.schema import Share
+from fedunlearn.settings.schema import Share
 
 
 @dataclass(frozen=True)
@@ -28,17 +28,17 @@ class Uniform:
     amount: Share = 1.0  # share of a forget sample's label that goes to the other classes, above 0 and at most 1
 
 
-def targets(settings: Uniform, plan: Plan, model: Classifier, client: ClientData, shared: Tensors) -> Tensor:
+def targets(settings: Uniform, spec: StageSpec, model: Classifier, client: ClientData, shared: Tensors) -> Tensor:
     """Float [n, classes]: what each of the client's samples is trained on. Asked once per round."""
-    own = F.one_hot(client.labels, plan.classes).float()
-    others = (1 - own) / (plan.classes - 1)
+    own = F.one_hot(client.labels, spec.classes).float()
+    others = (1 - own) / (spec.classes - 1)
     relabelled = (1 - settings.amount) * own + settings.amount * others
     return relabelled.where(client.forget[:, None], own)
 
 
-def objective(settings: Uniform, plan: Plan) -> Objective:
+def objective(settings: Uniform, spec: StageSpec) -> Objective:
     """What clients do: these labels, and cross-entropy with soft labels."""
-    return Objective(partial(targets, settings, plan), soft_cross_entropy)
+    return Objective(partial(targets, settings, spec), soft_cross_entropy)
 
 
 METHOD = Method(name="uniform", settings=Uniform, objective=objective)

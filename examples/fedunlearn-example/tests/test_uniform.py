@@ -5,10 +5,10 @@ from types import SimpleNamespace
 import torch
 from fedunlearn_example.uniform import METHOD, Uniform, targets
 
-from fedunlearn.config import TrainConfig
-from fedunlearn.federation.plan import Plan
+from fedunlearn.federation.spec import StageSpec
+from fedunlearn.settings.config import TrainConfig
 
-PLAN = Plan("unlearn", seed=0, method="uniform", training=TrainConfig(), classes=3)
+PLAN = StageSpec("unlearn", seed=0, method="uniform", training=TrainConfig(), classes=3)
 CLIENT = SimpleNamespace(labels=torch.tensor([0, 2]), forget=torch.tensor([False, True]))
 
 

@@ -1,0 +1,1 @@
+"""The commands fedunlearn, fedunlearn-report and fedunlearn-store."""

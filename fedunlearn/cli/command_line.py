@@ -1,0 +1,192 @@
+"""The command line before Hydra sees it: what it asks for is checked here, so that mistakes cost one sentence."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Iterator, Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from fedunlearn.errors import RequestError, unknown
+from fedunlearn.settings import registry
+from fedunlearn.settings.config import CHOSEN_SECTIONS, RunConfig, from_omegaconf
+from fedunlearn.settings.schema import plain
+
+RERUN = "--rerun"
+
+
+def register_plugins() -> None:
+    """Give every dataset, model, partitioner and method of another package an option in its Hydra group."""
+    for group, kind in CHOSEN_SECTIONS.items():
+        for point in entry_points(group=f"fedunlearn.{kind}s"):
+            settings = registry.find(kind, point.name).settings
+            node = {"name": point.name, **plain(settings())}
+            ConfigStore.instance().store(group=group, name=point.name, node=node)
+
+
+def expand_rerun(arguments: list[str]) -> list[str]:
+    """Replace `--rerun run/config.yaml` by the overrides that lead to that configuration; later ones win."""
+    if RERUN not in arguments:
+        return arguments
+    at = arguments.index(RERUN)
+    if at + 1 >= len(arguments):
+        raise RequestError(f"{RERUN} needs the path of a run's config.yaml")
+    path = Path(arguments[at + 1])
+    try:
+        saved = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RequestError(f"{RERUN}: {path} cannot be read ({error.strerror or error})") from error
+    except yaml.YAMLError as error:
+        raise RequestError(f"{RERUN}: {path} is not a run's config.yaml ({_first_line(error)})") from error
+    if not isinstance(saved, Mapping):
+        raise RequestError(f"{RERUN}: {path} is not a run's config.yaml")
+    later = arguments[at + 2 :]
+    anew = {word.partition("=")[0] for word in later}  # another engine or method: nothing of the saved one's settings
+    kept = {key: value for key, value in saved.items() if key not in anew}
+    return [*arguments[:at], *_as_overrides(kept), *later]
+
+
+def _as_overrides(saved: Mapping[str, Any]) -> Iterator[str]:
+    groups = [section for section in (*CHOSEN_SECTIONS, "engine") if section in saved]
+    yield from (f"{section}={saved[section]['name']}" for section in groups)
+    for key, value in saved.items():
+        nested = isinstance(value, Mapping)
+        entries = {f"{key}.{name}": item for name, item in value.items()} if nested else {key: value}
+        chosen = {f"{section}.name" for section in groups}  # given already, by choosing the member
+        yield from (f"++{name}={_quoted(item)}" for name, item in entries.items() if name not in chosen)
+    if "audit" in saved:
+        switched_off = set(registry.names("audit")) - set(saved["audit"] or {})
+        yield from (f"++audit.{name}=null" for name in sorted(switched_off))
+
+
+def _quoted(value: Any) -> str:
+    if isinstance(value, str):
+        return json.dumps(value)
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{_quoted(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(_quoted(item) for item in value) + "]"
+    return json.dumps(value)
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command line as Hydra's parser understands it, with flags and overrides in any order."""
+    parser = get_args_parser()
+    parser.error = _refuse  # type: ignore[assignment]
+    asked: argparse.Namespace = parser.parse_intermixed_args(arguments)
+    return asked
+
+
+def flags_first(arguments: list[str]) -> list[str]:
+    """The same command line in the only order that Hydra takes: flags, then overrides."""
+    words: list[str] = parse(arguments).overrides
+    return [word for word in arguments if word not in words] + words
+
+
+def check(arguments: list[str], conf: Path) -> None:
+    """Raise RequestError if any job of this command line cannot be run as asked. Trains nothing."""
+    asked = parse(arguments)
+    if asked.help or asked.hydra_help or asked.shell_completion or asked.cfg or asked.info:
+        return
+    for job in _distinct_jobs(_parse(asked.overrides), asked.multirun):
+        from fedunlearn.runs import preflight
+
+        preflight.check(read(job, conf, asked.config_dir))
+
+
+def _refuse(message: str) -> None:
+    raise RequestError(f"{message}; `fedunlearn --help` shows what there is")
+
+
+def _parse(words: list[str]) -> list[Override]:
+    parser = OverridesParser.create()
+    parsed = []
+    for word in words:
+        try:
+            parsed.append(parser.parse_override(word))
+        except HydraException as error:
+            raise RequestError(f"{word!r} is not a setting of the form key=value ({_first_line(error)})") from error
+    return parsed
+
+
+def _distinct_jobs(parsed: list[Override], multirun: bool) -> Iterator[list[str]]:
+    """The overrides of the first job, then of one job for every further value of every swept key."""
+    swept = {i: _values(override) for i, override in enumerate(parsed) if override.is_sweep_override()}
+    if swept and not multirun:
+        word = parsed[next(iter(swept))].input_line
+        raise RequestError(f"{word!r} gives several values: add -m (or --multirun) to run them all")
+    first = [swept[i][0] if i in swept else str(override.input_line) for i, override in enumerate(parsed)]
+    yield first
+    for i, values in swept.items():
+        yield from ([*first[:i], value, *first[i + 1 :]] for value in values[1:])
+
+
+def _values(override: Override) -> list[str]:
+    from hydra.core.override_parser.types import Glob
+
+    if isinstance(override.value(), Glob):
+        key = override.get_key_element().lstrip("+~")
+        options = registry.names(CHOSEN_SECTIONS.get(key, key))
+        return [f"{key}={name}" for name in override.value().filter(options)]  # type: ignore[union-attr]
+    values = override.sweep_string_iterator()
+    return [f"{override.get_key_element()}={value}" for value in values]
+
+
+def read(words: list[str], conf: Path, extra: str | None = None) -> RunConfig:
+    """Compose and check one job's configuration. Raises RequestError."""
+    GlobalHydra.instance().clear()
+    search = [f"hydra.searchpath=[{Path(extra).absolute().as_uri()}]"] if extra else []
+    try:
+        with initialize_config_dir(str(conf), version_base="1.3"):
+            composed = compose("config", [*words, *search])
+        return from_omegaconf(composed)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise _explain(error, words, conf) from error
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def _explain(error: Exception, words: list[str], conf: Path) -> RequestError:
+    """Hydra's message as one sentence with the nearest right spelling."""
+    text = str(error)
+    missing = re.search(r"Could not find '(\w+)/([^']+)'", text)
+    if missing:
+        return unknown(missing[1], missing[2], _options(missing[1], conf))
+    key = re.search(r"Could not (?:override|append to config) '([^']+)'", text)
+    if key:
+        parent, _, name = key[1].rpartition(".")
+        return unknown(f"setting in {parent}" if parent else "setting", name, _siblings(parent, words, conf))
+    return RequestError(_first_line(error))
+
+
+def _options(group: str, conf: Path) -> list[str]:
+    ours = [path.stem for path in (conf / group).glob("*.yaml")]
+    return ours + [point.name for point in entry_points(group=f"fedunlearn.{CHOSEN_SECTIONS.get(group, group)}s")]
+
+
+def _siblings(parent: str, words: list[str], conf: Path) -> list[str]:
+    """The settings in `parent`, given the groups' members that were chosen."""
+    chosen = [word for word in words if word.partition("=")[0] in CHOSEN_SECTIONS]
+    with initialize_config_dir(str(conf), version_base="1.3"):
+        composed = compose("config", chosen)
+    node = OmegaConf.select(composed, parent) if parent else composed
+    return [str(key) for key in node if key != "name"] if isinstance(node, DictConfig) else []
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,1 @@
+"""What executes the clients' work: one file for each engine."""

@@ -1,0 +1,214 @@
+"""Answers to `train` messages of many clients at once: groups, their size, and what to do when that does not work."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from threading import Lock
+
+import torch
+from flwr.app import Context, Message
+
+from fedunlearn.engines import stacking
+from fedunlearn.engines.grid import FIRST_NODE, error_reply
+from fedunlearn.federation import wire
+from fedunlearn.federation.client import assignment, batch_order, deadline, load, method_of, remember, train_reply
+from fedunlearn.federation.federation import ClientData, Federation
+from fedunlearn.federation.objective import Tensors
+from fedunlearn.federation.sgd import Interrupted, Trained
+from fedunlearn.federation.spec import StageSpec
+from fedunlearn.settings.config import EngineConfig
+
+ON_CPU = 8  # clients in a stack where memory is no guide
+MOST = 256
+SPARE = 0.7  # share of the free memory of a GPU that a stack may fill
+COPIES = 6  # of the parameters, for every client: value, gradient, momentum, two temporary ones, and the reply
+
+
+@dataclass(frozen=True)
+class Member:
+    """A client of a stack: the message to it, and what it brings."""
+
+    message: Message
+    context: Context
+    number: int
+    client: ClientData
+    share: stacking.Portion
+
+
+class StackedClients:
+    """Trains clients in stacks. What cannot be stacked is left to the grid; `say` tells the user why, once."""
+
+    def __init__(
+        self,
+        federation: Federation,
+        pack: wire.Pack,
+        engine: EngineConfig,
+        stopped: Callable[[], bool],
+        say: Callable[[str], None],
+    ) -> None:
+        self._federation, self._pack, self._engine, self._stopped, self._say = federation, pack, engine, stopped, say
+        self._lock = Lock()
+        self._spec, self._idle = "", list[stacking.Gradients]()  # for the spec of the round; each serves one thread
+        self._size = 0  # of a stack; 0: not known yet
+        self._refused = ""
+
+    def split(self, messages: Iterable[Message]) -> Iterator[list[Message]]:
+        """Clients of about the same size together, the largest first; whatever is not training one by one."""
+        waiting = list(messages)
+        if not waiting or waiting[0].metadata.message_type != "train" or self._unfit():
+            yield from ([message] for message in waiting)
+            return
+        waiting.sort(key=lambda message: -len(self._federation.parts[_number(message)]))
+        self._size = self._size or self._choose_size(waiting[0])
+        while waiting:
+            size = self._size  # smaller from group to group if memory runs out
+            yield waiting[:size]
+            waiting = waiting[size:]
+
+    def answer(self, group: list[Message], contexts: list[Context]) -> list[Message] | None:
+        """The replies to a group, in its order; None if its clients have to be trained one by one."""
+        if self._refused:
+            return None
+        try:
+            return self._together(group, contexts)
+        except Interrupted:
+            raise
+        except TimeoutError as error:
+            return [error_reply(message, error) for message in group]
+        except torch.OutOfMemoryError as error:
+            if len(group) == 1:
+                self._refuse(f"not even a stack of one fits into memory ({_first_line(error)})")
+                return None
+        except Exception as error:  # PyTorch cannot vectorise everything, and says so in many ways
+            self._refuse(f"{type(error).__name__}: {_first_line(error)}")
+            return None
+        size = len(group) // 2
+        self._shrink(size)
+        parts = [slice(start, start + size) for start in range(0, len(group), size)]
+        answers = [self.answer(group[part], contexts[part]) for part in parts]
+        return None if None in answers else [reply for replies in answers for reply in replies or ()]
+
+    def _together(self, group: list[Message], contexts: list[Context]) -> list[Message]:
+        started = time.perf_counter()
+        limit = self._engine.client_timeout
+        check = deadline(self._stopped, None if limit is None else limit * len(group))
+        content, device = group[0].content, self._federation.device
+        spec = _spec(group[0])
+        received, shared = wire.tensors(content, "model", device), wire.tensors(content, "shared", device)
+        gradients = self._borrow(spec)
+        try:
+            load(gradients.model, received)
+            brought = [self._bring(*pair, gradients, spec, shared) for pair in zip(group, contexts, strict=True)]
+            members = [member for member in brought if isinstance(member, Member)]
+            shares = [member.share for member in members]
+            trained = iter(stacking.train(gradients, received, shares, shared, spec.training, check))
+            seconds = (time.perf_counter() - started) / max(1, len(members))
+            return [
+                self._reply(member, *next(trained), gradients, shared, seconds)
+                if isinstance(member, Member)
+                else member
+                for member in brought
+            ]
+        finally:
+            self._give_back(spec, gradients)
+
+    def _bring(
+        self, message: Message, context: Context, gradients: stacking.Gradients, spec: StageSpec, shared: Tensors
+    ) -> Member | Message:
+        """What a client brings to the stack; if it fails to, the reply that says why."""
+        try:
+            _, number, client = assignment(message, context, self._federation)
+            objective, model = gradients.objective, gradients.model
+            model.eval()
+            data = objective.substitute(model, client) if objective.substitute else client
+            targets = objective.targets(model, data, shared)
+            share = stacking.share(data, targets, spec.training, batch_order(spec, message, number))
+        except Exception as error:
+            return error_reply(message, error)
+        return Member(message, context, number, client, share)
+
+    def _reply(
+        self,
+        member: Member,
+        state: Tensors,
+        outcome: Trained,
+        gradients: stacking.Gradients,
+        shared: Tensors,
+        seconds: float,
+    ) -> Message:
+        started = time.perf_counter()
+        try:
+            load(gradients.model, state)
+            uploads = gradients.objective.uploads(gradients.model, member.client, shared)
+        except Exception as error:
+            return error_reply(member.message, error)
+        remember(member.client, _spec(member.message), member.context, self._pack)
+        seconds += time.perf_counter() - started
+        content = train_reply(member.number, outcome, seconds, self._pack(state), self._pack(uploads))
+        return Message(content, reply_to=member.message)
+
+    def _borrow(self, spec: StageSpec) -> stacking.Gradients:
+        with self._lock:
+            if spec.to_json() != self._spec:
+                self._spec, self._idle = spec.to_json(), []
+            if self._idle:
+                return self._idle.pop()
+        method, settings = method_of(spec)
+        objective = method.objective(settings, spec)
+        bf16 = self._engine.precision == "bfloat16"
+        return stacking.Gradients(self._federation.fresh_model(0), objective, bf16, self._engine.compile)
+
+    def _give_back(self, spec: StageSpec, gradients: stacking.Gradients) -> None:
+        with self._lock:
+            if spec.to_json() == self._spec:
+                self._idle.append(gradients)
+
+    def _unfit(self) -> bool:
+        """Can the model not be stacked at all?"""
+        if not self._refused:
+            with self._federation.borrowed_model() as model:
+                self._refuse(stacking.refusal(model.modules()))
+        return bool(self._refused)
+
+    def _refuse(self, reason: str) -> None:
+        with self._lock:
+            if reason and not self._refused:
+                self._refused = reason
+                self._say(f"clients are trained one by one, not stacked: {reason}")
+
+    def _shrink(self, size: int) -> None:
+        with self._lock:
+            if size < self._size:
+                self._size = size
+                self._say(f"out of memory: from now on {size} clients in a stack")
+        if self._federation.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _choose_size(self, message: Message) -> int:
+        """How many clients fit into a stack: as asked for, or as many as the free memory of the GPU takes."""
+        if self._engine.stack != "auto":
+            return self._engine.stack
+        if self._federation.device.type != "cuda":
+            return ON_CPU
+        spec, client = _spec(message), self._federation.client(_number(message))
+        gradients = self._borrow(spec)
+        batch = torch.arange(min(len(client), spec.training.batch_size + 1), device=self._federation.device)
+        held = gradients.held_bytes(client.images(batch))
+        weights = sum(value.numel() * value.element_size() for value in gradients.model.state_dict().values())
+        self._give_back(spec, gradients)
+        free, _ = torch.cuda.mem_get_info(self._federation.device)
+        return max(1, min(MOST, int(SPARE * free / (COPIES * weights + 2 * held))))
+
+
+def _spec(message: Message) -> StageSpec:
+    return StageSpec.from_json(str(message.content["task"]["spec"]))
+
+
+def _number(message: Message) -> int:
+    return message.metadata.dst_node_id - FIRST_NODE
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or ["no reason given"])[0]

@@ -1,0 +1,57 @@
+"""What an unlearning method is: hyper-parameters, a server, and what clients do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from fedunlearn.federation import wire
+from fedunlearn.federation.federation import ClientData
+from fedunlearn.federation.objective import Objective
+from fedunlearn.federation.spec import StageSpec
+from fedunlearn.federation.strategy import UnlearningStrategy
+from fedunlearn.models.base import Classifier
+from fedunlearn.settings.config import RunConfig
+
+# (model, client, settings, spec) -> tensors that the server adds up over all clients.
+Query = Callable[[Classifier, ClientData, Any, StageSpec], dict[str, Tensor]]
+Server = Callable[[StageSpec, Any, wire.Pack, torch.device], UnlearningStrategy]
+
+
+def averaging(spec: StageSpec, settings: Any, pack: wire.Pack, device: torch.device) -> UnlearningStrategy:
+    """Plain FedAvg, for methods whose server does nothing else."""
+    return UnlearningStrategy(spec, pack, device)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A registered unlearning method.
+
+    `settings`: a frozen dataclass of hyper-parameters. `objective(settings, spec)`: what clients train on.
+    `server(spec, settings, pack, device)`: the strategy. `queries`: computations the server can ask clients for.
+    `levels`: the request levels that the method defines. `start`: the model it starts from. `rounds`: how many
+    rounds it gets, given the rounds of training and of unlearning. `check(settings, config)` raises RequestError where
+    the settings do not fit the rest of the run, such as phases that are longer than the budget. `history`: for a method
+    that must know more of the original training than its last model, the server under which that training is run once
+    more (same random streams, same model); its `memory` is where the method's own server's `memory` starts from.
+    """
+
+    name: str
+    settings: type
+    objective: Callable[[Any, StageSpec], Objective]
+    server: Server = averaging
+    queries: Mapping[str, Query] = field(default_factory=dict)
+    levels: frozenset[str] = frozenset({"class", "client", "sample"})
+    start: Literal["original", "fresh"] = "original"
+    rounds: Callable[[int, int], int] = lambda train, unlearn: unlearn
+    check: Callable[[Any, RunConfig], None] = lambda settings, config: None
+    history: Server | None = None
+
+
+@dataclass(frozen=True)
+class NoSettings:
+    """A method without hyper-parameters."""

@@ -1,0 +1,47 @@
+"""What server and clients of one stage must agree on; travels as JSON in every message."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from fedunlearn.settings.config import TrainConfig
+from fedunlearn.settings.schema import parse, plain
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """One stage of a run: original training, one retraining, or unlearning.
+
+    `stage` names the random streams; `method` and `settings` say which objective the clients follow;
+    `forget_classes` is empty below class level, `forget_clients` at every level but theirs; `level` is the request's;
+    `shadow`: number of the shadow model that the stage is about, whose clients lack some of the forget samples.
+    """
+
+    stage: str
+    seed: int
+    method: str
+    training: TrainConfig
+    classes: int
+    level: str = "class"
+    forget_classes: tuple[int, ...] = ()
+    forget_clients: tuple[int, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+    shadow: int | None = None
+
+    @property
+    def retain_classes(self) -> tuple[int, ...]:
+        """The classes that stay, sorted."""
+        return tuple(c for c in range(self.classes) if c not in self.forget_classes)
+
+    def to_json(self) -> str:
+        """A canonical text of the spec."""
+        return json.dumps(plain(self), sort_keys=True)
+
+    @staticmethod
+    @lru_cache(maxsize=64)
+    def from_json(text: str) -> StageSpec:
+        """The inverse of `to_json`; the same text gives the same object, since every client of a round asks."""
+        return parse(StageSpec, json.loads(text), "spec")

@@ -1,0 +1,58 @@
+"""Figures and pages of a sweep's runs, drawn in a process of their own while the next run trains."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+from fedunlearn.errors import RequestError
+from fedunlearn.report import sweep
+
+YIELDING = 10  # niceness: training goes first
+
+
+class BackgroundRenderer:
+    """Draws what is finished; whoever holds it asks at the end what could not be drawn."""
+
+    def __init__(self) -> None:
+        context = multiprocessing.get_context("spawn")  # a fork would inherit the locks of whatever threads there are
+        self._pool = ProcessPoolExecutor(1, context, initializer=_stand_back)
+        self._drawings: list[Future[list[str]]] = []
+
+    def draw(self, folder: Path) -> None:
+        """Have the figures and the page of the run in `folder` drawn, if it is done."""
+        self._drawings.append(self._pool.submit(drawn, folder))
+
+    def finish(self) -> list[str]:
+        """Wait for all drawings; a sentence for each run whose figures cannot be drawn."""
+        try:
+            return list(self._problems())
+        finally:
+            self._pool.shutdown()
+
+    def _problems(self) -> Iterator[str]:
+        for drawing in self._drawings:
+            try:
+                yield from drawing.result()
+            except (OSError, BrokenProcessPool) as error:  # a full disk, say; fedunlearn-report draws what is missing
+                yield f"figures could not be drawn: {error!r}; fedunlearn-report does it once that is mended"
+
+
+def drawn(folder: Path) -> list[str]:
+    """Draw the run in `folder`, and say what could not be drawn."""
+    try:
+        return sweep.draw_runs(folder)[1]
+    except RequestError:  # a job that left nothing behind, which the sweep's report says
+        return []
+
+
+def _stand_back() -> None:
+    """Ctrl-C is for the process that trains."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(os, "nice"):
+        os.nice(YIELDING)

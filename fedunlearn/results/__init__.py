@@ -1,0 +1,1 @@
+"""What a run found: findings, verdict, summary, provenance. No training, no drawing."""

@@ -1,0 +1,1 @@
+"""A run from its steps to its folder, sweeps of runs, and what the user sees meanwhile."""

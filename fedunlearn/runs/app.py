@@ -1,0 +1,71 @@
+"""The Flower app of a real federation: the whole run on the server, the clients' part of it on every SuperNode.
+
+Both get the run's configuration as JSON. A SuperNode needs `partition-id` in its node configuration, the number of the
+client that it is; `data-root` and `device` there say where its data are and what it computes on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from functools import lru_cache, partial
+from pathlib import Path
+
+os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid, ServerApp
+
+from fedunlearn.engines import deployment
+from fedunlearn.errors import RequestError, RunError
+from fedunlearn.federation import wire
+from fedunlearn.federation.client import client_app
+from fedunlearn.federation.federation import federation_from_json
+from fedunlearn.settings import config as configuration
+
+server = ServerApp()
+client = ClientApp()
+
+
+@server.main()
+def main(grid: Grid, context: Context) -> None:
+    """Everything that `fedunlearn` does, with the SuperNodes as its clients. Raises RunError if the run fails."""
+    from fedunlearn.runs import job
+
+    config = configuration.load(json.loads(str(context.run_config["config"])))
+    words = shlex.split(str(context.run_config["command"]))
+    with deployment.connected(grid):
+        if job.execute(config, Path(config.output.dir), words):
+            raise RunError(f"the run failed: see {config.output.dir}/log.txt on the server's machine")
+
+
+@client.train()
+def train(message: Message, context: Context) -> Message:
+    """Local training."""
+    return _ours(_local(context))(message, context)
+
+
+@client.query()
+def query(message: Message, context: Context) -> Message:
+    """A method's question to its clients."""
+    return _ours(_local(context))(message, context)
+
+
+def _local(context: Context) -> str:
+    """The run's configuration, with what is special about this SuperNode."""
+    if "partition-id" not in context.node_config:
+        raise RequestError("this SuperNode does not know which client it is: --node-config 'partition-id=0'")
+    given = json.loads(str(context.run_config["config"]))
+    if "data-root" in context.node_config:
+        given["data"]["root"] = str(context.node_config["data-root"])
+    given["device"] = str(context.node_config.get("device", "auto"))
+    return json.dumps(given, sort_keys=True)
+
+
+@lru_cache(maxsize=1)
+def _ours(text: str) -> ClientApp:
+    limit = configuration.load(json.loads(text)).engine.client_timeout
+    return client_app(partial(federation_from_json, text), wire.as_bytes, limit=limit)

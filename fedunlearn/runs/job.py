@@ -1,0 +1,201 @@
+"""One job of a Hydra run or sweep: run the pipeline in its folder and leave a readable account there, come what may."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shlex
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from fedunlearn.engines import deployment
+from fedunlearn.errors import RequestError, RunError
+from fedunlearn.files import write_text
+from fedunlearn.report import figures, page, profile, runs, tables
+from fedunlearn.results.summary import (
+    exhibits,
+    metric_lines,
+    summarise,
+    write_exhibits,
+    write_metrics,
+    write_setting,
+    write_summary,
+)
+from fedunlearn.runs import forecast, joblist, pipeline, resources, steps
+from fedunlearn.runs.console import Console, logged_to
+from fedunlearn.runs.resources import Slot
+from fedunlearn.settings.config import RunConfig, essence, from_omegaconf
+from fedunlearn.store.folder import reason
+from fedunlearn.tracking import base as tracking
+
+LOCK = ".lock"
+
+
+def task(composed: DictConfig) -> None:
+    """What Hydra calls for every job. A single run ends the process with its status; a sweep goes on."""
+    hydra = HydraConfig.get()
+    folder, words = Path(hydra.runtime.output_dir), list(hydra.overrides.task)
+    if hydra.mode == RunMode.RUN:
+        root, slot = folder, Slot()
+    else:
+        root = Path(hydra.sweep.dir)
+        slot = resources.of_job(hydra.launcher, hydra.job.num, joblist.count(root))
+    try:
+        status = _task(composed, folder, words, slot)
+    except KeyboardInterrupt as stop:
+        stop.add_note(str(root))
+        raise
+    if hydra.mode == RunMode.RUN and status:
+        sys.exit(status)
+
+
+def _task(composed: DictConfig, folder: Path, words: list[str], slot: Slot) -> int:
+    try:
+        config = from_omegaconf(composed).in_folder(folder)
+        if config.sweep.dry_run:
+            forecast.show([forecast.Planned("this run", config, finished(folder, config))], Console())
+            return 0
+    except RequestError as error:  # settings that are right one by one, but not together
+        asked = OmegaConf.to_container(composed)
+        assert isinstance(asked, dict)
+        return fail(folder, {str(key): value for key, value in asked.items()}, words, Console(), str(error), 2)
+    return execute(config, folder, words, slot)
+
+
+def execute(config: RunConfig, folder: Path, words: Sequence[str], slot: Slot = Slot()) -> int:  # noqa: B008 (frozen)
+    """Run `config` in `folder`; the exit status. Never raises, except for Ctrl-C."""
+    logging.getLogger("flwr").setLevel(logging.ERROR)  # Flower's own round-by-round log; ours says the same
+    screen = Console(prefix=_prefix(slot))
+    if config.engine.name == "deployment" and not deployment.is_connected():
+        return deployment.submit(config, folder, words, screen.say)
+    if not slot.alone:
+        screen.say(f"{slot.title}: {folder.name}" if not _prefix(slot) else folder.name, style="bold")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with alone_in(folder, screen), logged_to(folder / "log.txt", _prefix(slot)) as console:
+            return _attempt(config, folder, words, slot, console)
+    except OSError as error:
+        print(f"fedunlearn: cannot write in {folder}: {reason(error)}", file=sys.stderr)
+        return 1
+
+
+def _attempt(config: RunConfig, folder: Path, words: Sequence[str], slot: Slot, console: Console) -> int:
+    """What `execute` does once the folder is its own."""
+    console.record(command_of(words, folder))
+    if finished(folder, config):
+        console.say(f"{folder}: finished already, nothing to do", style="dim")
+        return 0
+    started = time.perf_counter()
+    try:
+        begin(folder, config, slot)
+        run = tracking.Tracked(folder, folder.name, config.as_dict())
+        with tracking.opened(config.tracking, run, lambda text: console.say(text, style="yellow")) as tracker:
+            outcome = pipeline.run(resources.settled(config, slot), console, tracker)
+            tracker.finished(report(replace(outcome, config=config), folder, words, slot, console))
+    except RequestError as error:
+        return fail(folder, config.as_dict(), words, console, str(error), 2)
+    except RunError as error:
+        return fail(folder, config.as_dict(), words, console, str(error), 1)
+    except OSError as error:
+        console.record(traceback.format_exc())
+        said = f"cannot use {error.filename}: {reason(error)}" if error.filename else reason(error)
+        return fail(folder, config.as_dict(), words, console, said, 1)
+    except Exception as error:
+        console.record(traceback.format_exc())
+        return fail(folder, config.as_dict(), words, console, f"{type(error).__name__}: {error}", 1)
+    console.say(f"Done in {time.perf_counter() - started:.1f} s: {folder}")
+    return 0
+
+
+def begin(folder: Path, config: RunConfig, slot: Slot) -> None:
+    """Make the folder that of a run that is going on: nothing of an earlier attempt can be taken for its result."""
+    (folder / "summary.json").unlink(missing_ok=True)
+    for left_over in [*folder.glob(".*.tmp"), *folder.glob("figures/*"), *folder.glob("exhibits/*")]:
+        left_over.unlink(missing_ok=True)
+    here = resources.settled(config, slot)
+    write_setting(folder, config, {"workers": here.engine.workers, "device": here.device})
+
+
+def report(
+    outcome: pipeline.Outcome, folder: Path, words: Sequence[str], slot: Slot, console: Console
+) -> dict[str, Any]:
+    """Write the run's files, and figures if it draws its own, the summary last: whoever finds it finds the rest.
+
+    Shows the table.
+    """
+    summary = summarise(outcome, command_of(words, folder))
+    write_metrics(folder, metric_lines(outcome))
+    write_exhibits(folder, exhibits(outcome))
+    run = runs.Run(folder, "done", "", json.loads(json.dumps(summary)))
+    drawn = [*figures.draw(run), page.write_run(run)] if slot.draws else []
+    write_summary(folder, summary)
+    table = tables.to_rich(tables.summary_table(tables.frame_of([run])))
+    console.show(table) if slot.alone else console.keep(table)
+    if spent := profile.table(run):
+        console.show(spent)
+    tell = console.say if slot.alone else console.record  # a sweep's table tells them once, as footnotes
+    for warning in summary["warnings"]:
+        tell(f"Warning: {warning}")
+    for path in drawn:
+        if path.suffix in (".png", ".html") and slot.alone:
+            console.say(f"  {path}")
+    return summary
+
+
+def fail(folder: Path, config: dict[str, Any], words: Sequence[str], console: Console, why: str, status: int) -> int:
+    """Leave a failed summary behind and say where to look."""
+    summary = {"status": "failed", "reason": why, "command": command_of(words, folder), "config": config}
+    with suppress(OSError):  # on a full disk what the screen says must do
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / "summary.json", json.dumps(summary, indent=1) + "\n")
+    console.record(why)
+    print(f"fedunlearn: {why}", file=sys.stderr)
+    if status == 1:
+        print(f"fedunlearn: see {folder / 'log.txt'}; the same command goes on from the last round", file=sys.stderr)
+    return status
+
+
+def command_of(words: Sequence[str], folder: Path) -> str:
+    """The command that makes this very run, in this folder."""
+    others = [word for word in words if word.partition("=")[0] != "output.dir"]
+    return shlex.join(["fedunlearn", *others, f"output.dir={folder}"])
+
+
+def finished(folder: Path, config: RunConfig) -> bool:
+    """Is this very run done in this folder, by the code that is running now?"""
+    try:
+        summary: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    done = summary.get("status") == "done" and essence(summary.get("config", {})) == essence(config.as_dict())
+    return bool(done and summary.get("code") == steps.code(config))
+
+
+@contextmanager
+def alone_in(folder: Path, console: Console) -> Iterator[None]:
+    """Hold the folder's lock, which the system lets go of when its holder dies."""
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        console.say(f"waiting for another fedunlearn process that is working in {folder}", style="yellow")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _prefix(slot: Slot) -> str:
+    return f"{slot.title}: " if slot.at_once > 1 else ""

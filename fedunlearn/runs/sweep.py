@@ -1,0 +1,112 @@
+"""What happens around a Hydra multirun: before it the jobs are listed, after it the runs become a report.
+
+Hydra calls these functions in the process that started the sweep, whatever launcher runs the jobs.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from hydra.core.utils import JobReturn
+from hydra.errors import HydraException
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from fedunlearn.errors import RequestError
+from fedunlearn.report import background, runs, sweep, tables
+from fedunlearn.runs import joblist
+from fedunlearn.runs.console import Console
+from fedunlearn.runs.joblist import Job
+from fedunlearn.settings.config import from_omegaconf
+
+
+class SweepCallback(Callback):
+    """Lists a sweep's jobs, keeps its folder to itself, and sums it up."""
+
+    def __init__(self) -> None:
+        self._lock: FileLock | None = None
+        self._easel: background.BackgroundRenderer | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Launchers send callbacks along with their jobs; lock and easel stay with the process that has them."""
+        return {"_lock": None, "_easel": None}
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Write sweep.json, or show what would be done. Ends the process where the sweep cannot be."""
+        folder = Path(config.hydra.sweep.dir)
+        try:
+            listed = joblist.of_sweep(config)
+            if config.sweep.dry_run:
+                show_forecast(listed)
+                sys.exit(0)
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = take(folder)
+            self._easel = background.BackgroundRenderer()
+            if listed:
+                joblist.write_list(folder, shlex.join(["fedunlearn", *sys.argv[1:]]), listed)
+        except (RequestError, HydraException, OmegaConfBaseException, OSError) as error:
+            print(f"fedunlearn: {str(error).splitlines()[0]}", file=sys.stderr)
+            sys.exit(2)
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        """Draw the run that has just ended in this process."""
+        if self._easel:
+            self._easel.draw(Path(config.hydra.runtime.output_dir))
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Build the sweep's report; exit status 1 if any run failed."""
+        folder = Path(config.hydra.sweep.dir)
+        console = Console()
+        for problem in self._easel.finish() if self._easel else ():
+            console.say(problem, style="yellow")
+        report = sweep.build(folder)
+        console.show(tables.to_rich(report.summary))
+        console.say(f"Results: {folder}")
+        for path in report.files:
+            if path.parent == folder.resolve():
+                console.say(f"  {path}")
+        if self._lock:
+            self._lock.release()
+        if report.problems:
+            complain(folder, report.problems, console)
+            sys.exit(1)
+
+
+def show_forecast(listed: list[Job]) -> None:
+    """Show the jobs and what the store holds of them. Raises RequestError."""
+    from fedunlearn.runs import forecast, job  # these load torch, which a launcher's own process can do without
+
+    if not listed:
+        raise RequestError("sweep.dry_run works with Hydra's own sweeper alone: another one chooses jobs as it goes")
+    configs = [from_omegaconf(one.settings()).in_folder(one.folder) for one in listed]
+    planned = [
+        forecast.Planned(words, config, job.finished(one.folder, config))
+        for words, one, config in zip(joblist.varying(listed), listed, configs, strict=True)
+    ]
+    forecast.show(planned, Console())
+
+
+def take(folder: Path) -> FileLock:
+    """The lock of a sweep's folder. Raises RequestError if another sweep has it."""
+    lock = FileLock(folder / ".sweep.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RequestError(
+            f"another sweep is running in {folder}: wait for its end, or give this one another output.dir"
+        ) from None
+    return lock
+
+
+def complain(folder: Path, problems: tuple[str, ...], console: Console) -> None:
+    """List the runs that did not end well, and how to go on."""
+    count = len(runs.find(folder))
+    console.say(f"{len(problems)} of {count} runs did not end well:", style="red")
+    for problem in problems:
+        console.say(f"  {problem}", style="red")
+    console.say("The same command, with the same output.dir, runs these again and nothing else.")

@@ -1,0 +1,249 @@
+"""The schema of conf/: everything a run depends on, checked before anything runs.
+
+`RunConfig` holds what Hydra composed, as frozen dataclasses. Groups whose members bring settings of their own
+(dataset, model, partition, method, audit) are checked against the settings class of the member that was chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from omegaconf import DictConfig, OmegaConf
+
+from fedunlearn.errors import RequestError
+from fedunlearn.settings import registry
+from fedunlearn.settings.schema import AtLeast, Below, Count, NonNegative, Positive, Share, Whole, parse, plain
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A named member of a group and its settings, an instance of the member's own frozen dataclass."""
+
+    name: str
+    settings: Any
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the images are."""
+
+    root: str | None = None  # folder that holds the datasets; null: ./data
+    download: bool = False  # fetch the dataset into data.root if it is not there
+    limit: Count | None = None  # keep about this many training images, the same share of every class (test likewise)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Federated training of the original model (FedAvg, McMahan et al. 2017)."""
+
+    rounds: Count = 30
+    local_epochs: Count = 1
+    batch_size: Count = 20
+    lr: Positive = 0.03
+    momentum: Annotated[float, AtLeast(0), Below(1)] = 0.9
+    weight_decay: NonNegative = 5e-4
+    participation: Share = 1.0  # share of the clients asked in a round, at least one
+
+
+@dataclass(frozen=True)
+class RetrainConfig:
+    """The reference: training from a fresh start on the retain data, for train.rounds + unlearn.rounds rounds."""
+
+    seeds: Count = 2  # how many retrained models; their spread is the noise floor
+
+
+@dataclass(frozen=True)
+class UnlearnConfig:
+    """Budget of the unlearning method; null takes the value of `train`."""
+
+    rounds: Whole = 10
+    local_epochs: Count | None = None
+    batch_size: Count | None = None
+    lr: Positive | None = None
+    momentum: Annotated[float, AtLeast(0), Below(1)] | None = None
+    weight_decay: NonNegative | None = None
+    participation: Share | None = None
+
+
+@dataclass(frozen=True)
+class Backdoor:
+    """What forgotten clients planted (see `data.backdoor`)."""
+
+    target: Whole = 0  # the label that marked images are given
+    size: Count = 3  # side of the white square in the lower right corner, in pixels
+    share: Share = 0.8  # share of the forgotten clients' samples that are marked, drawn by seed (see docs/audits.md)
+
+
+@dataclass(frozen=True)
+class RequestConfig:
+    """What to forget. Exactly one of the three is not empty."""
+
+    classes: tuple[Whole, ...] = ()  # every sample of these classes
+    clients: tuple[Whole, ...] = ()  # every sample of these clients
+    samples: dict[str, Count] | None = None  # client number -> how many of its samples, drawn by seed
+    backdoor: Backdoor | None = None  # what the forgotten clients planted in their data; needs `clients`
+
+    @property
+    def level(self) -> str:
+        """`class`, `client` or `sample`: the first of the three that is not empty."""
+        return "class" if self.classes else "client" if self.clients else "sample"
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """What executes the clients' work."""
+
+    name: Literal["local", "stacked", "ray", "deployment"] = "local"
+    workers: Count | Literal["auto"] = "auto"  # clients trained at the same time; auto: one per core
+    client_timeout: Positive | None = None  # seconds that a client may train in a round; null: as long as it takes
+    min_replies: Share = 0.5  # share of the clients asked that must answer, or the run stops
+    profile: bool = False  # show where the rounds' time went
+    stack: Count | Literal["auto"] = "auto"  # stacked: clients in a stack; auto: what fits on the GPU, 8 on a CPU
+    precision: Literal["float32", "bfloat16"] = "float32"  # stacked: bfloat16 for the models' products, by autocast
+    compile: bool = False  # stacked: have torch.compile make the step; worth it for many rounds of large models
+    client_cpus: Positive = 1.0  # ray: cores reserved for a client
+    client_gpus: NonNegative = 0.0  # ray: share of a GPU reserved for a client, 0.25 for four clients on each
+    address: str | None = None  # ray: a running cluster (auto, or HOST:PORT of its head); null: Ray on this machine
+
+    superlink: str | None = None  # deployment: name of the SuperLink in Flower's config.toml; null: the default one
+
+    @property
+    def traits(self) -> dict[str, Any]:
+        """What of the engine a trained model depends on: nothing, for those that give the bits of the local one."""
+        stacked = {"precision": self.precision, "compile": self.compile} if self.name == "stacked" else {}
+        limited = {"client_timeout": self.client_timeout} if self.client_timeout is not None else {}
+        return {**stacked, **limited}
+
+
+@dataclass(frozen=True)
+class StoreConfig:
+    """Where finished stages are kept and shared between runs."""
+
+    dir: str = "outputs/store"
+    enabled: bool = True  # false: compute every stage anew in a temporary store, share and keep nothing
+
+
+@dataclass(frozen=True)
+class OutputConfig:
+    """Where the results of this run (or sweep) go."""
+
+    dir: str = "outputs/run"
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    """What a command should do with its jobs. No part of any run's own configuration."""
+
+    dry_run: bool = False  # show the jobs, what the store holds of them and how long the rest may take; run nothing
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One run: the original model, the retrained models and one method, audited."""
+
+    dataset: Choice
+    model: Choice
+    partition: Choice
+    method: Choice
+    audit: tuple[Choice, ...]
+    seed: Whole = 0
+    device: str = "auto"
+    data: DataConfig = field(default_factory=DataConfig)
+    request: RequestConfig = field(default_factory=RequestConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    retrain: RetrainConfig = field(default_factory=RetrainConfig)
+    unlearn: UnlearnConfig = field(default_factory=UnlearnConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    store: StoreConfig = field(default_factory=StoreConfig)
+    output: OutputConfig = field(default_factory=OutputConfig)
+    tracking: Choice = Choice("none", None)
+    sweep: SweepConfig = field(default_factory=SweepConfig)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The configuration as plain data, in the layout of conf/."""
+        sections = plain({name: getattr(self, name) for name in PLAIN_SECTIONS})
+        chosen = {kind: _open(getattr(self, kind)) for kind in CHOSEN_SECTIONS}
+        return {**sections, **chosen, "audit": {audit.name: plain(audit.settings) for audit in self.audit}}
+
+    def in_folder(self, folder: Path) -> RunConfig:
+        """The same run with its results in `folder` (a sweep gives every run its own)."""
+        return replace(self, output=replace(self.output, dir=str(folder)))
+
+    def unlearning_budget(self) -> TrainConfig:
+        """`unlearn` with its nulls filled from `train`; `rounds` is at least 1 only where a method trains."""
+        given = {key: value for key, value in plain(self.unlearn).items() if value is not None and key != "rounds"}
+        return TrainConfig(**{**plain(self.train), **given, "rounds": self.unlearn.rounds})
+
+
+CHOSEN_SECTIONS = {
+    "dataset": "dataset",
+    "model": "model",
+    "partition": "partitioner",
+    "method": "method",
+    "tracking": "tracker",
+}
+PLAIN_SECTIONS = ("seed", "device", "data", "request", "train", "retrain", "unlearn", "engine", "store", "output")
+# (section, key), or the whole section.
+WITHOUT_EFFECT = (
+    ("data", "root"),
+    ("data", "download"),
+    ("engine", "workers"),
+    ("store", None),
+    ("output", None),
+    ("tracking", None),
+)
+
+
+def essence(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's `as_dict` without what cannot change its results: where things are, how many work, who watches."""
+    kept = {name: dict(part) if isinstance(part, Mapping) else part for name, part in config.items()}
+    for section, key in WITHOUT_EFFECT:
+        if key is None:
+            kept.pop(section, None)
+        else:
+            kept.get(section, {}).pop(key, None)
+    return kept
+
+
+def load(mapping: Mapping[str, Any]) -> RunConfig:
+    """Check a composed configuration and freeze it. Raises RequestError."""
+    given = {"tracking": {"name": "none"}, **mapping}
+    chosen = {key: _choose(kind, key, given.pop(key, None)) for key, kind in CHOSEN_SECTIONS.items()}
+    audits = given.pop("audit", None) or {}
+    if not isinstance(audits, Mapping):
+        raise RequestError(f"audit takes a group of audits with their settings, not {audits!r}")
+    measured = tuple(
+        _choose("audit", f"audit.{name}", {"name": name, **_settings(f"audit.{name}", settings)})
+        for name, settings in audits.items()
+        if settings is not None
+    )
+    return parse(RunConfig, {**given, **chosen, "audit": measured})
+
+
+def from_omegaconf(composed: DictConfig) -> RunConfig:
+    """What Hydra composed, as a checked RunConfig. Raises RequestError."""
+    mapping = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    assert isinstance(mapping, dict)
+    return load({str(key): value for key, value in mapping.items()})
+
+
+def _settings(where: str, given: object) -> dict[str, Any]:
+    if not isinstance(given, Mapping):
+        raise RequestError(f"{where} takes a group of settings (or null to switch it off), not {given!r}")
+    return {str(key): value for key, value in given.items()}
+
+
+def _choose(kind: str, where: str, given: object) -> Choice:
+    settings = _settings(where, given)
+    name = settings.pop("name", None)
+    if not isinstance(name, str):
+        raise RequestError(f"{where}.name must be the name of a {kind}, not {name!r}")
+    member = registry.find(kind, name)
+    return Choice(name, parse(member.settings, settings, where))
+
+
+def _open(chosen: Choice) -> dict[str, Any]:
+    return {"name": chosen.name, **(plain(chosen.settings) or {})}

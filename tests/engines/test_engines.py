@@ -1,0 +1,97 @@
+"""The same bits, whoever does the clients' work."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from fedunlearn.cli import command_line
+from fedunlearn.engines.base import Progress, round_limit, run_stage, worker_count
+from fedunlearn.federation.federation import open_federation
+from fedunlearn.federation.strategy import FOREVER
+from fedunlearn.runs.steps import _spec
+from fedunlearn.settings.config import Choice
+
+CONF = Path(__file__).parents[2] / "conf"
+SMALL = ["data.limit=300", "partition.clients=5", "model.width=4", "train.batch_size=8", "device=cpu"]
+
+
+def read(*words):
+    return command_line.read([*SMALL, *words], CONF)
+
+
+def run(method, *words, rounds=2):
+    """A stage of `method` on five clients of the digits, four of which are sampled."""
+    config = read(f"method={method}", "train.participation=0.8", *words)
+    federation = open_federation(config)
+    spec = _spec(config, federation, "unlearn", Choice(method, config.method.settings), config.train)
+    begin = Progress(federation.fresh_model(0).state_dict())
+    return run_stage(spec, begin, rounds, federation, config, lambda progress: None)
+
+
+def assert_same(first, second):
+    assert first.history == second.history
+    assert first.notes == second.notes
+    tensors = [
+        {**run.model, **{f"shared/{name}": value for name, value in run.shared.items()}} for run in (first, second)
+    ]
+    assert tensors[0].keys() == tensors[1].keys()
+    for name, value in tensors[0].items():
+        assert torch.equal(value, tensors[1][name]), name
+
+
+@pytest.mark.parametrize("method", ["fedavg", "fucrt"])
+def test_one_worker_and_three_give_the_same_bits(method):
+    assert_same(run(method, "engine.workers=1"), run(method, "engine.workers=3"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["fedavg", "fucrt"])
+def test_ray_gives_the_same_bits(method):
+    assert_same(run(method, rounds=1), run(method, "engine=ray", "engine.workers=2", rounds=1))
+
+
+def test_workers_are_counted_and_rounds_limited():
+    assert worker_count(read().engine) >= 1
+    assert worker_count(read("engine.workers=7").engine) == 7
+    assert round_limit(read().engine, 100, 2) == FOREVER
+    assert round_limit(read("engine.client_timeout=9").engine, 95, 10) == pytest.approx((9 + 1) * 10)
+    assert round_limit(read("engine=deployment", "engine.client_timeout=9").engine, 95, 95) == pytest.approx(9 + 60)
+
+
+def test_ray_gets_the_resources_that_were_asked_for():
+    from fedunlearn.engines.ray import backend
+
+    mine = read("engine=ray", "engine.client_cpus=2", "engine.client_gpus=0.25").engine
+    assert backend(mine, 3)["client_resources"] == {"num_cpus": 2.0, "num_gpus": 0.25}
+    assert backend(mine, 3)["init_args"]["num_cpus"] == 6
+    cluster = backend(read("engine=ray", "engine.address=auto").engine, 3)["init_args"]
+    assert cluster["address"] == "auto"
+    assert "num_cpus" not in cluster
+
+
+def test_models_are_shared_between_engines_that_give_the_same_bits():
+    same = [read(), read("engine.workers=3", "engine.profile=true"), read("engine=ray", "engine.client_cpus=2")]
+    assert [config.engine.traits for config in same] == [{}, {}, {}]
+    others = [
+        read("engine=stacked"),
+        read("engine=stacked", "engine.precision=bfloat16"),
+        read("engine=stacked", "engine.compile=true"),
+        read("engine.client_timeout=3"),
+    ]
+    assert len({str(config.engine.traits) for config in others}) == 4
+
+
+@pytest.mark.slow
+def test_batch_norm_is_trained_one_by_one(tmp_path, capsys, monkeypatch):
+    import sys
+
+    from fedunlearn.cli import main
+
+    words = [*SMALL, "train.rounds=1", "unlearn.rounds=1", "retrain.seeds=1", "model.norm=batch", "engine=stacked"]
+    monkeypatch.setattr(
+        sys, "argv", ["fedunlearn", *words, f"output.dir={tmp_path}/run", f"store.dir={tmp_path}/store"]
+    )
+    main.main()
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert log.count("clients are trained one by one, not stacked: batch normalisation") == 1

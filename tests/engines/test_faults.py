@@ -1,0 +1,199 @@
+"""Clients that raise, send nonsense, are late or never come back, injected one by one."""
+
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from threading import Event
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from fedunlearn.engines import grid
+from fedunlearn.engines.base import Progress, run_stage
+from fedunlearn.engines.workers import Overdue, Workers
+from fedunlearn.errors import RunError
+from fedunlearn.federation import sgd
+from fedunlearn.federation.method import Method, NoSettings
+from fedunlearn.federation.objective import Objective, cross_entropy, true_labels
+from fedunlearn.federation.spec import StageSpec
+from fedunlearn.randomness import torch_stream
+from fedunlearn.settings import registry
+from fedunlearn.settings.config import EngineConfig, TrainConfig
+
+TRAINING = TrainConfig(rounds=2, local_epochs=1, batch_size=4)
+PLAN = StageSpec("train", 0, "probe", TRAINING, 4)
+
+
+@pytest.fixture
+def stage(make_federation, monkeypatch):
+    """Run a stage of three clients, client 1 of which misbehaves in `misbehave(client)`."""
+
+    def go(misbehave=lambda client: None, rounds=1, begin=None, substitute=None, federation=None, **engine):
+        def targets(model, client, shared):
+            if client.number == 1:
+                misbehave(client)
+            return client.labels
+
+        objective = Objective(targets, cross_entropy, substitute=substitute)
+        probe = Method("probe", NoSettings, lambda settings, spec: objective, queries={"ask": ask})
+        monkeypatch.setattr(registry, "find", lambda kind, name: probe)
+        federation = federation or make_federation(clients=3)
+        seen = []
+        begin = begin or Progress(federation.fresh_model(0).state_dict())
+        config = SimpleNamespace(engine=EngineConfig(**{"workers": 2, **engine}))
+        try:
+            run_stage(PLAN, begin, rounds, federation, config, seen.append)
+        finally:
+            go.seen = seen
+        return seen[-1]
+
+    return go
+
+
+def ask(model, client, settings, spec):
+    if client.number == 1:
+        raise ValueError("no idea")
+    return {"n": torch.tensor(1.0 + client.number)}
+
+
+def average_without_client_1(federation):
+    states, weights = [], []
+    for number in (0, 2):
+        model, client = federation.fresh_model(0), federation.client(number)
+        order = torch_stream(0, "train", "batches", 1, number)
+        sgd.train(model, client, Objective(true_labels, cross_entropy), {}, TRAINING, order)
+        states.append(model.state_dict())
+        weights.append(len(client))
+    return {
+        name: sum(w * s[name].double() for w, s in zip(weights, states, strict=True)) / sum(weights)
+        for name in states[0]
+    }
+
+
+def check_left_out(progress, federation, reason):
+    assert progress.cost["failures"] == 1
+    assert progress.history[1]["failures"] == 1
+    assert reason in progress.history[1]["failure"]
+    for name, value in average_without_client_1(federation).items():
+        torch.testing.assert_close(progress.model[name].double(), value, atol=1e-6, rtol=1e-6)
+
+
+def test_a_client_that_raises_is_left_out(stage, make_federation):
+    def broken(client):
+        raise ValueError("disk on fire")
+
+    check_left_out(stage(broken), make_federation(clients=3), "client 1: ValueError: disk on fire")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_client_that_sends_no_numbers_is_left_out(stage, make_federation, value):
+    def spoilt(model, client):
+        if client.number != 1:
+            return client
+        return replace(client, pixels=torch.full(client.pixels.shape, value), normalise=lambda images: images)
+
+    check_left_out(stage(substitute=spoilt), make_federation(clients=3), "is not finite")
+
+
+def test_a_client_that_is_late_is_left_out(stage, make_federation):
+    progress = stage(lambda client: time.sleep(0.4), client_timeout=0.3)
+    check_left_out(progress, make_federation(clients=3), "client 1: TimeoutError: not finished after 0.3 s")
+
+
+def test_a_client_that_never_comes_back_hangs_nothing(stage, make_federation, monkeypatch):
+    monkeypatch.setattr(grid, "GRACE", 0.1)
+    release = Event()
+    started = time.monotonic()
+    progress = stage(lambda client: release.wait(60), client_timeout=0.3, workers=1)
+    took = time.monotonic() - started
+    release.set()
+    check_left_out(progress, make_federation(clients=3), "client 1: TimeoutError: no answer after")
+    assert took < 30
+
+
+def test_too_few_replies_stop_the_stage_where_it_can_go_on(stage):
+    healthy = stage(rounds=2)
+    broken_from = []
+
+    def breaks(client):
+        broken_from.append(1)
+        if len(broken_from) > 1:
+            raise ValueError("flaky")
+
+    with pytest.raises(RunError, match=r"only 2 of 3 clients answered in round 2; .*flaky"):
+        stage(breaks, rounds=2, min_replies=0.9)
+    left = stage.seen[-1]
+    assert left.cost["rounds"] == 1
+    resumed = stage(rounds=2, begin=left, min_replies=0.9)
+    assert all(torch.equal(value, resumed.model[name]) for name, value in healthy.model.items())
+
+
+def test_failures_are_counted_over_the_rounds(stage):
+    def broken(client):
+        raise ValueError("always")
+
+    progress = stage(broken, rounds=2)
+    assert progress.cost["failures"] == 2
+    assert [entry.get("failures") for entry in progress.history] == [None, 1, 1]
+
+
+def test_a_vote_does_without_the_clients_that_cannot_vote(stage, monkeypatch):
+    from fedunlearn.federation.strategy import UnlearningStrategy
+
+    heard = {}
+
+    def prepare(self, model, clients):
+        heard["total"] = clients.total("ask", model)["n"].item()
+        with pytest.raises(RunError, match="a client could not answer 'ask': client 1: ValueError: no idea"):
+            list(clients.each("ask", model))
+        self.min_replies = 0.9
+        with pytest.raises(RunError, match="only 2 of 3 clients could answer 'ask'"):
+            clients.total("ask", model)
+        self.min_replies = 0.5
+        return model
+
+    monkeypatch.setattr(UnlearningStrategy, "prepare", prepare)
+    assert stage().cost["failures"] == 2
+    assert heard["total"] == 1.0 + 3.0
+
+
+def test_workers_replace_one_that_is_given_up():
+    release, workers = Event(), Workers(1)
+    stuck = workers.submit(release.wait)
+    after = workers.submit(lambda: 7)
+    with pytest.raises(Overdue):
+        stuck.result(0.1)
+    assert not after.done()
+    workers.give_up(stuck)
+    assert after.result(5) == 7
+    started = time.monotonic()
+    workers.close()
+    assert time.monotonic() - started < 10
+    release.set()
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only Linux lists the threads of a process")
+def test_closed_workers_are_gone_for_the_operating_system_too():
+    """Else PyTorch may still release what `backward` left in them while the interpreter ends, and abort it."""
+
+    def step():
+        torch.ones(3, requires_grad=True).sum().backward()
+        return threading.get_native_id()
+
+    for _ in range(20):
+        workers = Workers(2)
+        numbers = [job.result() for job in [workers.submit(step) for _ in range(4)]]
+        workers.close()
+        assert not any(Path(f"/proc/self/task/{number}").exists() for number in numbers)
+
+
+def test_a_call_may_raise_a_timeout_of_its_own():
+    def impatient():
+        raise TimeoutError("mine")
+
+    workers = Workers(1)
+    with pytest.raises(TimeoutError, match="mine"):
+        workers.submit(impatient).result(5)
+    workers.close()

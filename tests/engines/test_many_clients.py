@@ -1,0 +1,89 @@
+"""Hundreds of clients: memory that does not grow with them, the same samples of them, evaluation in one pass."""
+
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from fedunlearn.federation.evaluation import class_accuracy, correct, evaluate_clients
+
+# Prints the largest amount of memory (RSS, KiB) of two rounds of `asked` clients out of `clients`.
+MEASURE = """
+import sys, resource
+import numpy as np, torch
+from types import SimpleNamespace
+from fedunlearn.settings.config import EngineConfig, TrainConfig
+from fedunlearn.data.types import Dataset, ImageSet, Request
+from fedunlearn.engines.base import Progress, run_stage
+from fedunlearn.federation.spec import StageSpec
+from fedunlearn.federation.federation import Federation
+from fedunlearn.models.base import Classifier
+
+clients, asked, width = int(sys.argv[1]), int(sys.argv[2]), 2000
+data = ImageSet(torch.zeros(4000, 1, 8, 8, dtype=torch.uint8), torch.arange(4000) % 4)
+dataset = Dataset("zeros", data, data, tuple("abcd"), (0.0,), (1.0,), "zeros")
+
+def new_model(seed):
+    return Classifier(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, width), torch.nn.ReLU()), width, 4)
+
+wanted = Request("class", np.zeros(4000, dtype=bool), ())
+federation = Federation(dataset, np.array_split(np.arange(4000), clients), wanted, new_model, torch.device("cpu"), 0)
+spec = StageSpec("train", 0, "fedavg", TrainConfig(batch_size=2, local_epochs=1, participation=asked / clients), 4)
+config = SimpleNamespace(engine=EngineConfig(workers=2))
+run_stage(spec, Progress(federation.fresh_model(0).state_dict()), 2, federation, config, lambda progress: None)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def peak(clients, asked):
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, str(clients), str(asked)], capture_output=True, text=True, check=True
+    )
+    return int(done.stdout.split()[-1]) * 1024
+
+
+def test_memory_does_not_grow_with_the_clients_that_are_asked():
+    model = 4 * (64 * 2000 + 2000 + 2000 * 4 + 4)  # bytes; two hundred replies held at once would be 110 MB
+    assert peak(1000, 200) - peak(10, 10) < 60 * model
+
+
+@pytest.fixture
+def federation(make_federation):
+    return make_federation(clients=3, forget=(1,))
+
+
+def test_clients_are_evaluated_on_their_own_retain_data(federation):
+    state = federation.fresh_model(5).state_dict()
+    model = federation.fresh_model(5).eval()
+    expected = []
+    for number in range(3):
+        client = federation.client(number)
+        kept = (~client.forget).nonzero()[:, 0]
+        expected.append((model(client.images(kept)).argmax(1) == client.labels[kept]).float().mean().item())
+    assert evaluate_clients(federation, state).tolist() == pytest.approx(expected)
+    assert len(set(expected)) > 1
+
+
+def test_a_client_without_retain_data_has_no_accuracy(federation):
+    federation.parts[2] = np.flatnonzero(federation.request.forget)
+    assert [math.isnan(value) for value in evaluate_clients(federation, federation.fresh_model(0).state_dict())] == [
+        False,
+        False,
+        True,
+    ]
+
+
+def test_any_number_of_threads_evaluates_to_the_same(federation, monkeypatch):
+    from fedunlearn.federation import evaluation
+
+    monkeypatch.setattr(evaluation, "EVALUATION_BATCH", 4)
+    state = federation.fresh_model(5).state_dict()
+    assert torch.equal(correct(federation, state, federation.train, 1), correct(federation, state, federation.train, 3))
+    model = federation.fresh_model(5).eval()
+    images = federation.normalise(federation.test.images)
+    right = model(images).argmax(1) == federation.test.labels
+    expected = [right[federation.test.labels == label].float().mean().item() for label in range(4)]
+    assert class_accuracy(federation, state, 2) == pytest.approx(expected)

@@ -1,0 +1,232 @@
+"""Clients trained as one stack come out as those trained one by one, for every method there is.
+
+The stated tolerance: 1e-4 relative to the largest weight, after two rounds in float32.
+"""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fedunlearn.engines import stacking
+from fedunlearn.engines.base import Progress, run_stage
+from fedunlearn.errors import RunError
+from fedunlearn.federation import sgd
+from fedunlearn.federation.objective import Objective, cross_entropy, soft_cross_entropy, true_labels
+from fedunlearn.federation.spec import StageSpec
+from fedunlearn.models.base import Classifier
+from fedunlearn.settings import registry
+from fedunlearn.settings.config import EngineConfig, TrainConfig
+from fedunlearn.settings.schema import plain
+
+TOLERANCE = 1e-4
+TRAINING = TrainConfig(rounds=2, local_epochs=2, batch_size=5, lr=0.05, momentum=0.9, weight_decay=0.01)
+
+
+def uneven(federation):
+    """The same samples on clients of very different sizes, one of them with a single sample, one with none."""
+    order = np.random.default_rng(3).permutation(len(federation.train))
+    federation.parts[:] = [np.sort(part) for part in np.split(order, [20, 21, 21, 27])]
+    return federation
+
+
+def convolutional(seed, norm=None):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        layers = [nn.Conv2d(1, 4, 3, padding=1), *([norm()] if norm else []), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()]
+        return Classifier(nn.Sequential(*layers), 16, 4)
+
+
+def run(make_federation, spec, new_model=convolutional, rounds=2, say=pytest.fail, server=None, memory=(), **engine):
+    federation = uneven(make_federation(clients=5, forget=spec.forget_classes))
+    federation._new_model = new_model
+    begin = Progress(federation.fresh_model(7).state_dict(), memory=dict(memory))
+    config = SimpleNamespace(engine=EngineConfig(workers=2, **engine))
+    return run_stage(spec, begin, rounds, federation, config, lambda progress: None, server, say)
+
+
+def assert_close(first, second, tolerance=TOLERANCE):
+    assert first.cost["samples"] == second.cost["samples"]
+    losses = [[entry["loss"] for entry in run.history if "loss" in entry] for run in (first, second)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4, abs=1e-5)
+    for mine, other in ((first.model, second.model), (first.shared, second.shared)):
+        assert mine.keys() == other.keys()
+        for name, value in mine.items():
+            scale = max(1.0, value.abs().max().item())
+            torch.testing.assert_close(value, other[name], rtol=0, atol=tolerance * scale)
+
+
+def plan_of(name, **training):
+    method = registry.find("method", name)
+    settings = plain(method.settings()) if method.settings.__dataclass_fields__ else {}
+    return StageSpec(
+        "unlearn", 0, name, TrainConfig(**{**plain(TRAINING), **training}), 4, "class", (1,), settings=settings
+    )
+
+
+@pytest.mark.parametrize("name", registry.names("method"))
+def test_every_method(make_federation, name):
+    method = registry.find("method", name)
+    if method.rounds(10, 10) == 0:
+        pytest.skip(f"{name} trains no client")
+    if "class" not in method.levels:
+        pytest.skip(f"{name} does not forget classes")
+    spec, memory = plan_of(name), {}
+    if method.history:
+        memory = run(make_federation, plan_of("fedavg"), server=method.history).memory
+    one_by_one = run(make_federation, spec, memory=memory)
+    assert_close(one_by_one, run(make_federation, spec, memory=memory, name="stacked", stack=3))
+
+
+@pytest.mark.parametrize("name", ["fedavg", "fucrt", "soft_relabel"])
+def test_group_norm(make_federation, name):
+    spec = plan_of(name)
+    models = lambda seed: convolutional(seed, lambda: nn.GroupNorm(2, 4))  # noqa: E731
+    assert_close(run(make_federation, spec, models), run(make_federation, spec, models, name="stacked", stack=5))
+
+
+def test_a_stack_of_one_and_of_all_agree(make_federation):
+    spec = plan_of("fucrt")
+    runs = [run(make_federation, spec, name="stacked", stack=size) for size in (2, 5)]
+    assert_close(*runs)
+
+
+PROJECTED = Objective(
+    true_labels,
+    cross_entropy,
+    clip=0.05,
+    constrain=lambda own, received, shared: {
+        n: torch.clamp(v, received[n] - 0.01, received[n] + 0.01) for n, v in own.items()
+    },
+)
+SOFT = Objective(
+    lambda model, client, shared: nn.functional.one_hot(client.labels, 4).float() * ~client.forget[:, None],
+    soft_cross_entropy,
+)
+
+
+@pytest.mark.parametrize("objective", [PROJECTED, SOFT])
+def test_clipping_constraints_and_soft_targets(make_federation, objective):
+    federation = uneven(make_federation(clients=5, forget=(1,)))
+    received = federation.fresh_model(7).state_dict()
+    expected, shares = [], []
+    for number in range(5):
+        client, model = federation.client(number), federation.fresh_model(7)
+        orders = [torch.Generator().manual_seed(number) for _ in range(2)]
+        expected.append((sgd.train(model, client, objective, {}, TRAINING, orders[0]), model.state_dict()))
+        shares.append(stacking.share(client, objective.targets(model, client, {}), TRAINING, orders[1]))
+    gradients = stacking.Gradients(federation.fresh_model(0), objective)
+    trained = stacking.train(gradients, received, shares, {}, TRAINING)
+    for (outcome, state), (found, mine) in zip(expected, [(done, state) for state, done in trained], strict=True):
+        assert (outcome.trained, outcome.processed) == (found.trained, found.processed)
+        assert outcome.loss == pytest.approx(found.loss, rel=1e-5)
+        for name, value in state.items():
+            torch.testing.assert_close(mine[name], value, atol=TOLERANCE, rtol=0)
+
+
+def test_clipping_is_per_client():
+    gradients = {"a": torch.tensor([[3.0, 0.0], [0.3, 0.0]]), "b": torch.tensor([[[4.0]], [[0.4]]])}
+    short = stacking.clipped(gradients, 1.0)
+    assert short["a"].tolist() == [pytest.approx([0.6, 0.0]), pytest.approx([0.3, 0.0])]
+    assert short["b"].flatten().tolist() == pytest.approx([0.8, 0.4])
+
+
+def test_parameters_without_a_gradient_stay(make_federation):
+    """Weight decay would shrink them if they were taken to have a gradient of zero."""
+    federation = make_federation(clients=2)
+    client = federation.client(0)
+    objective = Objective(
+        true_labels, lambda features, logits, targets, shared: cross_entropy(features, features[:, :4], targets, shared)
+    )
+    received = federation.fresh_model(7).state_dict()
+    share = stacking.share(client, client.labels, TRAINING, torch.Generator().manual_seed(0))
+    (state, _), _ = stacking.train(
+        stacking.Gradients(federation.fresh_model(0), objective), received, [share, share], {}, TRAINING
+    )
+    assert torch.equal(state["head.weight"], received["head.weight"])
+    assert not torch.equal(state["encoder.1.weight"], received["encoder.1.weight"])
+
+
+@pytest.mark.parametrize(
+    ("norm", "reason"), [(lambda: nn.BatchNorm2d(4), "batch normalisation"), (nn.Dropout, "dropout draws")]
+)
+def test_what_cannot_be_stacked_is_trained_one_by_one_and_that_is_said_once(make_federation, norm, reason):
+    said = []
+    models = lambda seed: convolutional(seed, norm)  # noqa: E731
+    torch.manual_seed(0)
+    run(make_federation, plan_of("fedavg"), models, name="stacked", stack=3, say=said.append)
+    assert len(said) == 1
+    assert said[0].startswith(f"clients are trained one by one, not stacked: {reason}")
+
+
+def test_batch_norm_one_by_one_is_the_reference(make_federation):
+    models = lambda seed: convolutional(seed, lambda: nn.BatchNorm2d(4))  # noqa: E731
+    first, second = (
+        run(make_federation, plan_of("fedavg"), models, say=print, name=name) for name in ("local", "stacked")
+    )
+    assert all(torch.equal(value, second.model[name]) for name, value in first.model.items())
+
+
+def test_a_loss_that_cannot_be_vectorised_is_trained_one_by_one(make_federation, monkeypatch):
+    def peeking(features, logits, targets, shared):
+        return cross_entropy(features, logits, targets, shared) * (1.0 if features.sum().item() > -1e9 else 2.0)
+
+    method = registry.find("method", "fedavg")
+    peeker = SimpleNamespace(**{**vars(method), "objective": lambda settings, spec: Objective(true_labels, peeking)})
+    monkeypatch.setattr(registry, "find", lambda kind, name: peeker)
+    spec, said = StageSpec("train", 0, "fedavg", TRAINING, 4, "class", (1,)), []
+    first = run(make_federation, spec)
+    second = run(make_federation, spec, name="stacked", stack=3, say=said.append)
+    assert len(said) == 1 and "one by one" in said[0]
+    assert all(torch.equal(value, second.model[name]) for name, value in first.model.items())
+
+
+def test_out_of_memory_makes_stacks_smaller(make_federation, monkeypatch):
+    spec, said, sizes = plan_of("fedavg"), [], []
+    whole = stacking.train
+
+    def small_memory(gradients, received, shares, *rest):
+        sizes.append(len(shares))
+        if len(shares) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole(gradients, received, shares, *rest)
+
+    reference = run(make_federation, spec)
+    monkeypatch.setattr(stacking, "train", small_memory)
+    assert_close(reference, run(make_federation, spec, name="stacked", stack=5, say=said.append))
+    assert said == ["out of memory: from now on 2 clients in a stack"]
+    assert sizes == [5, 2, 2, 1, 2, 2]  # in the second round, the one that is left over is trained by itself
+
+
+def test_one_bad_client_spoils_nobody_elses_training(make_federation, monkeypatch):
+    method = registry.find("method", "fedavg")
+
+    def targets(model, client, shared):
+        if client.number == 0:
+            raise ValueError("no labels")
+        return client.labels
+
+    broken = SimpleNamespace(**{**vars(method), "objective": lambda settings, spec: Objective(targets, cross_entropy)})
+    monkeypatch.setattr(registry, "find", lambda kind, name: broken)
+    spec = StageSpec("train", 0, "fedavg", TRAINING, 4, "class", (1,))
+    first, second = run(make_federation, spec), run(make_federation, spec, name="stacked", stack=5)
+    assert second.cost["failures"] == 2
+    assert "client 0: ValueError: no labels" in second.history[1]["failure"]
+    assert_close(first, second)
+
+
+def test_a_late_stack_is_left_out(make_federation):
+    spec = plan_of("fedavg")
+    with pytest.raises(RunError, match=r"only .* of 5 clients answered"):
+        run(make_federation, spec, name="stacked", stack=5, client_timeout=1e-9)
+
+
+def test_bfloat16_is_near(make_federation):
+    spec = plan_of("fedavg")
+    near = run(make_federation, spec, name="stacked", stack=5, precision="bfloat16", rounds=1)
+    exact = run(make_federation, spec, rounds=1)
+    assert max((near.model[name] - value).abs().max().item() for name, value in exact.model.items()) < 0.05
+    assert any(not torch.equal(near.model[name], value) for name, value in exact.model.items())
+    assert all(value.dtype == torch.float32 for value in near.model.values())

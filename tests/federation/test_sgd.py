@@ -1,0 +1,113 @@
+import pytest
+import torch
+
+from fedunlearn.federation import sgd
+from fedunlearn.federation.objective import Objective, cross_entropy, retain_labels, true_labels
+from fedunlearn.settings.config import TrainConfig
+
+
+def test_batches_cover_every_row_once_and_never_hold_a_single_sample():
+    rows = torch.arange(100, 109)
+    pieces = list(sgd.batches(rows, 4, torch.Generator().manual_seed(0)))
+    assert [len(piece) for piece in pieces] == [4, 5]
+    assert sorted(torch.cat(pieces).tolist()) == rows.tolist()
+    assert torch.cat(pieces).tolist() != rows.tolist()
+
+
+def test_a_client_with_one_sample_trains_on_nothing():
+    assert list(sgd.batches(torch.tensor([7]), 4, torch.Generator())) == []
+
+
+def test_one_step_is_sgd_with_momentum_and_weight_decay(make_federation):
+    federation = make_federation(clients=1)
+    client, model = federation.client(0), federation.fresh_model(3)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    training = TrainConfig(rounds=1, local_epochs=1, batch_size=1000, lr=0.1, momentum=0.9, weight_decay=0.01)
+    x = client.images(torch.arange(len(client)))
+    loss = torch.nn.functional.cross_entropy(model(x), client.labels)
+    gradients = torch.autograd.grad(loss, list(model.parameters()))
+    outcome = sgd.train(model, client, Objective(true_labels, cross_entropy), {}, training, torch.Generator())
+    for (name, _), gradient in zip(model.named_parameters(), gradients, strict=True):
+        expected = before[name] - 0.1 * (gradient + 0.01 * before[name])
+        torch.testing.assert_close(model.state_dict()[name], expected, atol=1e-6, rtol=1e-5)
+    assert outcome.trained == outcome.processed == len(client)
+    assert outcome.loss == pytest.approx(loss.item(), rel=1e-5)
+
+
+def test_left_out_samples_do_not_influence_training(make_federation):
+    federation = make_federation(clients=1, forget=(1,))
+    training = TrainConfig(local_epochs=2, batch_size=5)
+    client = federation.client(0)
+    first, second = federation.fresh_model(1), federation.fresh_model(1)
+    objective = Objective(retain_labels, cross_entropy)
+    outcome = sgd.train(first, client, objective, {}, training, torch.Generator().manual_seed(4))
+    federation.train.images[client.index[client.forget]] = 255  # spoil what must not be looked at
+    sgd.train(second, client, objective, {}, training, torch.Generator().manual_seed(4))
+    for name, value in first.state_dict().items():
+        assert torch.equal(value, second.state_dict()[name])
+    assert outcome.trained == int((~client.forget).sum())
+    assert outcome.processed == 2 * outcome.trained
+
+
+def test_a_check_that_raises_ends_training_and_leaves_nothing_for_the_next_borrower(make_federation):
+    federation, training = make_federation(), TrainConfig(local_epochs=1, batch_size=4)
+    client, objective, calls = federation.client(0), Objective(true_labels, cross_entropy), []
+
+    def check():
+        calls.append(1)
+        if len(calls) == 2:
+            raise sgd.Interrupted
+
+    def trained(model, check=sgd.never):
+        sgd.train(model, client, objective, {}, training, torch.Generator().manual_seed(4), check)
+        return model.state_dict()
+
+    used, fresh = federation.fresh_model(0), federation.fresh_model(1)
+    loss = torch.nn.functional.cross_entropy(used(client.images(torch.arange(4))), client.labels[:4])
+    loss.backward()  # as if the last borrower had been interrupted between gradient and step
+    with pytest.raises(sgd.Interrupted):
+        trained(used, check)
+    assert len(calls) == 2
+    used.load_state_dict(fresh.state_dict())
+    expected = trained(fresh)
+    assert all(torch.equal(value, expected[name]) for name, value in trained(used).items())
+
+
+def test_many_images_are_fetched_batch_by_batch_with_the_same_outcome(make_federation, monkeypatch):
+    federation, training = make_federation(clients=1), TrainConfig(local_epochs=2, batch_size=5)
+    outcomes = []
+    for limit in (sgd.FETCH_AT_ONCE, 0):
+        monkeypatch.setattr(sgd, "FETCH_AT_ONCE", limit)
+        model = federation.fresh_model(0)
+        order = torch.Generator().manual_seed(4)
+        sgd.train(model, federation.client(0), Objective(true_labels, cross_entropy), {}, training, order)
+        outcomes.append(model.state_dict())
+    for name, value in outcomes[0].items():
+        torch.testing.assert_close(value, outcomes[1][name])
+
+
+@pytest.mark.parametrize("clip", [None, 0.05])
+def test_training_is_what_torchs_own_optimiser_does(make_federation, clip):
+    federation = make_federation(clients=1)
+    client, model, own = federation.client(0), federation.fresh_model(3), federation.fresh_model(3)
+    training = TrainConfig(local_epochs=3, batch_size=7, lr=0.1, momentum=0.9, weight_decay=0.01)
+    objective = Objective(true_labels, cross_entropy, clip=clip)
+    sgd.train(model, client, objective, {}, training, torch.Generator().manual_seed(4))
+    optimiser = torch.optim.SGD(own.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01)
+    order = torch.Generator().manual_seed(4)
+    for _ in range(3):
+        for batch in sgd.batches(torch.arange(len(client)), 7, order):
+            optimiser.zero_grad()
+            torch.nn.functional.cross_entropy(own(client.images(batch)), client.labels[batch]).backward()
+            if clip:
+                torch.nn.utils.clip_grad_norm_(own.parameters(), clip)
+            optimiser.step()
+    for name, value in own.state_dict().items():
+        torch.testing.assert_close(model.state_dict()[name], value, atol=1e-6, rtol=1e-5)
+
+
+def test_observe_of_nothing_has_the_right_shape(make_federation):
+    federation = make_federation()
+    features, logits = sgd.observe(federation.fresh_model(0), federation.client(0), torch.arange(0))
+    assert features.shape == (0, 6)
+    assert logits.shape == (0, 4)

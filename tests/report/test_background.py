@@ -1,0 +1,49 @@
+"""Drawing beside the training: what is drawn, and what is said of what cannot be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fedunlearn.report.easel import BackgroundRenderer
+
+from fedunlearn.report import background
+
+
+def test_runs_are_drawn_in_another_process(tmp_path: Path, make_run: Any, make_failed: Any) -> None:
+    make_run(tmp_path / "good")
+    make_run(tmp_path / "odd", details={"unlearned": {"class_flow": ["x"]}})
+    make_failed(tmp_path / "failed")
+    drawer = BackgroundRenderer()
+    for name in ("good", "odd", "failed", "not_there"):
+        drawer.draw(tmp_path / name)
+    (problem,) = drawer.finish()
+    assert problem.startswith("the figures of . cannot be drawn") or "odd" in problem
+    drawn = {path.name for path in (tmp_path / "good" / "figures").iterdir()}
+    assert drawn >= {"erasure_utility.png", "erasure_utility.svg", "class_flow.svg", "partition.svg"}
+    assert (tmp_path / "good" / "report.html").stat().st_size > 10_000
+    assert not (tmp_path / "failed" / "figures").exists()
+
+
+def test_a_full_disk_is_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Pool:
+        def submit(self, call: Any, folder: Path) -> Any:
+            from concurrent.futures import Future
+
+            failed: Any = Future()
+            failed.set_exception(OSError(28, "No space left on device"))
+            return failed
+
+        def shutdown(self) -> None:
+            pass
+
+    drawer = BackgroundRenderer()
+    monkeypatch.setattr(drawer, "_pool", Pool())
+    drawer.draw(tmp_path)
+    (problem,) = drawer.finish()
+    assert problem.startswith("figures could not be drawn: OSError(28, 'No space left on device'); fedunlearn-report")
+
+
+def test_a_job_that_left_nothing_behind_is_no_problem_here(tmp_path: Path) -> None:
+    assert background.drawn(tmp_path) == []
