@@ -69,7 +69,7 @@ class Sweep:
 
 
 @dataclass(frozen=True)
-class Slot:
+class Location:
     """Where an experiment works: below `work`, with the datasets in `data`, `jobs` runs at a time."""
 
     work: Path
@@ -101,18 +101,18 @@ def parser(name: str, about: str | None) -> argparse.ArgumentParser:
 
 
 @contextmanager
-def place_of(asked: argparse.Namespace) -> Iterator[Slot]:
+def place_of(asked: argparse.Namespace) -> Iterator[Location]:
     """Where to work: as asked for or, for a quick look, in a folder that is gone afterwards."""
     data = asked.data.expanduser().absolute() if asked.data else None
     if asked.quick:
         with tempfile.TemporaryDirectory(prefix="fedunlearn-") as folder:
-            yield Slot(Path(folder) / "runs", Path(folder) / "store", data, asked.jobs)
+            yield Location(Path(folder) / "runs", Path(folder) / "store", data, asked.jobs)
         return
     work = asked.work.expanduser().absolute()
-    yield Slot(work, work.parent / "store", data, asked.jobs)
+    yield Location(work, work.parent / "store", data, asked.jobs)
 
 
-def check_data(datasets: Iterable[str], place: Slot) -> None:
+def check_data(datasets: Iterable[str], place: Location) -> None:
     """End the process with one sentence and status 2 if a dataset is not there, before hours go into another one."""
     try:
         for name in datasets:
@@ -122,7 +122,7 @@ def check_data(datasets: Iterable[str], place: Slot) -> None:
         sys.exit(main.refuse(error))
 
 
-def run(sweeps: Sequence[Sweep], place: Slot) -> pd.DataFrame:
+def run(sweeps: Sequence[Sweep], place: Location) -> pd.DataFrame:
     """Run the sweeps one after another; what is finished is not run again. The table of all their runs."""
     for number, sweep in enumerate(sweeps, start=1):
         print(f"\n== {number} of {len(sweeps)}: {sweep.name}", flush=True)
@@ -135,7 +135,7 @@ def run(sweeps: Sequence[Sweep], place: Slot) -> pd.DataFrame:
     return table(sweeps, place.work)
 
 
-def run_apart(groups: Sequence[Sequence[Sweep]], place: Slot) -> pd.DataFrame:
+def run_apart(groups: Sequence[Sequence[Sweep]], place: Location) -> pd.DataFrame:
     """`run` for each group: rows are named after what differs within their own."""
     return pd.concat([run(group, place) for group in groups], ignore_index=True)
 

@@ -9,14 +9,14 @@ import yaml
 from hydra import compose, initialize_config_dir
 
 from fedunlearn.cli import command_line
-from fedunlearn.settings.config import RunConfig
+from fedunlearn.settings.config import RunConfig, from_omegaconf
 
 CONF = Path(__file__).parents[2] / "conf"
 
 
 def composed(*words: str) -> RunConfig:
     with initialize_config_dir(str(CONF), version_base=None):
-        return command_line.from_hydra(compose("config", overrides=[*words, "output.dir=out"]))
+        return from_omegaconf(compose("config", overrides=[*words, "output.dir=out"]))
 
 
 @pytest.mark.parametrize(

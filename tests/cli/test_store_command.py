@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from fedunlearn.cli.main import store
+from fedunlearn.cli import store as command
 from fedunlearn.store import Artifact, Checkpoint, Store, folder, key_of
 from fedunlearn.store.catalogue import differences, flatten
 
@@ -55,7 +55,7 @@ class Cli:
 
     def __call__(self, *arguments: str, status: int = 0) -> str:
         """What the command prints; on failure, what it says on standard error."""
-        assert store.main(["--store", str(self.root), *arguments]) == status
+        assert command.main(["--store", str(self.root), *arguments]) == status
         printed = self.capsys.readouterr()
         assert (printed.err == "") == (status == 0 or bool(printed.out))
         return printed.err or printed.out
@@ -301,7 +301,7 @@ def test_as_a_program_it_does_not_import_torch(root: Path) -> None:
     script = "import sys; from fedunlearn.cli.store import main; main(); sys.exit('torch' in sys.modules)"
     result = subprocess.run(
         [sys.executable, "-c", script, "--store", str(root), "list"],
-        env={**os.environ, "PYTHONPATH": str(Path(store.__file__).parents[2])},
+        env={**os.environ, "PYTHONPATH": str(Path(command.__file__).parents[2])},
         capture_output=True,
         text=True,
         check=True,

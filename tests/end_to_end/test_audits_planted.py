@@ -144,5 +144,5 @@ def test_every_finding_is_explained(masked: Summary, backdoored: Summary) -> Non
 def test_the_default_set_trains_no_model_of_its_own(run: Run, tmp_path: Any) -> None:
     words = [*CLASS_LEVEL, f"store.dir={tmp_path}", f"output.dir={tmp_path}"]
     config = command_line.read(words, conf_dir())
-    kinds = [stage.kind for stage in pipeline.stages.of_run(config, pipeline.open_federation(config))]
+    kinds = [stage.kind for stage in pipeline.steps.of_run(config, pipeline.open_federation(config))]
     assert {kind: kinds.count(kind) for kind in set(kinds) - {"audit"}} == {"train": 1, "retrain": 5, "unlearn": 1}

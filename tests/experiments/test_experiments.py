@@ -18,7 +18,7 @@ from experiments.ablation import __main__ as ablation
 from experiments.ablation import page as ablation_page
 from experiments.fucrt_table import __main__ as fucrt_table
 from experiments.fucrt_table import page as fucrt_page
-from experiments.sweeps import Place, Sweep
+from experiments.sweeps import Location, Sweep
 from experiments.true_erasure import __main__ as true_erasure
 from experiments.true_erasure import figure
 from experiments.true_erasure import page as erasure_page
@@ -109,14 +109,14 @@ def test_nothing_is_published_while_a_run_is_missing(two_sweeps, monkeypatch, ca
 
 def test_the_words_of_a_sweep_say_where_and_how_many_at_once():
     sweep = Sweep("a", ("seed=0",))
-    assert Place(Path("/w"), Path("/s")).words(sweep) == ["seed=0", "output.dir=/w/a", "store.dir=/s"]
-    words = Place(Path("/w"), Path("/s"), Path("/d"), jobs=2).words(sweep)
+    assert Location(Path("/w"), Path("/s")).words(sweep) == ["seed=0", "output.dir=/w/a", "store.dir=/s"]
+    words = Location(Path("/w"), Path("/s"), Path("/d"), jobs=2).words(sweep)
     assert words[1] == "data.root=/d" and words[-2:] == ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
 
 
 def test_a_dataset_that_is_not_there_is_refused_at_once(capsys):
     with pytest.raises(SystemExit) as stop:
-        sweeps.check_data(["digits", "fashion_mnist"], Place(Path("/w"), Path("/s"), Path("/no/such/folder")))
+        sweeps.check_data(["digits", "fashion_mnist"], Location(Path("/w"), Path("/s"), Path("/no/such/folder")))
     assert stop.value.code == 2
     assert capsys.readouterr().err.count("\n") == 1
 

@@ -89,7 +89,7 @@ def test_clients_train_on_the_substitute_and_report_on_their_own_data(run):
 def test_the_server_hears_every_model_before_the_average(run):
     server = Listener(PLAN, wire.by_reference, torch.device("cpu"))
     averages = []
-    server.incoming = lambda number, model: averages.append(model["head.bias"]) or model
+    server.after_round = lambda number, model: averages.append(model["head.bias"]) or model
     run(server)
     assert [client for client, _, _ in server.told] == [0, 1, 2, 0, 1, 2]
     torch.testing.assert_close(torch.stack([bias for _, _, bias in server.told[:3]]).mean(0), averages[0])
@@ -122,7 +122,7 @@ def test_a_method_sets_the_pace_of_a_round_and_asks_clients_in_the_middle_of_it(
     moves = []
     for kind in (UnlearningStrategy, Slower):
         server, heard = kind(PLAN, wire.by_reference, torch.device("cpu")), []
-        server.hear = lambda client, model, weight, heard=heard: heard.append(model["head.bias"])
+        server.on_client_model = lambda client, model, weight, heard=heard: heard.append(model["head.bias"])
         _, model = run(server)
         moves.append(heard[0] - model["head.bias"])
     torch.testing.assert_close(moves[1], moves[0] / 2)

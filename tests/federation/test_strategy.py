@@ -76,7 +76,7 @@ def test_a_round_without_training_data_keeps_the_model():
 def test_uploads_are_added_up():
     seen = {}
     strategy = stage()
-    strategy.absorb = seen.update
+    strategy.on_totals = seen.update
     strategy.aggregate_train(
         1, [reply(0, 1.0, 1, {"n": torch.tensor([1.0, 2.0])}), reply(1, 1.0, 1, {"n": torch.tensor([10.0, 20.0])})]
     )

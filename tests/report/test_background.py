@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fedunlearn.report.easel import BackgroundRenderer
 
 from fedunlearn.report import background
+from fedunlearn.report.background import BackgroundRenderer
 
 
 def test_runs_are_drawn_in_another_process(tmp_path: Path, make_run: Any, make_failed: Any) -> None:

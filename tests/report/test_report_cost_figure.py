@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_report_figures import drawn
 
 from fedunlearn.report import cost_figure, tables
+from tests.report.test_report_figures import drawn
 
 
 def test_the_distance_is_the_largest_gap_and_the_flow(tmp_path: Path, make_run: Any) -> None:
