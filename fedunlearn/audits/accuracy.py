@@ -12,6 +12,7 @@ import numpy as np
 
 from fedunlearn.audits.base import Audit, Evidence, Findings, Reference, View
 from fedunlearn.errors import RunError
+from fedunlearn.results.findings import Finding
 
 
 @dataclass(frozen=True)
@@ -52,4 +53,36 @@ def _right(view: View) -> np.ndarray:
     return np.asarray(view.logits.argmax(axis=1) == view.labels)
 
 
-AUDITS = {"accuracy": Audit("accuracy", AccuracySettings, measure)}
+DECLARED = (
+    Finding(
+        "forget_accuracy",
+        "forget accuracy",
+        "share of the test samples of forgotten classes that are still called by their name",
+        "up",
+        "0 to 1",
+        headline=True,
+    ),
+    Finding(
+        "retain_accuracy",
+        "retain accuracy",
+        "share of the test samples of the other classes that are called right",
+        scale="0 to 1",
+        headline=True,
+    ),
+    Finding(
+        "forget_accuracy_train",
+        "forget accuracy (train)",
+        "share of the training samples to be forgotten that are called right",
+        "up",
+        "0 to 1",
+        stands_in_for="forget_accuracy",
+    ),
+    Finding(
+        "retain_accuracy_train",
+        "retain accuracy (train)",
+        "share of the other training samples that are called right",
+        scale="0 to 1",
+    ),
+    Finding("class_accuracy", "accuracy by class", "the accuracy on each class", scale="0 to 1", kind="list"),
+)
+AUDITS = {"accuracy": Audit("accuracy", AccuracySettings, measure, findings=DECLARED)}

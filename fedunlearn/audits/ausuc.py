@@ -21,6 +21,7 @@ import numpy as np
 from scipy.integrate import trapezoid
 
 from fedunlearn.audits.base import Audit, Evidence, Findings, Reference, View
+from fedunlearn.results.findings import Finding
 
 COST = 0.05  # retain accuracy that gamma_recovered may lose
 LEAST_DIFFERENCE = 0.005  # below half a point of area between original and retrained models, leak is noise over noise
@@ -96,4 +97,31 @@ def _leak(found: float, reference: Reference) -> float | None:
     return float((found - retrained) / difference) if difference >= LEAST_DIFFERENCE else None
 
 
-AUDITS = {"ausuc": Audit("ausuc", AusucSettings, measure)}
+DECLARED = (
+    Finding(
+        "ausuc",
+        "AUSUC",
+        "what the logits know: forget against retain accuracy, whatever constant is added to the forgotten ones",
+        "up",
+        "0 to 1",
+    ),
+    Finding(
+        "leak",
+        "AUSUC leak",
+        "how much of what the logits knew is left: 0 as retrained, 1 as the original",
+        "up",
+        "not bounded",
+        headline=True,
+        counted=True,
+    ),
+    Finding(
+        "gamma_recovered",
+        "accuracy recovered by γ",  # noqa: RUF001 (Greek)
+        "forget accuracy that one added constant brings back, for 5 points of retain accuracy",
+        "up",
+        "0 to 1",
+        counted=True,
+        finest="forget sample",
+    ),
+)
+AUDITS = {"ausuc": Audit("ausuc", AusucSettings, measure, findings=DECLARED)}

@@ -13,6 +13,7 @@ import torch
 
 from fedunlearn.audits.base import Audit, Evidence, Findings, Images, Reference
 from fedunlearn.data.backdoor import stamped
+from fedunlearn.results.findings import Finding
 from fedunlearn.settings.schema import Count
 
 CHUNK = 512  # images at a time
@@ -48,4 +49,14 @@ def _answers(evidence: Evidence, images: Images, asked: np.ndarray) -> np.ndarra
     return np.concatenate([model(images.at(piece)).argmax(1).cpu().numpy() for piece in pieces])
 
 
-AUDITS = {"backdoor": Audit("backdoor", BackdoorSettings, measure)}
+DECLARED = (
+    Finding(
+        "backdoor_success",
+        "backdoor success",
+        "share of the images with the planted mark that are called as the mark wants",
+        "up",
+        "0 to 1",
+    ),
+    Finding("backdoor_chance", "backdoor chance", "the same share of the images without the mark", scale="0 to 1"),
+)
+AUDITS = {"backdoor": Audit("backdoor", BackdoorSettings, measure, findings=DECLARED)}

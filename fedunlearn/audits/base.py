@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from fedunlearn.data.backdoor import Backdoor
 from fedunlearn.data.types import Normaliser
+from fedunlearn.errors import RunError
+from fedunlearn.results.findings import Finding
 
 
 @dataclass(frozen=True)
@@ -111,14 +113,37 @@ FigureData = dict[str, list[float]]
 Findings = dict[str, float | list[float] | FigureData | None]
 
 
+KINDS: dict[str, type | tuple[type, ...]] = {"number": (int, float), "list": list, "figure": dict}
+
+
 @dataclass(frozen=True)
 class Audit:
     """A registered measurement. `measure(evidence, reference, settings)` must not change anything it is given.
 
-    `shadows(settings)`: how many shadow models it needs, each of them trained and unlearned for it.
+    `findings`: the declarations of what it returns, or a function from its settings to them. `shadows(settings)`: how
+    many shadow models it needs, each of them trained and unlearned for it.
     """
 
     name: str
     settings: type
     measure: Callable[[Evidence, Reference, Any], Findings]
     shadows: Callable[[Any], int] = lambda settings: 0
+    findings: tuple[Finding, ...] | Callable[[Any], tuple[Finding, ...]] = ()
+
+    def declared(self, settings: Any) -> tuple[Finding, ...]:
+        """What it may find with these settings."""
+        return self.findings(settings) if callable(self.findings) else self.findings
+
+    def measured(self, evidence: Evidence, reference: Reference, settings: Any) -> Findings:
+        """What it finds. Raises RunError for a finding that it has not declared, or declared as something else."""
+        found = self.measure(evidence, reference, settings)
+        kinds = {finding.name: finding.kind for finding in self.declared(settings)}
+        for name, value in found.items():
+            if name not in kinds:
+                raise RunError(
+                    f"the audit {self.name} returned a finding that it does not declare: {name} (declared: "
+                    f"{', '.join(kinds) or 'none'})"
+                )
+            if value is not None and not isinstance(value, KINDS[kinds[name]]):
+                raise RunError(f"the audit {self.name} declares {name} as a {kinds[name]}, but returned {value!r:.60}")
+        return found

@@ -14,6 +14,7 @@ import numpy as np
 from scipy.special import rel_entr, softmax
 
 from fedunlearn.audits.base import Audit, Evidence, Findings, Reference, View
+from fedunlearn.results.findings import Finding
 
 
 @dataclass(frozen=True)
@@ -79,4 +80,41 @@ def _retain_probabilities(view: View, retain: np.ndarray) -> np.ndarray:
     return np.asarray(softmax(view.logits[view.forget][:, retain].astype(np.float64), axis=1))
 
 
-AUDITS = {"class_flow": Audit("class_flow", ClassFlowSettings, measure)}
+DECLARED = (
+    Finding(
+        "class_flow",
+        "class flow",
+        "share of the forget samples that is taken for each class",
+        scale="adds up to 1",
+        kind="list",
+    ),
+    Finding(
+        "class_flow_retain",
+        "class flow among retain classes",
+        "the same share where forgotten classes are no choice",
+        scale="adds up to 1",
+        kind="list",
+    ),
+    Finding(
+        "flow_confidence",
+        "flow confidence",
+        "how sure of its answer on forget samples, where forgotten classes are no choice",
+        scale="1/(number of retain classes) to 1",
+    ),
+    Finding(
+        "flow_tv",
+        "flow TV",
+        "share of the forget samples to be called otherwise to match the retrained models",
+        "distance",
+        "0 to 1",
+        headline=True,
+    ),
+    Finding(
+        "flow_js",
+        "flow JS",
+        "divergence of what forget samples are called from what the retrained models call them, in bits",
+        "distance",
+        "0 to 1",
+    ),
+)
+AUDITS = {"class_flow": Audit("class_flow", ClassFlowSettings, measure, findings=DECLARED)}

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedunlearn.audits.base import Audit, Evidence, Findings, Reference
+from fedunlearn.results.findings import Finding
 
 FINDINGS = ("client_accuracy_min", "client_accuracy_mean", "client_accuracy_std")
 
@@ -34,4 +35,24 @@ def measure(evidence: Evidence, reference: Reference, settings: ClientUtilitySet
     return dict(zip(FINDINGS, (float(np.min(shares)), float(np.mean(shares)), float(np.std(shares))), strict=True))
 
 
-AUDITS = {"client_utility": Audit("client_utility", ClientUtilitySettings, measure)}
+DECLARED = (
+    Finding(
+        "client_accuracy_min",
+        "lowest client accuracy",
+        "accuracy on a client's own retain samples: the worst client",
+        scale="0 to 1",
+    ),
+    Finding(
+        "client_accuracy_mean",
+        "mean client accuracy",
+        "accuracy on a client's own retain samples: the mean of all clients",
+        scale="0 to 1",
+    ),
+    Finding(
+        "client_accuracy_std",
+        "spread of client accuracy",
+        "accuracy on a client's own retain samples: the standard deviation between clients",
+        scale="0 to 0.5",
+    ),
+)
+AUDITS = {"client_utility": Audit("client_utility", ClientUtilitySettings, measure, findings=DECLARED)}

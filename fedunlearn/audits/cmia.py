@@ -19,6 +19,7 @@ from sklearn.svm import SVC
 
 from fedunlearn.audits.base import Audit, Evidence, Findings, Reference, View
 from fedunlearn.randomness import numpy_stream
+from fedunlearn.results.findings import Finding
 from fedunlearn.settings.schema import Count
 
 FINDINGS = ("cmia_auc", "cmia_distance")
@@ -77,4 +78,15 @@ def _is_first(groups: tuple[np.ndarray, ...]) -> np.ndarray:
     return np.repeat([True, False], [len(group) for group in groups])
 
 
-AUDITS = {"cmia": Audit("cmia", CmiaSettings, measure)}
+DECLARED = (
+    Finding(
+        "cmia_auc",
+        "CMIA AUC",
+        "how well the forgotten class is told from its nearest neighbour by what is said of the others",
+        scale="0 to 1",
+    ),
+    Finding(
+        "cmia_distance", "CMIA distance", "how far the CMIA AUC is from that of retrained models", "distance", "0 to 1"
+    ),
+)
+AUDITS = {"cmia": Audit("cmia", CmiaSettings, measure, findings=DECLARED)}

@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 from fedunlearn.audits.base import Audit, Evidence, Findings, Reference
 from fedunlearn.audits.linear_probe import stratified
 from fedunlearn.randomness import numpy_stream
+from fedunlearn.results.findings import Finding
 from fedunlearn.settings.schema import Above, AtLeast
 
 DIGITS = 2  # decimals of a coordinate; maps are some fifty units wide
@@ -57,4 +58,12 @@ def embedded(features: np.ndarray, settings: FeatureMapSettings) -> np.ndarray:
         return np.asarray(tsne.fit_transform(padded), dtype=np.float64)
 
 
-AUDITS = {"feature_map": Audit("feature_map", FeatureMapSettings, measure)}
+DECLARED = (
+    Finding(
+        "feature_map",
+        "feature map",
+        "where test samples lie among each other by their features (a picture)",
+        kind="figure",
+    ),
+)
+AUDITS = {"feature_map": Audit("feature_map", FeatureMapSettings, measure, findings=DECLARED)}

@@ -16,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 
 from fedunlearn.audits.base import Audit, Evidence, Findings, Reference
 from fedunlearn.randomness import numpy_stream
+from fedunlearn.results.findings import Finding
 from fedunlearn.settings.schema import Count
 
 
@@ -52,4 +53,19 @@ def stratified(labels: np.ndarray, samples: int, stream: np.random.Generator) ->
     return np.sort(np.concatenate(picked))
 
 
-AUDITS = {"linear_probe": Audit("linear_probe", LinearProbeSettings, measure)}
+DECLARED = (
+    Finding(
+        "probe_accuracy", "probe accuracy", "accuracy of a fresh linear head on the frozen features", scale="0 to 1"
+    ),
+    Finding(
+        "probe_forget_accuracy",
+        "probe forget accuracy",
+        "accuracy of a fresh linear head on the forgotten classes: are they still in the features?",
+        "up",
+        "0 to 1",
+        headline=True,
+        counted=True,
+        finest="forget sample",
+    ),
+)
+AUDITS = {"linear_probe": Audit("linear_probe", LinearProbeSettings, measure, findings=DECLARED)}

@@ -26,6 +26,7 @@ from sklearn.preprocessing import StandardScaler
 from fedunlearn.audits.base import Audit, Evidence, Findings, Reference, View
 from fedunlearn.audits.linear_probe import stratified
 from fedunlearn.randomness import derive, numpy_stream
+from fedunlearn.results.findings import Finding
 from fedunlearn.settings.schema import AtLeast, Count
 
 FINDINGS = ("membership_auc", "membership_distance")
@@ -116,4 +117,19 @@ def _scores(signs: np.ndarray, member: np.ndarray, asked: np.ndarray) -> np.ndar
     return np.asarray(attack.decision_function(asked))
 
 
-AUDITS = {"membership": Audit("membership", MembershipSettings, measure)}
+DECLARED = (
+    Finding(
+        "membership_auc",
+        "membership AUC",
+        "how well forgotten training samples are told from test samples of their class; 0.5: not at all",
+        scale="0 to 1",
+    ),
+    Finding(
+        "membership_distance",
+        "membership distance",
+        "how far the membership AUC is from 0.5, where nothing is told",
+        "distance",
+        "0 to 0.5",
+    ),
+)
+AUDITS = {"membership": Audit("membership", MembershipSettings, measure, findings=DECLARED)}

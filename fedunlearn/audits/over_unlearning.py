@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from fedunlearn.audits.base import Audit, Evidence, Findings, Images, Reference
 from fedunlearn.randomness import numpy_stream, torch_stream
+from fedunlearn.results.findings import Finding
 from fedunlearn.settings.schema import Count, NonNegative
 
 FINDINGS = ("ou_gaussian", "ou_pgd")
@@ -106,4 +107,18 @@ def _scale(images: Images, x: Tensor) -> Tensor:
     return torch.tensor(images.normalise.std, device=x.device).view(1, -1, 1, 1)
 
 
-AUDITS = {"over_unlearning": Audit("over_unlearning", OverUnlearningSettings, measure)}
+DECLARED = (
+    Finding(
+        "ou_gaussian",
+        "over-unlearning (noise)",
+        "how differently from the original it answers around forget samples, under noise, in bits",
+        scale="0 to 1",
+    ),
+    Finding(
+        "ou_pgd",
+        "over-unlearning (PGD)",
+        "how differently from the original it answers around forget samples, after gradient steps, in bits",
+        scale="0 to 1",
+    ),
+)
+AUDITS = {"over_unlearning": Audit("over_unlearning", OverUnlearningSettings, measure, findings=DECLARED)}

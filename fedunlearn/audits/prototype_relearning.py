@@ -15,6 +15,7 @@ import numpy as np
 
 from fedunlearn.audits.base import Audit, Evidence, Findings, Reference, View
 from fedunlearn.randomness import numpy_stream
+from fedunlearn.results.findings import Finding
 from fedunlearn.settings.schema import Count, Fraction, Share
 
 FINDINGS = ("prototype_forget_accuracy", "prototype_retain_accuracy")
@@ -87,4 +88,21 @@ def _attack(
     return accuracies(mixed(test, classes, toward, settings.mix) + bias * forgotten, test.labels, forgotten)
 
 
-AUDITS = {"prototype_relearning": Audit("prototype_relearning", PrototypeSettings, measure)}
+DECLARED = (
+    Finding(
+        "prototype_forget_accuracy",
+        "prototype forget accuracy",
+        "forget accuracy once the mean of a few samples is put into the head",
+        "up",
+        "0 to 1",
+        counted=True,
+        finest="forget sample",
+    ),
+    Finding(
+        "prototype_retain_accuracy",
+        "prototype retain accuracy",
+        "retain accuracy once the mean of a few forget samples is put into the head",
+        scale="0 to 1",
+    ),
+)
+AUDITS = {"prototype_relearning": Audit("prototype_relearning", PrototypeSettings, measure, findings=DECLARED)}

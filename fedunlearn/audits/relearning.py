@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from fedunlearn.audits.base import Audit, Evidence, Findings, Reference, View
 from fedunlearn.audits.prototype_relearning import accuracies, highest_bias
 from fedunlearn.randomness import numpy_stream
+from fedunlearn.results.findings import Finding
 from fedunlearn.settings.schema import AtLeast, Count, Fraction, Positive
 
 
@@ -130,4 +131,27 @@ def _share_right(view: View) -> float:
     return float((view.logits.argmax(axis=1) == view.labels)[view.forget].mean())
 
 
-AUDITS = {"relearning": Audit("relearning", RelearningSettings, measure)}
+def declared(settings: RelearningSettings) -> tuple[Finding, ...]:
+    """`relearn_batches`, and a finding for every number of shots."""
+    batches = Finding(
+        "relearn_batches",
+        "relearn batches",
+        "mini-batches until the forgotten classes are known again; 0: they were known all along",
+        "down",
+        "0 to the cap",
+        counted=True,
+        finest=1.0,
+    )
+    return batches, *(
+        Finding(
+            f"fewshot_{shots}_accuracy",
+            f"{shots}-shot accuracy",
+            f"forget accuracy after a few steps with {shots} forget samples",
+            "up",
+            "0 to 1",
+        )
+        for shots in settings.shots
+    )
+
+
+AUDITS = {"relearning": Audit("relearning", RelearningSettings, measure, findings=declared)}

@@ -15,6 +15,7 @@ import numpy as np
 
 from fedunlearn.audits.base import Audit, Evidence, Findings, Reference, View
 from fedunlearn.randomness import numpy_stream
+from fedunlearn.results.findings import Finding
 from fedunlearn.settings.schema import AtLeast
 
 FINDINGS = ("cka_forget", "cka_retain")
@@ -73,4 +74,20 @@ def _mean_cka(view: View, others: list[View], rows: np.ndarray) -> float | None:
     return float(np.mean(known)) if len(known) == len(found) else None
 
 
-AUDITS = {"similarity": Audit("similarity", SimilaritySettings, measure)}
+DECLARED = (
+    Finding(
+        "cka_forget",
+        "CKA forget",
+        "likeness of the features to those of retrained models, on forget samples",
+        "similarity",
+        "at most 1",
+    ),
+    Finding(
+        "cka_retain",
+        "CKA retain",
+        "likeness of the features to those of retrained models, on the other samples",
+        "similarity",
+        "at most 1",
+    ),
+)
+AUDITS = {"similarity": Audit("similarity", SimilaritySettings, measure, findings=DECLARED)}

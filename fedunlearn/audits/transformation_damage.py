@@ -12,6 +12,7 @@ import numpy as np
 
 from fedunlearn.audits.base import Audit, Evidence, Findings, Reference, View
 from fedunlearn.audits.class_flow import retain_flow
+from fedunlearn.results.findings import Finding
 
 FINDINGS = ("absorber_precision", "absorber_false_matches", "absorber_recall_change", "class_recall_change")
 
@@ -69,4 +70,33 @@ def _weighted(values: np.ndarray, weights: np.ndarray) -> float | None:
     return float(np.average(values[known], weights=weights[known])) if known.any() else None
 
 
-AUDITS = {"transformation_damage": Audit("transformation_damage", TransformationDamageSettings, measure)}
+DECLARED = (
+    Finding(
+        "absorber_precision",
+        "absorber precision",
+        "of what is called like the classes that took the forgotten one in, the share that is right",
+        scale="0 to 1",
+    ),
+    Finding(
+        "absorber_false_matches",
+        "absorber false matches",
+        "of the retain samples called like the classes that took the forgotten one in, the share that is wrong",
+        scale="0 to 1",
+    ),
+    Finding(
+        "absorber_recall_change",
+        "absorber recall change",
+        "accuracy on the classes that took the forgotten one in, minus the original's",
+        scale="-1 to 1",
+    ),
+    Finding(
+        "class_recall_change",
+        "recall change by class",
+        "accuracy on each class minus the original's",
+        scale="-1 to 1",
+        kind="list",
+    ),
+)
+AUDITS = {
+    "transformation_damage": Audit("transformation_damage", TransformationDamageSettings, measure, findings=DECLARED)
+}

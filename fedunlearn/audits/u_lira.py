@@ -20,6 +20,7 @@ from scipy.stats import norm
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from fedunlearn.audits.base import Audit, Evidence, Findings, Reference
+from fedunlearn.results.findings import Finding
 from fedunlearn.settings.schema import Whole
 
 FINDINGS = ("u_lira_auc", "u_lira_tpr")
@@ -124,4 +125,22 @@ def summed_up(ratio: np.ndarray, held: np.ndarray) -> tuple[float, float]:
     return float(np.mean(aucs)), float(true[false <= FALSE_ALARMS].max())
 
 
-AUDITS = {"u_lira": Audit("u_lira", ULiraSettings, measure, shadows=lambda settings: settings.shadows)}
+DECLARED = (
+    Finding(
+        "u_lira_auc",
+        "U-LiRA AUC",
+        "how well forget samples that were trained on are told from others, by models made for it; 0.5: not at all",
+        "up",
+        "0 to 1",
+    ),
+    Finding(
+        "u_lira_tpr",
+        "U-LiRA at 1 % false alarms",
+        "share of the forget samples trained on that is found at 1 % of false alarms",
+        "up",
+        "0 to 1",
+    ),
+)
+AUDITS = {
+    "u_lira": Audit("u_lira", ULiraSettings, measure, shadows=lambda settings: settings.shadows, findings=DECLARED)
+}

@@ -209,7 +209,7 @@ class Runner:
                 backdoor=self.config.request.backdoor,
                 shadows=tuple(shadow(each.number) for each in planned.shadows),
             )
-            return Artifact({}, audit.measure(evidence(planned.subject), reference, planned.audit.settings))
+            return Artifact({}, audit.measured(evidence(planned.subject), reference, planned.audit.settings))
 
         return self.store.get(planned.stage.kind, planned.stage.determinants, compute).data
 
