@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fedunlearn.errors import RequestError
 from fedunlearn.settings import registry
-from fedunlearn.settings.schema import AtLeast, Below, Count, NonNegative, Positive, Share, Whole, parse, plain
+from fedunlearn.settings.schema import AtLeast, Below, Count, NonNegative, Positive, Seed, Share, Whole, parse, plain
 
 
 @dataclass(frozen=True)
@@ -131,6 +131,7 @@ class OutputConfig:
     """Where the results of this run (or sweep) go."""
 
     dir: str = "outputs/run"
+    overwrite: bool = False  # true: replace the finished run of another configuration (or other runs) in that folder
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ class RunConfig:
     partition: Choice
     method: Choice
     audit: tuple[Choice, ...]
-    seed: Whole = 0
+    seed: Seed = 0
     device: str = "auto"
     data: DataConfig = field(default_factory=DataConfig)
     request: RequestConfig = field(default_factory=RequestConfig)

@@ -35,7 +35,7 @@ class Bound:
         return self.compare(value, self.limit)
 
     def __str__(self) -> str:
-        return f"{self.words} {self.limit:g}"
+        return f"{self.words} {self.limit if isinstance(self.limit, int) else format(self.limit, 'g')}"
 
 
 AtLeast = partial(Bound, "at least", operator.ge)
@@ -45,6 +45,7 @@ Below = partial(Bound, "below", operator.lt)
 
 Count = Annotated[int, AtLeast(1)]
 Whole = Annotated[int, AtLeast(0)]
+Seed = Annotated[int, AtLeast(0), AtMost(2**63 - 1)]  # what a Flower message can hold
 Positive = Annotated[float, Above(0)]
 NonNegative = Annotated[float, AtLeast(0)]
 Share = Annotated[float, Above(0), AtMost(1)]
