@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
 
-import yaml
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
@@ -26,8 +23,6 @@ from fedunlearn.settings import registry
 from fedunlearn.settings.config import CHOSEN_SECTIONS, RunConfig, from_omegaconf
 from fedunlearn.settings.schema import plain
 
-RERUN = "--rerun"
-
 
 def register_plugins() -> None:
     """Give every dataset, model, partitioner and method of another package an option in its Hydra group."""
@@ -36,51 +31,6 @@ def register_plugins() -> None:
             settings = registry.find(kind, point.name).settings
             node = {"name": point.name, **plain(settings())}
             ConfigStore.instance().store(group=group, name=point.name, node=node)
-
-
-def expand_rerun(arguments: list[str]) -> list[str]:
-    """Replace `--rerun run/config.yaml` by the overrides that lead to that configuration; later ones win."""
-    if RERUN not in arguments:
-        return arguments
-    at = arguments.index(RERUN)
-    if at + 1 >= len(arguments):
-        raise RequestError(f"{RERUN} needs the path of a run's config.yaml")
-    path = Path(arguments[at + 1])
-    try:
-        saved = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RequestError(f"{RERUN}: {path} cannot be read ({error.strerror or error})") from error
-    except yaml.YAMLError as error:
-        raise RequestError(f"{RERUN}: {path} is not a run's config.yaml ({_first_line(error)})") from error
-    if not isinstance(saved, Mapping):
-        raise RequestError(f"{RERUN}: {path} is not a run's config.yaml")
-    later = arguments[at + 2 :]
-    anew = {word.partition("=")[0] for word in later}  # another engine or method: nothing of the saved one's settings
-    kept = {key: value for key, value in saved.items() if key not in anew}
-    return [*arguments[:at], *_as_overrides(kept), *later]
-
-
-def _as_overrides(saved: Mapping[str, Any]) -> Iterator[str]:
-    groups = [section for section in (*CHOSEN_SECTIONS, "engine") if section in saved]
-    yield from (f"{section}={saved[section]['name']}" for section in groups)
-    for key, value in saved.items():
-        nested = isinstance(value, Mapping)
-        entries = {f"{key}.{name}": item for name, item in value.items()} if nested else {key: value}
-        chosen = {f"{section}.name" for section in groups}  # given already, by choosing the member
-        yield from (f"++{name}={_quoted(item)}" for name, item in entries.items() if name not in chosen)
-    if "audit" in saved:
-        switched_off = set(registry.names("audit")) - set(saved["audit"] or {})
-        yield from (f"++audit.{name}=null" for name in sorted(switched_off))
-
-
-def _quoted(value: Any) -> str:
-    if isinstance(value, str):
-        return json.dumps(value)
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{_quoted(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(_quoted(item) for item in value) + "]"
-    return json.dumps(value)
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:

@@ -15,7 +15,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from fedunlearn.cli import command_line
+from fedunlearn.cli import command_line, rerun
 from fedunlearn.errors import RequestError
 
 INTERRUPTED = 130
@@ -31,7 +31,7 @@ def main() -> None:
     """Entry point of `fedunlearn` and `python -m fedunlearn`."""
     command_line.register_plugins()
     try:
-        arguments = command_line.flags_first(command_line.expand_rerun(sys.argv[1:]))
+        arguments = command_line.flags_first(rerun.expand(sys.argv[1:]))
         command_line.check(arguments, conf_dir())
     except RequestError as error:
         sys.exit(refuse(error))

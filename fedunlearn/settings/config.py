@@ -233,7 +233,8 @@ def from_omegaconf(composed: DictConfig) -> RunConfig:
 
 def _settings(where: str, given: object) -> dict[str, Any]:
     if not isinstance(given, Mapping):
-        raise RequestError(f"{where} takes a group of settings (or null to switch it off), not {given!r}")
+        off = " (or null to switch it off)" if where.startswith("audit.") else ""
+        raise RequestError(f"{where} takes a group of settings{off}, not {given!r}")
     return {str(key): value for key, value in given.items()}
 
 
