@@ -35,7 +35,7 @@ def find(kind: str, name: str) -> Any:
     """The object of that kind called `name`. Raises RequestError with the nearest spelling if there is none."""
     ours = _ours(kind)
     if name in ours:
-        return ours[name]
+        return ours[name][1]
     plugins = _plugins(kind)
     if name not in plugins:
         raise unknown(kind, name, [*ours, *plugins])
@@ -45,15 +45,23 @@ def find(kind: str, name: str) -> Any:
         raise RequestError(f"the {kind} {name!r} of {plugins[name].value!r} cannot be loaded: {error}") from error
 
 
+def origin(kind: str, name: str) -> str | EntryPoint:
+    """Where the object called `name` comes from: the name of our module that holds it, or another package's entry."""
+    ours = _ours(kind)
+    return ours[name][0] if name in ours else _plugins(kind)[name]
+
+
 @cache
-def _ours(kind: str) -> dict[str, Any]:
+def _ours(kind: str) -> dict[str, tuple[str, Any]]:
+    """By name, the module that holds the object, and the object."""
     place, table = PLACES[kind]
-    module = importlib.import_module(place)
-    if hasattr(module, table):
-        return dict(getattr(module, table))
-    found: dict[str, Any] = {}
-    for info in pkgutil.iter_modules(module.__path__):
-        found.update(getattr(importlib.import_module(f"{place}.{info.name}"), table, {}))
+    package = importlib.import_module(place)
+    searched = getattr(package, "__path__", None)
+    modules = [f"{place}.{info.name}" for info in pkgutil.iter_modules(searched)] if searched else [place]
+    found: dict[str, tuple[str, Any]] = {}
+    for module in modules:
+        table_of = getattr(importlib.import_module(module), table, {})
+        found.update({name: (module, member) for name, member in table_of.items()})
     return found
 
 
