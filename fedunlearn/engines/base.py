@@ -20,6 +20,7 @@ from flwr.serverapp import ServerApp
 from fedunlearn.engines import deployment
 from fedunlearn.engines.grid import GRACE, LocalGrid
 from fedunlearn.engines.stacked import StackedClients
+from fedunlearn.errors import RunError
 from fedunlearn.federation import wire
 from fedunlearn.federation.client import client_app
 from fedunlearn.federation.clock import CHECKPOINT, EVALUATION, breakdown
@@ -76,6 +77,7 @@ def run_stage(
     settings: Any = parse(method.settings, spec.settings, "method")
     strategy = (server or method.server)(spec, settings, pack, federation.device)
     strategy.new_model = federation.fresh_model
+    strategy.sizes = [len(part) for part in federation.of_shadow(spec.shadow).parts]
     strategy.min_replies = config.engine.min_replies
     restore(strategy, begin)
     resumed = bool(begin.history)
@@ -88,12 +90,17 @@ def run_stage(
         if server_round == 0 and resumed:
             return
         strategy.watch.restart()
-        entry = {"round": strategy.cost.rounds, "class_accuracy": class_accuracy(federation, state, workers)}
+        try:
+            accuracy = class_accuracy(federation, state, workers)
+        except FloatingPointError as error:
+            raise RunError(strategy.diverged(str(error))) from error
+        entry = {"round": strategy.cost.rounds, "class_accuracy": accuracy}
         strategy.watch.lap(EVALUATION)
         if strategy.losses:
             entry["loss"] = strategy.losses.pop()
         if strategy.left_out:
             entry |= {"failures": len(strategy.left_out), "failure": strategy.left_out[-1]}
+            strategy.left_out = []
         strategy.cost.seconds = time.perf_counter() - started
         strategy.cost.profile = added(begin.cost.get("profile", {}), breakdown(strategy.watch.seconds, at_once))
         history = [*latest[0].history, entry]

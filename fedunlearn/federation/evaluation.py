@@ -34,18 +34,24 @@ def evaluate_clients(federation: Federation, state: State, workers: int = 1) -> 
 
 
 def correct(federation: Federation, state: State, split: ImageSet, workers: int = 1) -> Tensor:
-    """Which images of a split the model `state` gets right, bool [N], with `workers` threads."""
+    """Which images of a split the model `state` gets right, bool [N], with `workers` threads.
+
+    Raises FloatingPointError where what it puts out is not finite: then it says nothing at all.
+    """
     batches = list(zip(*(torch.split(part, EVALUATION_BATCH) for part in (split.images, split.labels)), strict=True))
 
     @torch.no_grad()
-    def judge(batch: tuple[Tensor, Tensor]) -> Tensor:
+    def judge(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         images, labels = batch
         with federation.borrowed_model() as model:
             model.load_state_dict(state)
             model.eval()
             x = federation.normalise(images).contiguous(memory_format=torch.channels_last)
-            right: Tensor = model(x).argmax(1) == labels
-            return right
+            logits = model(x)
+            return logits.argmax(1) == labels, logits.isfinite().all()
 
     with ThreadPoolExecutor(workers) as pool:
-        return torch.cat(list(pool.map(judge, batches)))
+        right, finite = zip(*pool.map(judge, batches), strict=True)
+    if not torch.stack(finite).all():
+        raise FloatingPointError("what the model puts out is not finite")
+    return torch.cat(right)

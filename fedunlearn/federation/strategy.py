@@ -7,10 +7,9 @@ clients and the same seed gives the same bits on every engine.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -18,11 +17,11 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDic
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import Strategy
 from torch import Tensor
-from torch.nn.utils import get_total_norm
 
-from fedunlearn.errors import RunError
-from fedunlearn.federation import wire
+from fedunlearn.errors import RunError, listed
+from fedunlearn.federation import replies, wire
 from fedunlearn.federation.clock import AGGREGATION, CLIENT_DATA, CLIENT_WORK, PREPARATION, WAITING, Stopwatch
+from fedunlearn.federation.replies import DivergedError, ReplyError, Sent
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.federation.totals import Total
 from fedunlearn.models.base import Classifier
@@ -42,8 +41,18 @@ class Cost:
     bytes_up: int = 0
     bytes_down: int = 0
     samples: int = 0
-    failures: int = 0  # clients left out of a round or a vote: errors, too late, non-finite numbers
+    failures: int = 0  # clients left out of a round or a vote: errors, too late, replies that do not fit
     profile: dict[str, float] = field(default_factory=dict)  # seconds by part (see `clock.breakdown`)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How many clients were asked in a round, for how many epochs, and what they got."""
+
+    count: int
+    epochs: int
+    sent: Sent
+    waiting: dict[int, int] = field(default_factory=dict)  # node id -> client, of those that have not answered yet
 
 
 class UnlearningStrategy(Strategy):
@@ -51,11 +60,13 @@ class UnlearningStrategy(Strategy):
 
     `shared`: tensors that travel to the clients with the model in every round (prototypes, masks …). `memory`:
     tensors that stay on the server. `notes`: plain data for the summary. All three are part of the round checkpoint,
-    so a stage resumes exactly. While a stage runs, `clients` can be queried in any round, and `new_model(seed)` is a
-    freshly initialised model (the engine provides both).
+    so a stage resumes exactly. While a stage runs, `clients` can be queried in any round, `new_model(seed)` is a
+    freshly initialised model, and `sizes` are the numbers of samples that the clients hold, by number (the engine
+    provides all three).
     """
 
     clients: Clients
+    sizes: Sequence[int] = ()
     new_model: Callable[[int], Classifier]
 
     def __init__(self, spec: StageSpec, pack: wire.Pack, device: torch.device, min_replies: float = 0.5) -> None:
@@ -65,11 +76,11 @@ class UnlearningStrategy(Strategy):
         self.notes: dict[str, Any] = {}
         self.cost = Cost()
         self.losses: list[float] = []  # of the last round, until the round's entry in the history is made
-        self.left_out: list[str] = []  # why clients were left out of the last round
+        self.left_out: list[str] = []  # why clients were left out, until the round's entry in the history is made
         self.watch = Stopwatch()
         self._roster: list[int] = []  # node id of client 0, 1, …
         self._like: Tensors = {}
-        self._asked = 0
+        self._asked = Asked(0, 0, Sent({}, 0.0))
 
     # What a method may change ------------------------------------------------------------------------------------
 
@@ -95,6 +106,13 @@ class UnlearningStrategy(Strategy):
     def on_totals(self, totals: Tensors) -> None:
         """Called after every round with the clients' uploads added up."""
 
+    def capacity(self, client: int) -> float:
+        """The largest number of samples that a client may say it trained on: as many as it holds.
+
+        For methods whose substitutes for a client's data are more than these.
+        """
+        return self.sizes[client] if self.sizes else float("inf")
+
     def payload(self, content: RecordDict) -> int:
         """Bytes of a message of the round in progress, either way; for methods that would really send less."""
         return _payload(content)
@@ -108,6 +126,7 @@ class UnlearningStrategy(Strategy):
         self._roster = self._roll_call(grid)
         self.clients = Clients(self, grid)
         start = model if resumed else self.prepare(model, self.clients)
+        self._check_finite({**start, **self.shared})
         self.watch.lap(PREPARATION)
         return start
 
@@ -118,38 +137,41 @@ class UnlearningStrategy(Strategy):
         self.watch.restart()
         number = self.cost.rounds + 1
         model = self.before_round(number, wire.unpack(arrays, self.device))
-        spec = replace(self.spec, training=self.training(number))
-        content = self._content(spec, self.pack(model), round=number)
+        training = self.training(number)
+        content = self._content(replace(self.spec, training=training), self.pack(model), round=number)
         size = self.payload(content)
         chosen = sample(len(self._roster), self.spec.training.participation, self.spec, number)
-        self._asked = len(chosen)
+        self._asked = Asked(len(chosen), training.local_epochs, Sent.of(model))
         for client in chosen:
             self.cost.bytes_down += size
+            self._asked.waiting[self._roster[client]] = client
             yield Message(content, self._roster[client], "train", group_id=str(number))
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Average the models of the clients that answered."""
+        """Average the models of the clients whose replies fit."""
         total, loss, answered = Total(), 0.0, 0
-        self.left_out = []
+        problems: list[ReplyError] = []
         for reply in replies:
             self.watch.lap(WAITING)
-            problem = _problem(reply)
-            if problem:
-                self.left_out.append(problem)
-            else:
-                answered += 1
+            try:
                 loss += self._take(reply, total)
+                answered += 1
+            except ReplyError as problem:
+                problems.append(problem)
             self.watch.lap(AGGREGATION)
         self.watch.lap(WAITING)
-        self._check_turnout(answered)
+        self._check_turnout(answered, problems)
         self.cost.rounds += 1
         self.on_totals(total.uploads)
         if total.weight == 0:  # nobody had anything to train on: the model stays
             return None, None
         self.losses.append(loss / total.weight)
-        model = self.after_round(self.cost.rounds, total.mean(self._like))
+        average = total.mean(self._like)
+        self._check_finite(average)
+        model = self.after_round(self.cost.rounds, average)
+        self._check_finite({**model, **self.shared})
         self.watch.lap(AGGREGATION)
         return self.pack(model), MetricRecord({"loss": loss / total.weight})
 
@@ -172,31 +194,53 @@ class UnlearningStrategy(Strategy):
         record = ConfigRecord({"spec": spec.to_json(), **task})
         return RecordDict({"model": arrays, "shared": self.pack(self.shared), "task": record})
 
-    def _take(self, reply: Message, total: Total) -> float:
-        """Add a client's reply to `total`; its loss, times its weight."""
-        metric = partial(wire.number, reply.content, "metrics")
-        self.cost.bytes_up += self.payload(reply.content)
-        self.cost.samples += int(metric("processed"))
-        self.watch.add(CLIENT_DATA, metric("data-seconds"))
-        self.watch.add(CLIENT_WORK, metric("seconds") - metric("data-seconds"))
-        weight = metric("trained")
-        if weight == 0:
+    def _take(self, message: Message, total: Total) -> float:
+        """Add a client's reply to `total`; its loss, times its weight. Raises ReplyError, and then nothing is added."""
+        asked = self._asked
+        client = replies.sender(message, asked.waiting)
+        limits = self.capacity(client), asked.epochs
+        with _blaming(client):
+            reply = replies.train_reply(message, client, asked.sent, total.forms, *limits, self.device)
+        self.cost.bytes_up += self.payload(message.content)
+        self.cost.samples += reply.processed
+        self.watch.add(CLIENT_DATA, reply.data_seconds)
+        self.watch.add(CLIENT_WORK, reply.seconds - reply.data_seconds)
+        if reply.trained == 0:
             return 0.0
-        state = wire.tensors(reply.content, "model", self.device)
-        self.on_client_model(_number(reply), state, weight)
-        total.add(state, weight, wire.tensors(reply.content, "uploads", self.device))
-        return weight * metric("loss")
+        self.on_client_model(client, reply.model, reply.trained)
+        total.add(reply.model, reply.trained, reply.uploads)
+        return reply.trained * reply.loss
 
-    def _check_turnout(self, answered: int) -> None:
+    def _check_turnout(self, answered: int, problems: Sequence[ReplyError]) -> None:
         """Count the clients that are left out of the round. Raises RunError if too few are left."""
-        silent = self._asked - answered - len(self.left_out)
-        self.left_out = ["no answer in time"] * silent + self.left_out
-        self.cost.failures += len(self.left_out)
-        if answered < self.min_replies * self._asked or answered == 0:
+        silent = [f"client {client}: no answer in time" for client in sorted(self._asked.waiting.values())]
+        said = [*silent, *map(str, problems)]
+        self.left_out += said
+        self.cost.failures += len(said)
+        if answered < self.min_replies * self._asked.count or answered == 0:
+            diverged = 2 * sum(isinstance(problem, DivergedError) for problem in problems) > len(said)
+            number, asked = self.cost.rounds + 1, self._asked.count
             raise RunError(
-                f"{self.spec.stage}: only {answered} of {self._asked} clients answered in round {self.cost.rounds + 1}"
-                + (f"; the last failure: {self.left_out[-1]}" if self.left_out else "")
+                f"{self.spec.stage}: only {answered} of {asked} clients answered in round {number}"
+                + (f"; the last failure: {said[-1]}" if said else "")
+                + (f". {self.advice()}" if diverged else "")
             )
+
+    def _check_finite(self, tensors: Mapping[str, Tensor]) -> None:
+        """Raises RunError for a model, or what is shared, that is not finite: it must not become a checkpoint."""
+        if name := replies.infinite(tensors):
+            raise RunError(self.diverged(f"tensor {name} is not finite"))
+
+    def diverged(self, what: str) -> str:
+        """The sentences that end a stage whose numbers are no numbers any more."""
+        return f"{self.spec.stage}: {what} after round {self.cost.rounds}, so this round is not kept. {self.advice()}"
+
+    def advice(self) -> str:
+        """What to change when training diverges."""
+        section = "unlearn" if self.spec.stage == "unlearn" else "train"
+        rates = {name: value for name, value in self.spec.settings.items() if name.endswith("lr") and value is not None}
+        own = [f"method.{name}={value:g}" for name, value in rates.items()]
+        return f"The steps are too long: try a smaller {listed([f'{section}.lr={self.spec.training.lr:g}', *own])}"
 
     def _roll_call(self, grid: Grid) -> list[int]:
         """Which node is which client. A grid that has a `roster` is asked but once."""
@@ -204,14 +248,10 @@ class UnlearningStrategy(Strategy):
         if known:
             return known
         content = self._content(self.spec, self.pack({}), query="roll_call")
-        replies = list(grid.send_and_receive(Message(content, node, "query") for node in grid.get_node_ids()))
-        lost = [problem for problem in map(_problem, replies) if problem]
-        if lost or not replies:
-            raise RunError(f"{len(lost)} clients did not answer the roll call: {lost[0] if lost else 'there are none'}")
-        numbered = {_number(reply): reply.metadata.src_node_id for reply in replies}
-        if len(numbered) < len(replies):
-            raise RunError("several nodes say that they are the same client: every one needs a partition-id of its own")
-        found = [numbered[number] for number in sorted(numbered)]
+        answers = list(grid.send_and_receive(Message(content, node, "query") for node in grid.get_node_ids()))
+        found = _numbered(answers)
+        if self.sizes and len(found) != len(self.sizes):
+            raise RunError(f"{len(found)} nodes answered the roll call of {len(self.sizes)} clients")
         if hasattr(grid, "roster"):
             grid.roster = found
         return found
@@ -219,16 +259,25 @@ class UnlearningStrategy(Strategy):
     def query(self, grid: Grid, name: str, model: Tensors) -> Iterator[tuple[Tensors, str]]:
         """Every client's answer to the query `name` about `model`, in the order of their numbers.
 
-        With each comes why it cannot be used: nothing, if it can.
+        With each comes why it cannot be used: nothing, if it can. Those that do not answer at all come last.
         """
         content = self._content(self.spec, self.pack(model), query=name)
         size = _payload(content)
+        waiting = {node: client for client, node in enumerate(self._roster)}
+        like: wire.Forms | None = None
         for reply in grid.send_and_receive(Message(content, node, "query") for node in self._roster):
             self.cost.bytes_down += size
-            problem = _problem(reply)
-            if not problem:
-                self.cost.bytes_up += _payload(reply.content)
-            yield ({}, problem) if problem else (wire.tensors(reply.content, "uploads", self.device), "")
+            try:
+                client = replies.sender(reply, waiting)
+                with _blaming(client):
+                    answer = replies.answer(reply, client, like, self.device)
+            except ReplyError as problem:
+                yield {}, str(problem)
+                continue
+            like = wire.forms(answer) if like is None else like
+            self.cost.bytes_up += _payload(reply.content)
+            yield answer, ""
+        yield from (({}, f"client {client}: no answer in time") for client in waiting.values())
 
 
 @dataclass(frozen=True)
@@ -250,18 +299,19 @@ class Clients:
 
     def total(self, query: str, model: Tensors) -> Tensors:
         """Their answers, added up over those that answer. Raises RunError if too few do."""
-        total, problems, answered = Total(), [""], 0
+        total, problems, answered = Total(), list[str](), 0
         for answer, problem in self.stage.query(self.grid, query, model):
             if problem:
                 problems.append(problem)
             else:
                 answered += 1
                 total.add({}, 0.0, answer)
-        self.stage.cost.failures += len(self) - answered
+        self.stage.left_out += problems
+        self.stage.cost.failures += len(problems)
         if answered < self.stage.min_replies * len(self) or answered == 0:
             raise RunError(
-                f"{self.stage.spec.stage}: only {answered} of {len(self)} clients could answer {query!r}; "
-                f"the last failure: {problems[-1]}"
+                f"{self.stage.spec.stage}: only {answered} of {len(self)} clients could answer {query!r}"
+                + (f"; the last failure: {problems[-1]}" if problems else "")
             )
         return total.uploads
 
@@ -298,25 +348,31 @@ def server_app(
     return app
 
 
-def _number(reply: Message) -> int:
-    return int(wire.number(reply.content, "metrics", "partition-id"))
-
-
 def _payload(content: RecordDict) -> int:
     return sum(wire.payload(record) for record in content.array_records.values())
 
 
-def _problem(reply: Message) -> str:
-    """Why a reply cannot be used, or nothing."""
-    if reply.has_error():
-        lines = (reply.error.reason or "no reason given").strip().splitlines()
-        return lines[-1] if lines else "no reason given"
-    for record in reply.content.array_records.values():
-        held = wire.unpack(record, torch.device("cpu"))
-        floating = {name: tensor for name, tensor in held.items() if tensor.is_floating_point()}
-        # Infinities and NaN survive a norm, which takes one pass; a norm that overflows by itself is looked into.
-        if not math.isfinite(get_total_norm(floating.values())):
-            for name, tensor in floating.items():
-                if not tensor.isfinite().all():
-                    return f"{name} is not finite"
-    return ""
+@contextmanager
+def _blaming(client: int) -> Iterator[None]:
+    """Give problems the name of the client, which errors of our own clients bring along."""
+    name = f"client {client}: "
+    try:
+        yield
+    except ReplyError as problem:
+        raise type(problem)(name + str(problem).removeprefix(name)) from problem
+
+
+def _numbered(answers: Sequence[Message]) -> list[int]:
+    """The nodes that answered a roll call, in the order of their clients' numbers. Raises RunError."""
+    if not answers:
+        raise RunError("no clients answered the roll call: there are none")
+    try:
+        introduced = [replies.introduction(reply) for reply in answers]
+    except ReplyError as problem:
+        raise RunError(f"a client did not answer the roll call: {problem}") from problem
+    numbered = dict(introduced)
+    if len(numbered) < len(introduced):
+        raise RunError("several nodes say that they are the same client: every one needs a partition-id of its own")
+    if max(numbered) >= len(numbered):
+        raise RunError(f"a node says that it is client {max(numbered)}, and {len(numbered)} nodes are clients 0, 1, …")
+    return [numbered[number] for number in sorted(numbered)]

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from fedunlearn.federation import wire
+from fedunlearn.federation.wire import Forms
+
 Tensors = dict[str, Tensor]
 
 
@@ -15,12 +18,14 @@ class Total:
     """A running weighted sum of states in float64, and a plain sum of uploads."""
 
     weight: float = 0.0
+    forms: Forms | None = None  # types and shapes of the uploads of the first client
     state: Tensors = field(default_factory=dict)
     uploads: Tensors = field(default_factory=dict)
 
     def add(self, state: Tensors, weight: float, uploads: Tensors) -> None:
         """Take one client's reply into account."""
         self.weight += weight
+        self.forms = wire.forms(uploads) if self.forms is None else self.forms
         _add_to(self.state, state, weight)
         _add_to(self.uploads, uploads, 1.0)
 

@@ -1,9 +1,14 @@
-"""Tensors in Flower records: by reference inside one process, as bytes everywhere else."""
+"""Tensors in Flower records: by reference inside one process, as bytes everywhere else.
+
+Bytes come from other machines: what they say about themselves is checked before anything is made of them, and nothing
+in them is ever executed (no pickles).
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from io import BytesIO
 from typing import cast
 
 import numpy as np
@@ -12,6 +17,19 @@ from flwr.app import Array, ArrayRecord, RecordDict
 from torch import Tensor
 
 Pack = Callable[[Mapping[str, Tensor]], ArrayRecord]
+Form = tuple[torch.dtype, tuple[int, ...]]  # type and shape
+Forms = dict[str, Form]
+
+
+def name_of(dtype: torch.dtype) -> str:
+    """`float32`, as NumPy calls it."""
+    return str(dtype).removeprefix("torch.")
+
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+WHOLES = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+DTYPES = {name_of(dtype): dtype for dtype in (*FLOATS, *WHOLES)}  # all that can be added up; nothing else travels
+HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 class TensorArray(Array):
@@ -22,7 +40,7 @@ class TensorArray(Array):
     def __init__(self, tensor: Tensor) -> None:
         self.__dict__.update(
             tensor=tensor,
-            dtype=str(tensor.dtype).removeprefix("torch."),
+            dtype=name_of(tensor.dtype),
             shape=tuple(tensor.shape),
             stype="numpy.ndarray",
         )
@@ -61,14 +79,49 @@ def number(content: RecordDict, record: str, name: str) -> float:
 
 
 def unpack(record: ArrayRecord, device: torch.device) -> dict[str, Tensor]:
-    """The tensors of a record made by either of the above, on `device`."""
-    return {name: _tensor(array).to(device) for name, array in record.items()}
+    """The tensors of a record made by either of the above, on `device`. Raises ValueError as `tensor` does."""
+    return {name: tensor(array, device) for name, array in record.items()}
 
 
-def _tensor(array: Array) -> Tensor:
-    return array.tensor if isinstance(array, TensorArray) else torch.from_numpy(array.numpy())
+def form(array: Array) -> Form:
+    """Type and shape, without a look at the content. Raises ValueError for types that are not supported."""
+    if isinstance(array, TensorArray):
+        dtype, shape = array.tensor.dtype, tuple(array.tensor.shape)
+        if dtype not in DTYPES.values() or array.tensor.layout is not torch.strided:
+            raise ValueError(f"is of a type that is not supported ({name_of(dtype)}, {array.tensor.layout})")
+        return dtype, shape
+    if array.dtype not in DTYPES:
+        raise ValueError(f"is of a type that is not supported ({str(array.dtype)[:20]})")
+    return DTYPES[array.dtype], tuple(array.shape)
+
+
+def forms(tensors: Mapping[str, Tensor]) -> Forms:
+    """Types and shapes of tensors, by name."""
+    return {name: (value.dtype, tuple(value.shape)) for name, value in tensors.items()}
+
+
+def tensor(array: Array, device: torch.device) -> Tensor:
+    """What an array holds, on `device`. Raises ValueError for bytes that are not what the array says they are."""
+    held = array.tensor if isinstance(array, TensorArray) else torch.from_numpy(_numpy(array))
+    return (held.detach() if held.requires_grad else held).to(device)
+
+
+def _numpy(array: Array) -> np.ndarray:
+    """The array in the bytes, which are NumPy's own format; what its header announces must be there."""
+    dtype, shape = form(array)
+    stream = BytesIO(array.data)
+    try:
+        read_header = HEADERS[np.lib.format.read_magic(stream)]
+        found, fortran, kind = read_header(stream)
+    except (ValueError, KeyError, SyntaxError, TypeError) as error:
+        raise ValueError("is not in the format of NumPy") from error
+    if kind != np.dtype(name_of(dtype)) or found != shape:
+        raise ValueError(f"holds {kind} {list(found)}, and says that it is {name_of(dtype)} {list(shape)}")
+    if len(array.data) - stream.tell() != math.prod(shape) * kind.itemsize:
+        raise ValueError("has more or fewer bytes than its shape takes")
+    return np.ndarray(shape, kind, array.data, stream.tell(), order="F" if fortran else "C").copy()
 
 
 def payload(record: Mapping[str, Array]) -> int:
     """Bytes of array content in a record or a part of one (elements × width; headers and protocol are not counted)."""
-    return sum(math.prod(array.shape) * np.dtype(array.dtype).itemsize for array in record.values())
+    return sum(math.prod(shape) * dtype.itemsize for dtype, shape in map(form, record.values()))

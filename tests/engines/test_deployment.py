@@ -10,8 +10,7 @@ import pytest
 
 from fedunlearn.cli import command_line
 from fedunlearn.engines import deployment
-from fedunlearn.errors import RequestError, RunError
-from fedunlearn.federation.strategy import UnlearningStrategy
+from fedunlearn.errors import RequestError
 from fedunlearn.runs import app
 
 ROOT = Path(__file__).parents[2]
@@ -57,7 +56,7 @@ def test_a_run_is_handed_to_the_superlink_and_followed(monkeypatch, tmp_path, st
     assert sent["command"] == 'engine=deployment a="b c"'
     assert json.loads(sent["config"]) == {
         **config.as_dict(),
-        "output": {"dir": str(tmp_path / "out")},
+        "output": {**config.as_dict()["output"], "dir": str(tmp_path / "out")},
         "store": {**config.as_dict()["store"], "dir": str(tmp_path / "here")},
     }
 
@@ -90,52 +89,6 @@ def test_a_supernode_has_its_own_data_folder_and_device():
     assert json.loads(app._local(node(config, **{"partition-id": 0})))["device"] == "auto"
     with pytest.raises(RequestError, match="which client it is"):
         app._local(node(config))
-
-
-class Nodes:
-    """A grid whose nodes answer a roll call with the numbers given."""
-
-    def __init__(self, numbers):
-        self.numbers, self.calls, self.roster = numbers, 0, []
-
-    def get_node_ids(self):
-        return list(range(100, 100 + len(self.numbers)))
-
-    def send_and_receive(self, messages, timeout=None):
-        from flwr.app import MetricRecord, RecordDict
-
-        self.calls += 1
-        for number, message in zip(self.numbers, messages, strict=True):
-            content = RecordDict({"metrics": MetricRecord({"partition-id": number})})
-            yield SimpleNamespace(
-                content=content,
-                has_error=lambda: False,
-                metadata=SimpleNamespace(src_node_id=message.metadata.dst_node_id),
-            )
-
-
-@pytest.fixture
-def roll_call(monkeypatch):
-    monkeypatch.setattr("fedunlearn.federation.strategy.Message", lambda content, node, kind: node_message(node))
-    monkeypatch.setattr(UnlearningStrategy, "_content", lambda *arguments, **task: None)
-    strategy = UnlearningStrategy.__new__(UnlearningStrategy)
-    strategy.spec, strategy.pack = None, lambda tensors: None
-    return strategy._roll_call
-
-
-def node_message(node):
-    return SimpleNamespace(metadata=SimpleNamespace(dst_node_id=node))
-
-
-def test_nodes_are_asked_once_which_client_they_are(roll_call):
-    grid = Nodes([2, 0, 1])
-    assert roll_call(grid) == roll_call(grid) == [101, 102, 100]
-    assert grid.calls == 1
-
-
-def test_two_nodes_cannot_be_the_same_client(roll_call):
-    with pytest.raises(RunError, match="partition-id of its own"):
-        roll_call(Nodes([1, 1]))
 
 
 @pytest.mark.slow

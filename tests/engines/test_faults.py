@@ -18,6 +18,7 @@ from fedunlearn.federation import sgd
 from fedunlearn.federation.method import Method, NoSettings
 from fedunlearn.federation.objective import Objective, cross_entropy, true_labels
 from fedunlearn.federation.spec import StageSpec
+from fedunlearn.federation.strategy import UnlearningStrategy
 from fedunlearn.randomness import torch_stream
 from fedunlearn.settings import registry
 from fedunlearn.settings.config import EngineConfig, TrainConfig
@@ -30,7 +31,7 @@ PLAN = StageSpec("train", 0, "probe", TRAINING, 4)
 def stage(make_federation, monkeypatch):
     """Run a stage of three clients, client 1 of which misbehaves in `misbehave(client)`."""
 
-    def go(misbehave=lambda client: None, rounds=1, begin=None, substitute=None, federation=None, **engine):
+    def go(misbehave=lambda client: None, rounds=1, begin=None, substitute=None, federation=None, spec=PLAN, **engine):
         def targets(model, client, shared):
             if client.number == 1:
                 misbehave(client)
@@ -44,7 +45,7 @@ def stage(make_federation, monkeypatch):
         begin = begin or Progress(federation.fresh_model(0).state_dict())
         config = SimpleNamespace(engine=EngineConfig(**{"workers": 2, **engine}))
         try:
-            run_stage(PLAN, begin, rounds, federation, config, seen.append)
+            run_stage(spec, begin, rounds, federation, config, seen.append)
         finally:
             go.seen = seen
         return seen[-1]
@@ -140,8 +141,6 @@ def test_failures_are_counted_over_the_rounds(stage):
 
 
 def test_a_vote_does_without_the_clients_that_cannot_vote(stage, monkeypatch):
-    from fedunlearn.federation.strategy import UnlearningStrategy
-
     heard = {}
 
     def prepare(self, model, clients):
@@ -197,3 +196,55 @@ def test_a_call_may_raise_a_timeout_of_its_own():
     with pytest.raises(TimeoutError, match="mine"):
         workers.submit(impatient).result(5)
     workers.close()
+
+
+def finite(progress):
+    return all(value.isfinite().all() for value in progress.model.values())
+
+
+def check_goes_on(stage, left):
+    """A stage that stopped is as it was before, and goes on from there to what it would have been anyway."""
+    healthy = stage(rounds=2)
+    resumed = stage(rounds=2, begin=left)
+    assert all(torch.equal(value, resumed.model[name]) for name, value in healthy.model.items())
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (float("nan"), "tensor head.weight is not finite after round 2, so this round is not kept"),
+        (float("inf"), "tensor head.weight is not finite after round 2"),
+        (3e38, "what the model puts out is not finite after round 2"),
+    ],
+)
+def test_a_model_that_is_not_finite_is_not_kept(stage, monkeypatch, value, words):
+    def wreck(self, number, model):
+        wrecked = {"head.bias": torch.full((4,), value), "head.weight": torch.full((4, 6), value)}
+        return {**model, **wrecked} if number == 2 else model
+
+    with monkeypatch.context() as patch:
+        patch.setattr(UnlearningStrategy, "after_round", wreck)
+        with pytest.raises(RunError, match=f"^train: {words}.* try a smaller train.lr=0.03$"):
+            stage(rounds=2)
+    left = stage.seen[-1]
+    assert left.cost["rounds"] == 1 and finite(left)
+    check_goes_on(stage, left)
+
+
+def test_what_is_shared_and_not_finite_is_not_kept(stage, monkeypatch):
+    def prepare(self, model, clients):
+        self.shared["prototypes"] = torch.full((2,), float("nan"))
+        return model
+
+    monkeypatch.setattr(UnlearningStrategy, "prepare", prepare)
+    with pytest.raises(RunError, match="tensor prototypes is not finite after round 0"):
+        stage()
+    assert stage.seen == []
+
+
+def test_steps_that_are_too_long_are_named(stage):
+    long = replace(PLAN, training=replace(TRAINING, lr=1e20))
+    with pytest.raises(RunError, match=r"only 0 of 3 clients answered in round 1; .* try a smaller train.lr=1e\+20"):
+        stage(spec=long)
+    assert [progress.cost["rounds"] for progress in stage.seen] == [0]
+    assert finite(stage.seen[0])

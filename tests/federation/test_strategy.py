@@ -3,12 +3,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from flwr.app import MetricRecord, RecordDict
+from flwr.app import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fedunlearn.errors import RunError
 from fedunlearn.federation import wire
+from fedunlearn.federation.client import train_reply
+from fedunlearn.federation.sgd import Trained
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.federation.strategy import Total, UnlearningStrategy, sample
 from fedunlearn.settings.config import TrainConfig
@@ -16,37 +18,34 @@ from fedunlearn.settings.config import TrainConfig
 PLAN = StageSpec("train", 0, "fedavg", TrainConfig(participation=0.5), 4)
 
 
+START = {"w": torch.zeros(2), "count": torch.tensor(0)}
+
+
 def reply(number, value, trained, uploads=None):
-    content = RecordDict()
-    content["model"] = wire.by_reference({"w": torch.tensor([value, 1.0]), "count": torch.tensor(3)})
-    content["uploads"] = wire.by_reference(uploads or {})
-
-    content["metrics"] = MetricRecord(
-        {"partition-id": number, "trained": trained, "processed": trained, "loss": float(number)}
-        | {"seconds": 2.0, "data-seconds": 0.5}
-    )
-
-    return FakeReply(content)
+    """What client `number` puts into its reply."""
+    model = {"w": torch.tensor([value, 1.0]), "count": torch.tensor(3)}
+    outcome = Trained(trained, trained, float(number), 0.5)
+    return train_reply(number, outcome, 2.0, wire.by_reference(model), wire.by_reference(uploads or {}))
 
 
-class FakeReply:
-    def __init__(self, content):
-        self.content = content
+def aggregated(strategy, ask, *contents):
+    """The outcome of a round of as many clients as there are replies."""
+    messages = ask(strategy, START, len(contents))
+    return strategy.aggregate_train(1, map(answered, contents, messages))
 
-    def has_error(self):
-        return False
+
+def answered(content, message):
+    return Message(content, reply_to=message)
 
 
 def stage(min_replies=0.5):
-    strategy = UnlearningStrategy(PLAN, wire.by_reference, torch.device("cpu"), min_replies)
-    strategy._like = {"w": torch.zeros(2), "count": torch.tensor(0)}
-    strategy._asked = 3
-    return strategy
+    spec = replace(PLAN, training=TrainConfig(local_epochs=1))
+    return UnlearningStrategy(spec, wire.by_reference, torch.device("cpu"), min_replies)
 
 
-def test_mean_is_weighted_by_trained_samples():
+def test_mean_is_weighted_by_trained_samples(ask):
     strategy = stage()
-    arrays, metrics = strategy.aggregate_train(1, [reply(0, 1.0, 1), reply(1, 4.0, 3)])
+    arrays, metrics = aggregated(strategy, ask, reply(0, 1.0, 1), reply(1, 4.0, 3))
     state = wire.unpack(arrays, torch.device("cpu"))
     assert state["w"].tolist() == [(1 * 1 + 3 * 4) / 4, 1.0]
     assert state["count"].item() == 3 and state["count"].dtype == torch.int64
@@ -55,30 +54,33 @@ def test_mean_is_weighted_by_trained_samples():
     assert strategy.cost.bytes_up == 2 * (8 + 8)
 
 
-def test_non_finite_replies_are_left_out_and_counted():
+def test_non_finite_replies_are_left_out_and_counted(ask):
     strategy = stage()
-    arrays, _ = strategy.aggregate_train(1, [reply(0, float("nan"), 5), reply(1, 2.0, 1), reply(2, 6.0, 1)])
+    arrays, _ = aggregated(strategy, ask, reply(0, float("nan"), 5), reply(1, 2.0, 1), reply(2, 6.0, 1))
     assert wire.unpack(arrays, torch.device("cpu"))["w"][0].item() == 4.0
     assert strategy.cost.failures == 1
 
 
-def test_too_few_replies_stop_the_run():
+def test_too_few_replies_stop_the_run(ask):
     with pytest.raises(RunError, match=r"only 1 of 3 clients answered in round 1.*not finite"):
-        stage().aggregate_train(1, [reply(0, float("inf"), 5), reply(1, 2.0, 1)])
+        aggregated(stage(), ask, reply(0, float("inf"), 5), reply(1, 2.0, 1), reply(2, float("inf"), 1))
 
 
-def test_a_round_without_training_data_keeps_the_model():
+def test_a_round_without_training_data_keeps_the_model(ask):
     strategy = stage()
-    assert strategy.aggregate_train(1, [reply(0, 1.0, 0), reply(1, 4.0, 0)]) == (None, None)
+    assert aggregated(strategy, ask, reply(0, 1.0, 0), reply(1, 4.0, 0)) == (None, None)
     assert strategy.cost.rounds == 1
 
 
-def test_uploads_are_added_up():
+def test_uploads_are_added_up(ask):
     seen = {}
     strategy = stage()
     strategy.on_totals = seen.update
-    strategy.aggregate_train(
-        1, [reply(0, 1.0, 1, {"n": torch.tensor([1.0, 2.0])}), reply(1, 1.0, 1, {"n": torch.tensor([10.0, 20.0])})]
+    aggregated(
+        strategy,
+        ask,
+        reply(0, 1.0, 1, {"n": torch.tensor([1.0, 2.0])}),
+        reply(1, 1.0, 1, {"n": torch.tensor([10.0, 20.0])}),
     )
     assert seen["n"].tolist() == [11.0, 22.0]
 
