@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
+import sys
 from collections.abc import Iterator
-from importlib.metadata import entry_points
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -25,12 +26,15 @@ from fedunlearn.settings.schema import plain
 
 
 def register_plugins() -> None:
-    """Give every dataset, model, partitioner and method of another package an option in its Hydra group."""
-    for group, kind in CHOSEN_SECTIONS.items():
-        for point in entry_points(group=f"fedunlearn.{kind}s"):
-            settings = registry.find(kind, point.name).settings
-            node = {"name": point.name, **plain(settings())}
-            ConfigStore.instance().store(group=group, name=point.name, node=node)
+    """Give what other packages bring an option in its Hydra group; say in one sentence each what cannot be used."""
+    groups = {kind: group for group, kind in CHOSEN_SECTIONS.items()}
+    for kind in registry.KINDS:
+        found = registry.plugins(kind)
+        for problem in found.problems if "COMP_LINE" not in os.environ else ():  # a shell completes a word: no remarks
+            print(f"fedunlearn: {problem}", file=sys.stderr)
+        for name, member in found.usable.items() if kind in groups else ():
+            node = {"name": name, **plain(member.settings())}
+            ConfigStore.instance().store(group=groups[kind], name=name, node=node)
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -115,7 +119,7 @@ def _explain(error: Exception, words: list[str], conf: Path) -> RequestError:
     text = str(error)
     missing = re.search(r"Could not find '(\w+)/([^']+)'", text)
     if missing:
-        return unknown(missing[1], missing[2], _options(missing[1], conf))
+        return _no_such_member(missing[1], missing[2], conf)
     key = re.search(r"Could not (?:override|append to config) '([^']+)'", text)
     if key:
         parent, _, name = key[1].rpartition(".")
@@ -123,9 +127,12 @@ def _explain(error: Exception, words: list[str], conf: Path) -> RequestError:
     return RequestError(_first_line(error))
 
 
-def _options(group: str, conf: Path) -> list[str]:
+def _no_such_member(group: str, name: str, conf: Path) -> RequestError:
     ours = [path.stem for path in (conf / group).glob("*.yaml")]
-    return ours + [point.name for point in entry_points(group=f"fedunlearn.{CHOSEN_SECTIONS.get(group, group)}s")]
+    others = registry.plugin_names(CHOSEN_SECTIONS[group]) if group in CHOSEN_SECTIONS else []
+    if name in others:
+        registry.find(CHOSEN_SECTIONS[group], name)  # which says why it cannot be used
+    return unknown(group, name, [*ours, *others])
 
 
 def _siblings(parent: str, words: list[str], conf: Path) -> list[str]:

@@ -13,7 +13,7 @@ SAID = ("**Definition.**", "**Good value.**", "**Misreading.**", "**Cost.**", "*
 PICTURES = {"feature_map": ("**What to look for.**", "**Misreading.**", "**Cost.**", "**Source.**")}
 
 
-@pytest.mark.parametrize("name", sorted(registry._ours("audit")))
+@pytest.mark.parametrize("name", sorted(registry._ours(registry.KINDS["audit"])))
 def test_every_audit_has_its_section(name: str) -> None:
     (section,) = [part for part in DOCS.split("\n## ") if part.startswith(f"{name}\n")]
     assert [word for word in PICTURES.get(name, SAID) if word not in section] == []
