@@ -57,9 +57,12 @@ def check(arguments: list[str], conf: Path) -> None:
     if asked.help or asked.hydra_help or asked.shell_completion or asked.cfg or asked.info:
         return
     for job in _distinct_jobs(_parse(asked.overrides), asked.multirun):
-        from fedunlearn.runs import preflight
+        from fedunlearn.runs import folders, preflight
 
-        preflight.check(read(job, conf, asked.config_dir))
+        config = read(job, conf, asked.config_dir)
+        preflight.check(config)
+        if not asked.multirun:  # a sweep's jobs have folders of their own
+            folders.check(Path(config.output.dir), config)
 
 
 def _refuse(message: str) -> None:

@@ -8,20 +8,20 @@ import shlex
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from fedunlearn.engines import deployment
 from fedunlearn.errors import RequestError, RunError
-from fedunlearn.files import write_text
+from fedunlearn.files import alone, write_text
 from fedunlearn.report import figures, page, profile, runs, tables
 from fedunlearn.results.summary import (
     exhibits,
@@ -32,14 +32,12 @@ from fedunlearn.results.summary import (
     write_setting,
     write_summary,
 )
-from fedunlearn.runs import forecast, joblist, pipeline, resources, steps
+from fedunlearn.runs import folders, forecast, joblist, pipeline, resources, steps
 from fedunlearn.runs.console import Console, logged_to
 from fedunlearn.runs.resources import Slot
-from fedunlearn.settings.config import RunConfig, essence, from_omegaconf
+from fedunlearn.settings.config import OutputConfig, RunConfig, essence, from_omegaconf
 from fedunlearn.store.folder import reason
 from fedunlearn.tracking import base as tracking
-
-LOCK = ".lock"
 
 
 def task(composed: DictConfig) -> None:
@@ -83,7 +81,10 @@ def execute(config: RunConfig, folder: Path, words: Sequence[str], slot: Slot = 
         screen.say(f"{slot.title}: {folder.name}" if not _prefix(slot) else folder.name, style="bold")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with alone_in(folder, screen), logged_to(folder / "log.txt", _prefix(slot)) as console:
+        with (
+            alone(folder / folders.LOCK, partial(_say_wait, folder, screen)),
+            logged_to(folder / "log.txt", _prefix(slot)) as console,
+        ):
             return _attempt(config, folder, words, slot, console)
     except OSError as error:
         print(f"fedunlearn: cannot write in {folder}: {reason(error)}", file=sys.stderr)
@@ -93,38 +94,39 @@ def execute(config: RunConfig, folder: Path, words: Sequence[str], slot: Slot = 
 def _attempt(config: RunConfig, folder: Path, words: Sequence[str], slot: Slot, console: Console) -> int:
     """What `execute` does once the folder is its own."""
     console.record(command_of(words, folder))
+    folders.settle(folder)
     if finished(folder, config):
         console.say(f"{folder}: finished already, nothing to do", style="dim")
         return 0
     started = time.perf_counter()
+    kept = replace(config, output=OutputConfig(str(folder)))  # to overwrite was the command's wish, not the run's
+    fails = partial(fail, folder, kept.as_dict(), words, console)
     try:
-        begin(folder, config, slot)
-        run = tracking.Tracked(folder, folder.name, config.as_dict())
+        folders.make_room(folder, config)
+        begin(folders.workplace(folder), kept, slot)
+        run = tracking.Tracked(folder, folder.name, kept.as_dict())
         with tracking.opened(config.tracking, run, lambda text: console.say(text, style="yellow")) as tracker:
             outcome = pipeline.run(resources.settled(config, slot), console, tracker)
-            tracker.finished(report(replace(outcome, config=config), folder, words, slot, console))
+            tracker.finished(report(replace(outcome, config=kept), folder, words, slot, console))
     except RequestError as error:
-        return fail(folder, config.as_dict(), words, console, str(error), 2)
+        return fails(str(error), 2)
     except RunError as error:
-        return fail(folder, config.as_dict(), words, console, str(error), 1)
+        return fails(str(error), 1)
     except OSError as error:
         console.record(traceback.format_exc())
-        said = f"cannot use {error.filename}: {reason(error)}" if error.filename else reason(error)
-        return fail(folder, config.as_dict(), words, console, said, 1)
+        return fails(f"cannot use {error.filename}: {reason(error)}" if error.filename else reason(error), 1)
     except Exception as error:
         console.record(traceback.format_exc())
-        return fail(folder, config.as_dict(), words, console, f"{type(error).__name__}: {error}", 1)
+        return fails(f"{type(error).__name__}: {error}", 1)
     console.say(f"Done in {time.perf_counter() - started:.1f} s: {folder}")
     return 0
 
 
-def begin(folder: Path, config: RunConfig, slot: Slot) -> None:
-    """Make the folder that of a run that is going on: nothing of an earlier attempt can be taken for its result."""
-    (folder / "summary.json").unlink(missing_ok=True)
-    for left_over in [*folder.glob(".*.tmp"), *folder.glob("figures/*"), *folder.glob("exhibits/*")]:
-        left_over.unlink(missing_ok=True)
+def begin(work: Path, config: RunConfig, slot: Slot) -> None:
+    """Make `work` the folder of a run that is going on."""
+    folders.clear(work)
     here = resources.settled(config, slot)
-    write_setting(folder, config, {"workers": here.engine.workers, "device": here.device})
+    write_setting(work, config, {"workers": here.engine.workers, "device": here.device})
 
 
 def report(
@@ -132,14 +134,17 @@ def report(
 ) -> dict[str, Any]:
     """Write the run's files, and figures if it draws its own, the summary last: whoever finds it finds the rest.
 
-    Shows the table.
+    A run that takes the place of a finished one draws its own always: it takes it whole. Shows the table.
     """
+    work = folders.workplace(folder)
     summary = summarise(outcome, command_of(words, folder))
-    write_metrics(folder, metric_lines(outcome))
-    write_exhibits(folder, exhibits(outcome))
-    run = runs.Run(folder, "done", "", json.loads(json.dumps(summary)))
-    drawn = [*figures.draw(run), page.write_run(run)] if slot.draws else []
-    write_summary(folder, summary)
+    write_metrics(work, metric_lines(outcome))
+    write_exhibits(work, exhibits(outcome))
+    run = runs.Run(work, "done", "", json.loads(json.dumps(summary)))
+    drawn = [*figures.draw(run), page.write_run(run)] if slot.draws or work != folder else []
+    write_summary(work, summary)
+    if work != folder:
+        folders.publish(folder)
     table = tables.to_rich(tables.summary_table(tables.frame_of([run])))
     console.show(table) if slot.alone else console.keep(table)
     if spent := profile.table(run):
@@ -149,16 +154,15 @@ def report(
         tell(f"Warning: {warning}")
     for path in drawn:
         if path.suffix in (".png", ".html") and slot.alone:
-            console.say(f"  {path}")
+            console.say(f"  {folder / path.relative_to(work)}")
     return summary
 
 
 def fail(folder: Path, config: dict[str, Any], words: Sequence[str], console: Console, why: str, status: int) -> int:
-    """Leave a failed summary behind and say where to look."""
+    """Leave a failed summary behind, though not in place of a finished one's, and say where to look."""
     summary = {"status": "failed", "reason": why, "command": command_of(words, folder), "config": config}
     with suppress(OSError):  # on a full disk what the screen says must do
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / "summary.json", json.dumps(summary, indent=1) + "\n")
+        write_text(folders.workplace(folder) / folders.SUMMARY, json.dumps(summary, indent=1) + "\n")
     console.record(why)
     print(f"fedunlearn: {why}", file=sys.stderr)
     if status == 1:
@@ -168,33 +172,19 @@ def fail(folder: Path, config: dict[str, Any], words: Sequence[str], console: Co
 
 def command_of(words: Sequence[str], folder: Path) -> str:
     """The command that makes this very run, in this folder."""
-    others = [word for word in words if word.partition("=")[0] != "output.dir"]
+    others = [word for word in words if word.partition("=")[0] not in ("output.dir", "output.overwrite")]
     return shlex.join(["fedunlearn", *others, f"output.dir={folder}"])
 
 
 def finished(folder: Path, config: RunConfig) -> bool:
     """Is this very run done in this folder, by the code that is running now?"""
-    try:
-        summary: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
+    summary = folders.summary_in(folder)
     done = summary.get("status") == "done" and essence(summary.get("config", {})) == essence(config.as_dict())
     return bool(done and summary.get("code") == steps.code(config))
 
 
-@contextmanager
-def alone_in(folder: Path, console: Console) -> Iterator[None]:
-    """Hold the folder's lock, which the system lets go of when its holder dies."""
-    lock = FileLock(folder / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        console.say(f"waiting for another fedunlearn process that is working in {folder}", style="yellow")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+def _say_wait(folder: Path, console: Console) -> None:
+    console.say(f"waiting for another fedunlearn process that is working in {folder}", style="yellow")
 
 
 def _prefix(slot: Slot) -> str:

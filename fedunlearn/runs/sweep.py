@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import shlex
 import sys
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
@@ -18,11 +20,12 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from fedunlearn.errors import RequestError
+from fedunlearn.files import take
 from fedunlearn.report import background, runs, sweep, tables
-from fedunlearn.runs import joblist
+from fedunlearn.runs import folders, joblist
 from fedunlearn.runs.console import Console
 from fedunlearn.runs.joblist import Job
-from fedunlearn.settings.config import from_omegaconf
+from fedunlearn.settings.config import RunConfig, from_omegaconf
 
 
 class SweepCallback(Callback):
@@ -30,23 +33,26 @@ class SweepCallback(Callback):
 
     def __init__(self) -> None:
         self._lock: FileLock | None = None
-        self._easel: background.BackgroundRenderer | None = None
+        self._renderer: background.BackgroundRenderer | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Launchers send callbacks along with their jobs; lock and easel stay with the process that has them."""
-        return {"_lock": None, "_easel": None}
+        """Launchers send callbacks along with their jobs; lock and renderer stay with the process that has them."""
+        return {"_lock": None, "_renderer": None}
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Write sweep.json, or show what would be done. Ends the process where the sweep cannot be."""
         folder = Path(config.hydra.sweep.dir)
         try:
             listed = joblist.of_sweep(config)
+            check_folder(folder, listed, config.output.overwrite)
             if config.sweep.dry_run:
                 show_forecast(listed)
                 sys.exit(0)
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock = take(folder)
-            self._easel = background.BackgroundRenderer()
+            self._lock = take(folder / ".sweep.lock", partial(_refuse, folder))
+            if listed and (aside := folders.set_aside(folder, {job.folder for job in listed})):
+                Console().say(f"the runs that are not part of this sweep are now in {aside}")
+            self._renderer = background.BackgroundRenderer()
             if listed:
                 joblist.write_list(folder, shlex.join(["fedunlearn", *sys.argv[1:]]), listed)
         except (RequestError, HydraException, OmegaConfBaseException, OSError) as error:
@@ -55,14 +61,14 @@ class SweepCallback(Callback):
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Draw the run that has just ended in this process."""
-        if self._easel:
-            self._easel.draw(Path(config.hydra.runtime.output_dir))
+        if self._renderer:
+            self._renderer.draw(Path(config.hydra.runtime.output_dir))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Build the sweep's report; exit status 1 if any run failed."""
         folder = Path(config.hydra.sweep.dir)
         console = Console()
-        for problem in self._easel.finish() if self._easel else ():
+        for problem in self._renderer.finish() if self._renderer else ():
             console.say(problem, style="yellow")
         report = sweep.build(folder)
         console.show(tables.to_rich(report.summary))
@@ -72,8 +78,8 @@ class SweepCallback(Callback):
                 console.say(f"  {path}")
         if self._lock:
             self._lock.release()
-        if report.problems:
-            complain(folder, report.problems, console)
+        if problems := [*report.problems, *not_replaced(folder)]:
+            complain(folder, problems, console)
             sys.exit(1)
 
 
@@ -91,19 +97,30 @@ def show_forecast(listed: list[Job]) -> None:
     forecast.show(planned, Console())
 
 
-def take(folder: Path) -> FileLock:
-    """The lock of a sweep's folder. Raises RequestError if another sweep has it."""
-    lock = FileLock(folder / ".sweep.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise RequestError(
-            f"another sweep is running in {folder}: wait for its end, or give this one another output.dir"
-        ) from None
-    return lock
+def check_folder(folder: Path, listed: list[Job], overwrite: bool) -> None:
+    """Raise RequestError if something else lies in the sweep's folder than these jobs, or in theirs other runs."""
+    if listed and not overwrite:
+        folders.check_sweep(folder, [(job.folder, _config_of(job)) for job in listed])
 
 
-def complain(folder: Path, problems: tuple[str, ...], console: Console) -> None:
+def _config_of(job: Job) -> RunConfig | None:
+    """The job's configuration if a finished run lies in its folder; None also if it cannot be (the job says why)."""
+    with suppress(RequestError):
+        return from_omegaconf(job.settings()).in_folder(job.folder) if folders.is_done(job.folder) else None
+    return None
+
+
+def _refuse(folder: Path) -> None:
+    raise RequestError(f"another sweep is running in {folder}: wait for its end, or give this one another output.dir")
+
+
+def not_replaced(folder: Path) -> list[str]:
+    """A sentence for each finished run of an earlier sweep that was to be replaced, and was not."""
+    found = {runs.relative(run, folder): folders.pending(run.folder) for run in runs.find(folder)}
+    return [f"{name} failed: {why}" for name, why in found.items() if why]
+
+
+def complain(folder: Path, problems: list[str], console: Console) -> None:
     """List the runs that did not end well, and how to go on."""
     count = len(runs.find(folder))
     console.say(f"{len(problems)} of {count} runs did not end well:", style="red")

@@ -204,8 +204,8 @@ def essence(config: Mapping[str, Any]) -> dict[str, Any]:
     for section, key in WITHOUT_EFFECT:
         if key is None:
             kept.pop(section, None)
-        else:
-            kept.get(section, {}).pop(key, None)
+        elif isinstance(part := kept.get(section), dict):
+            part.pop(key, None)
     return kept
 
 
