@@ -12,7 +12,7 @@ from fedunlearn.data.types import Dataset
 from fedunlearn.engines.base import Progress, run_stage
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.settings import registry
-from fedunlearn.settings.config import EngineConfig
+from fedunlearn.settings.config import Choice
 from fedunlearn.settings.schema import plain
 
 
@@ -32,6 +32,6 @@ def run(
         )
         mark(right / sum(sizes))
 
-    config = SimpleNamespace(engine=EngineConfig(name=engine))
+    config = SimpleNamespace(engine=Choice(engine, registry.find("engine", engine).settings()))
     begin = Progress(federation.fresh_model(0).state_dict())
     run_stage(plan, begin, workload.rounds, federation, config, after_round, say=print)  # type: ignore[arg-type]

@@ -1,43 +1,93 @@
-"""What executes the clients' work: our own grid in this process, or Flower's simulation on Ray."""
+"""What an engine is, and how a stage runs on one: the same apps and the same rounds, whoever does the clients' work."""
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from functools import partial
-from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import joblib
 import torch
-from flwr.app import Context, RecordDict
 from flwr.serverapp import ServerApp
 
-from fedunlearn.engines import deployment
-from fedunlearn.engines.grid import GRACE, LocalGrid
-from fedunlearn.engines.stacked import StackedClients
 from fedunlearn.errors import RunError
 from fedunlearn.federation import wire
-from fedunlearn.federation.client import client_app
 from fedunlearn.federation.clock import CHECKPOINT, EVALUATION, breakdown
 from fedunlearn.federation.evaluation import class_accuracy
-from fedunlearn.federation.federation import Federation, federation_from_json
+from fedunlearn.federation.federation import Federation
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.federation.strategy import FOREVER, Tensors, UnlearningStrategy, server_app
 from fedunlearn.settings import registry
-from fedunlearn.settings.config import EngineConfig, RunConfig
-from fedunlearn.settings.schema import parse
+from fedunlearn.settings.config import Choice, RunConfig
+from fedunlearn.settings.schema import Count, parse
 
 if TYPE_CHECKING:  # methods build on this package; here only their type is needed
     from fedunlearn.federation.method import Method, Server
 
 Rounds = list[dict[str, Any]]
 Say = Callable[[str], None]
-START = {"local": GRACE, "stacked": GRACE, "ray": GRACE, "deployment": 60.0}  # seconds before a client is at work
+Workers = Count | Literal["auto"]  # auto: one per core
+GRACE = 1.0  # seconds more than a client's own limit, so that one that notices by itself can say so
+
+
+class Common(Protocol):
+    """What the settings of every engine hold besides its own options."""
+
+    @property
+    def workers(self) -> int | Literal["auto"]:
+        """Clients trained at the same time, and threads of the server's evaluation."""
+
+    @property
+    def client_timeout(self) -> float | None:
+        """Seconds that a client may train in a round before it is left out; None: as long as it takes."""
+
+    @property
+    def min_replies(self) -> float:
+        """Share of the clients asked that must answer, or the run stops."""
+
+    @property
+    def profile(self) -> bool:
+        """Show where the rounds' time went."""
+
+
+def same_bits(settings: Any) -> dict[str, Any]:
+    """The traits of an engine that gives the bits of the local one: none."""
+    return {}
+
+
+def by_workers(settings: Common, clients: int) -> int:
+    """As many clients at a time as there are workers."""
+    return worker_count(settings)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A registered engine.
+
+    `settings`: a frozen dataclass with the fields of `Common` and the engine's own options. `run(app, federation,
+    config, say)`: carry out the ServerApp of a stage on the federation's clients; `say` tells the user what could not
+    be done as asked. `pack`: how tensors travel to clients and back. `start`: seconds before a client is at work.
+    `at_once(settings, clients)`: how many clients are at work at the same time. `traits(settings)`: what trained
+    models depend on, and so the keys that they are stored under.
+    """
+
+    name: str
+    settings: type
+    run: Callable[[ServerApp, Federation, RunConfig, Say], None]
+    pack: wire.Pack
+    start: float = GRACE
+    at_once: Callable[[Any, int], int] = by_workers
+    traits: Callable[[Any], dict[str, Any]] = same_bits
+
+
+def traits(chosen: Choice) -> dict[str, Any]:
+    """What of the engine a trained model depends on: its own traits, and the limit at which clients are left out."""
+    engine: Engine = registry.find("engine", chosen.name)
+    limit = chosen.settings.client_timeout
+    return {**engine.traits(chosen.settings), **({"client_timeout": limit} if limit is not None else {})}
 
 
 @dataclass(frozen=True)
@@ -73,17 +123,17 @@ def run_stage(
     Raises RunError when too few clients answer.
     """
     method: Method = registry.find("method", spec.method)
-    pack = PACKS[config.engine.name]
+    engine: Engine = registry.find("engine", config.engine.name)
+    asked: Common = config.engine.settings
     settings: Any = parse(method.settings, spec.settings, "method")
-    strategy = (server or method.server)(spec, settings, pack, federation.device)
+    strategy = (server or method.server)(spec, settings, engine.pack, federation.device)
     strategy.new_model = federation.fresh_model
     strategy.sizes = [len(part) for part in federation.of_shadow(spec.shadow).parts]
-    strategy.min_replies = config.engine.min_replies
+    strategy.min_replies = asked.min_replies
     restore(strategy, begin)
     resumed = bool(begin.history)
     latest = [begin]
-    workers = worker_count(config.engine)
-    at_once = len(federation.parts) if config.engine.name == "deployment" else workers
+    workers, at_once = worker_count(asked), engine.at_once(asked, len(federation.parts))
     started = time.perf_counter() - begin.cost.get("seconds", 0.0)
 
     def evaluate(server_round: int, state: Tensors) -> None:
@@ -110,11 +160,10 @@ def run_stage(
         strategy.watch.lap(CHECKPOINT)
 
     left = rounds - begin.cost.get("rounds", 0)
-    app = server_app(
-        strategy, begin.model, left, resumed, evaluate, round_limit(config.engine, len(federation.parts), at_once)
-    )
+    limit = round_limit(asked.client_timeout, engine.start, len(federation.parts), at_once)
+    app = server_app(strategy, begin.model, left, resumed, evaluate, limit)
     with quiet_torch():
-        ENGINES[config.engine.name](app, federation, config, pack, say)
+        engine.run(app, federation, config, say)
     return latest[0]
 
 
@@ -130,53 +179,18 @@ def added(first: Mapping[str, float], second: Mapping[str, float]) -> dict[str, 
     return {part: first.get(part, 0.0) + seconds for part, seconds in second.items()}
 
 
-def round_limit(engine: EngineConfig, clients: int, at_once: int) -> float:
-    """Seconds for a round in which every client takes as long as it may."""
-    if engine.client_timeout is None:
+def round_limit(client_timeout: float | None, start: float, clients: int, at_once: int) -> float:
+    """Seconds for a round in which every client takes as long as it may, after `start` seconds each."""
+    if client_timeout is None:
         return FOREVER
-    return (engine.client_timeout + START[engine.name]) * math.ceil(clients / at_once)
+    return (client_timeout + start) * math.ceil(clients / at_once)
 
 
-def run_local(app: ServerApp, federation: Federation, config: RunConfig, pack: wire.Pack, say: Say) -> None:
-    """All clients in this process, several at a time, each by itself or many in a stack."""
-    stop, engine = Event(), config.engine
-    clients = client_app(lambda: federation, pack, stop.is_set, engine.client_timeout)
-    stacks = StackedClients(federation, pack, engine, stop.is_set, say) if engine.name == "stacked" else None
-    workers = (
-        1 if stacks and federation.device.type == "cuda" else worker_count(engine)
-    )  # a stack fills a GPU by itself
-    with LocalGrid(clients, len(federation.parts), workers, stop, engine.client_timeout, stacks) as grid:
-        app(grid, Context(1, 1, {}, RecordDict(), {}))
-
-
-def run_ray(app: ServerApp, federation: Federation, config: RunConfig, pack: wire.Pack, say: Say) -> None:
-    """The same apps under Flower's simulation; every Ray actor opens the federation once."""
-    from fedunlearn.engines import ray
-
-    text = json.dumps(config.as_dict(), sort_keys=True)
-    clients = client_app(partial(federation_from_json, text), pack, limit=config.engine.client_timeout)
-    ray.simulate(app, clients, len(federation.parts), config.engine, worker_count(config.engine))
-
-
-def run_deployment(app: ServerApp, federation: Federation, config: RunConfig, pack: wire.Pack, say: Say) -> None:
-    """The SuperNodes of the Flower app that this process serves."""
-    app(deployment.grid_of(len(federation.parts)), Context(1, 1, {}, RecordDict(), {}))
-
-
-ENGINES = {"local": run_local, "stacked": run_local, "ray": run_ray, "deployment": run_deployment}
-PACKS: dict[str, wire.Pack] = {
-    "local": wire.by_reference,
-    "stacked": wire.by_reference,
-    "ray": wire.as_bytes,
-    "deployment": wire.as_bytes,
-}
-
-
-def worker_count(engine: EngineConfig) -> int:
-    """How many clients train at the same time."""
-    if engine.workers == "auto":
+def worker_count(settings: Common) -> int:
+    """How many workers there are."""
+    if settings.workers == "auto":
         return int(joblib.cpu_count())  # those that this process may use, in a container as well
-    return engine.workers
+    return settings.workers
 
 
 @contextmanager

@@ -1,31 +1,37 @@
-"""engine=deployment: a run as a Flower app, handed to a SuperLink by `flwr run` and carried out by its SuperNodes.
-
-Outside of the app, a run is submitted; inside (`fedunlearn.runs.app`), its stages talk to the SuperNodes through
-the grid that Flower gave the app.
-"""
+"""engine=deployment: the SuperNodes of the Flower app that this process serves (`fedunlearn.runs.app`)."""
 
 from __future__ import annotations
 
-import json
-import shutil
-import subprocess
-import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import replace
+from dataclasses import dataclass
 from functools import lru_cache
-from importlib.resources import as_file, files
-from pathlib import Path
 
-from flwr.serverapp import Grid
+from flwr.app import Context, RecordDict
+from flwr.serverapp import Grid, ServerApp
 
+from fedunlearn.engines.base import Common, Engine, Say, Workers
 from fedunlearn.engines.ordered_grid import OrderedGrid
 from fedunlearn.errors import RequestError
+from fedunlearn.federation import wire
+from fedunlearn.federation.federation import Federation
 from fedunlearn.settings.config import RunConfig
+from fedunlearn.settings.schema import Positive, Share
 
+START = 60.0  # seconds before a SuperNode is at work
 _GRID: ContextVar[Grid] = ContextVar("grid")  # of the Flower app that this process serves
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """Settings."""
+
+    workers: Workers = "auto"  # threads for the server's own evaluation; auto: one per core
+    client_timeout: Positive | None = None  # seconds for a client in a round, or it is left out; null: no limit
+    min_replies: Share = 0.5  # share of the clients asked that must answer, or the run stops (the same command goes on)
+    profile: bool = False  # show where the rounds' time went: a table, and figures/profile.png
+    superlink: str | None = None  # name of the SuperLink in Flower's config.toml (flwr config list); null: its default
 
 
 @contextmanager
@@ -56,45 +62,14 @@ def _ordered(grid: Grid, nodes: int) -> OrderedGrid:
     return OrderedGrid(grid, nodes, window=nodes)
 
 
-def submit(config: RunConfig, folder: Path, words: Sequence[str], say: Callable[[str], None]) -> int:
-    """Hand the run to the SuperLink `engine.superlink`, show its log until it ends; the exit status."""
-    absolute = replace(
-        config,
-        output=replace(config.output, dir=str(folder.absolute())),
-        store=replace(config.store, dir=str(Path(config.store.dir).expanduser().absolute())),
-    )
-    where = [config.engine.superlink] if config.engine.superlink else []
-    with tempfile.TemporaryDirectory(prefix="fedunlearn-") as scratch:
-        app, settings = Path(scratch, "fedunlearn-app"), Path(scratch, "run.toml")
-        with as_file(files("fedunlearn.runs") / "flower_app") as definition:
-            shutil.copytree(definition, app)
-        text = json.dumps(absolute.as_dict(), sort_keys=True)
-        settings.write_text(f"config = {json.dumps(text)}\ncommand = {json.dumps(' '.join(words))}\n", encoding="utf-8")
-        flwr = ["run", str(app), *where, "--run-config", str(settings)]
-        started = _flwr(*flwr, "--format", "json")
-        if not started.get("success"):
-            say(f"the SuperLink did not take the run: {started.get('error-message', 'no reason given')}")
-            return 1
-    run = str(started["run-id"])
-    say(f"run {run} at the SuperLink; results in {absolute.output.dir} on its machine")
-    subprocess.run([_flwr_command(), "log", run, *where, "--stream"], check=False)
-    status = str(_flwr("list", *where, "--run-id", run, "--format", "json")["runs"][0]["status"])
-    say(f"run {run}: {status}")
-    return 0 if status == "finished:completed" else 1
+def run(app: ServerApp, federation: Federation, config: RunConfig, say: Say) -> None:
+    """The SuperNodes do the clients' work."""
+    app(grid_of(len(federation.parts)), Context(1, 1, {}, RecordDict(), {}))
 
 
-def _flwr(*arguments: str) -> dict:
-    done = subprocess.run([_flwr_command(), *arguments], capture_output=True, text=True, check=False)
-    start = done.stdout.find("{")
-    try:
-        answer: dict = json.loads(done.stdout[start:])
-    except ValueError:
-        lines = (done.stderr or done.stdout).strip().splitlines()
-        return {"success": False, "error-message": lines[-1] if lines else "flwr said nothing"}
-    return answer
+def all_at_once(settings: Common, clients: int) -> int:
+    """Every client has a machine of its own."""
+    return clients
 
 
-def _flwr_command() -> str:
-    """Flower's own command, of the environment that this runs in."""
-    beside = Path(sys.executable).with_name("flwr")
-    return str(beside) if beside.exists() else "flwr"
+ENGINES = {"deployment": Engine("deployment", Deployment, run, wire.as_bytes, START, all_at_once)}

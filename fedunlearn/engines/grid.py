@@ -20,13 +20,12 @@ from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
+from fedunlearn.engines.base import GRACE
 from fedunlearn.engines.workers import Call, Overdue, Workers
 from fedunlearn.federation.sgd import Interrupted
 
 RUN_ID = 1
 FIRST_NODE = SUPERLINK_NODE_ID + 1  # node ids start above the server's own
-
-GRACE = 1.0  # seconds more than a client's own limit, so that one that notices by itself can say so
 Work = Call[list[Message]]
 
 

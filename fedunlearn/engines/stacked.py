@@ -1,29 +1,58 @@
-"""Answers to `train` messages of many clients at once: groups, their size, and what to do when that does not work."""
+"""engine=stacked: worker threads in this process, each training many clients as one.
+
+Here are groups of clients, their size, and what to do when that does not work; `engines.stacking` has the step.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from threading import Lock
+from threading import Event, Lock
+from typing import Any, Literal
 
 import torch
-from flwr.app import Context, Message
+from flwr.app import Context, Message, RecordDict
+from flwr.serverapp import ServerApp
 
 from fedunlearn.engines import stacking
-from fedunlearn.engines.grid import FIRST_NODE, error_reply
+from fedunlearn.engines.base import Engine, Say, Workers, worker_count
+from fedunlearn.engines.grid import FIRST_NODE, LocalGrid, error_reply
 from fedunlearn.federation import wire
-from fedunlearn.federation.client import assignment, batch_order, deadline, load, method_of, remember, train_reply
+from fedunlearn.federation.client import (
+    assignment,
+    batch_order,
+    client_app,
+    deadline,
+    load,
+    method_of,
+    remember,
+    train_reply,
+)
 from fedunlearn.federation.federation import ClientData, Federation
 from fedunlearn.federation.objective import Tensors
 from fedunlearn.federation.sgd import Interrupted, Trained
 from fedunlearn.federation.spec import StageSpec
-from fedunlearn.settings.config import EngineConfig
+from fedunlearn.settings.config import RunConfig
+from fedunlearn.settings.schema import Count, Positive, Share
 
 ON_CPU = 8  # clients in a stack where memory is no guide
 MOST = 256
 SPARE = 0.7  # share of the free memory of a GPU that a stack may fill
 COPIES = 6  # of the parameters, for every client: value, gradient, momentum, two temporary ones, and the reply
+
+
+@dataclass(frozen=True)
+class Stacked:
+    """Settings."""
+
+    workers: Workers = "auto"  # stacks trained at a time on a CPU; auto: one per core. On a GPU, one at a time
+    client_timeout: Positive | None = None  # seconds for each client of a stack, or all are left out; null: no limit
+    min_replies: Share = 0.5  # share of the clients asked that must answer, or the run stops (the same command goes on)
+    profile: bool = False  # show where the rounds' time went: a table, and figures/profile.png
+    stack: Count | Literal["auto"] = "auto"  # clients in a stack; auto: what the GPU's free memory takes, 8 on a CPU
+    precision: Literal["float32", "bfloat16"] = "float32"  # bfloat16: the models' products in it, all else in float32
+    compile: bool = False  # have torch.compile make the step: minutes at the start, less for every step after
 
 
 @dataclass(frozen=True)
@@ -44,11 +73,12 @@ class StackedClients:
         self,
         federation: Federation,
         pack: wire.Pack,
-        engine: EngineConfig,
+        settings: Stacked,
         stopped: Callable[[], bool],
         say: Callable[[str], None],
     ) -> None:
-        self._federation, self._pack, self._engine, self._stopped, self._say = federation, pack, engine, stopped, say
+        self._federation, self._pack, self._settings = federation, pack, settings
+        self._stopped, self._say = stopped, say
         self._lock = Lock()
         self._spec, self._idle = "", list[stacking.Gradients]()  # for the spec of the round; each serves one thread
         self._size = 0  # of a stack; 0: not known yet
@@ -92,7 +122,7 @@ class StackedClients:
 
     def _together(self, group: list[Message], contexts: list[Context]) -> list[Message]:
         started = time.perf_counter()
-        limit = self._engine.client_timeout
+        limit = self._settings.client_timeout
         check = deadline(self._stopped, None if limit is None else limit * len(group))
         content, device = group[0].content, self._federation.device
         spec = _spec(group[0])
@@ -157,8 +187,8 @@ class StackedClients:
                 return self._idle.pop()
         method, settings = method_of(spec)
         objective = method.objective(settings, spec)
-        bf16 = self._engine.precision == "bfloat16"
-        return stacking.Gradients(self._federation.fresh_model(0), objective, bf16, self._engine.compile)
+        bf16 = self._settings.precision == "bfloat16"
+        return stacking.Gradients(self._federation.fresh_model(0), objective, bf16, self._settings.compile)
 
     def _give_back(self, spec: StageSpec, gradients: stacking.Gradients) -> None:
         with self._lock:
@@ -188,8 +218,8 @@ class StackedClients:
 
     def _choose_size(self, message: Message) -> int:
         """How many clients fit into a stack: as asked for, or as many as the free memory of the GPU takes."""
-        if self._engine.stack != "auto":
-            return self._engine.stack
+        if self._settings.stack != "auto":
+            return self._settings.stack
         if self._federation.device.type != "cuda":
             return ON_CPU
         spec, client = _spec(message), self._federation.client(_number(message))
@@ -212,3 +242,22 @@ def _number(message: Message) -> int:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or ["no reason given"])[0]
+
+
+def run(app: ServerApp, federation: Federation, config: RunConfig, say: Say) -> None:
+    """All clients in this process, many at a time."""
+    stop, settings = Event(), config.engine.settings
+    limit, pack = settings.client_timeout, wire.by_reference
+    clients = client_app(lambda: federation, pack, stop.is_set, limit)
+    stacks = StackedClients(federation, pack, settings, stop.is_set, say)
+    workers = 1 if federation.device.type == "cuda" else worker_count(settings)  # a stack fills a GPU by itself
+    with LocalGrid(clients, len(federation.parts), workers, stop, limit, stacks) as grid:
+        app(grid, Context(1, 1, {}, RecordDict(), {}))
+
+
+def traits(settings: Stacked) -> dict[str, Any]:
+    """Sums in another order than the other engines', and what else changes them."""
+    return {"precision": settings.precision, "compile": settings.compile}
+
+
+ENGINES = {"stacked": Engine("stacked", Stacked, run, wire.by_reference, traits=traits)}

@@ -73,7 +73,7 @@ def summarise(outcome: Outcome, command: str) -> dict[str, Any]:
             "retrain": all(model.cached for model in outcome.retrained),
             "unlearn": outcome.unlearned.cached,
         },
-        **({"profile": profile(outcome)} if outcome.config.engine.profile else {}),
+        **({"profile": profile(outcome)} if outcome.config.engine.settings.profile else {}),
     }
 
 

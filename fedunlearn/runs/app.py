@@ -56,16 +56,23 @@ def query(message: Message, context: Context) -> Message:
 
 def _local(context: Context) -> str:
     """The run's configuration, with what is special about this SuperNode."""
-    if "partition-id" not in context.node_config:
+    node = context.node_config
+    if "partition-id" not in node:
         raise RequestError("this SuperNode does not know which client it is: --node-config 'partition-id=0'")
-    given = json.loads(str(context.run_config["config"]))
-    if "data-root" in context.node_config:
-        given["data"]["root"] = str(context.node_config["data-root"])
-    given["device"] = str(context.node_config.get("device", "auto"))
+    root = str(node["data-root"]) if "data-root" in node else None
+    return _settled(str(context.run_config["config"]), root, str(node.get("device", "auto")))
+
+
+@lru_cache(maxsize=1)
+def _settled(text: str, root: str | None, device: str) -> str:
+    given = json.loads(text)
+    if root is not None:
+        given["data"]["root"] = root
+    given["device"] = device
     return json.dumps(given, sort_keys=True)
 
 
 @lru_cache(maxsize=1)
 def _ours(text: str) -> ClientApp:
-    limit = configuration.load(json.loads(text)).engine.client_timeout
+    limit = configuration.load(json.loads(text)).engine.settings.client_timeout
     return client_app(partial(federation_from_json, text), wire.as_bytes, limit=limit)

@@ -19,7 +19,6 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from fedunlearn.engines import deployment
 from fedunlearn.errors import RequestError, RunError
 from fedunlearn.files import alone, write_text
 from fedunlearn.report import figures, page, profile, runs, tables
@@ -32,7 +31,7 @@ from fedunlearn.results.summary import (
     write_setting,
     write_summary,
 )
-from fedunlearn.runs import folders, forecast, joblist, pipeline, resources, steps
+from fedunlearn.runs import folders, forecast, joblist, pipeline, resources, steps, submission
 from fedunlearn.runs.console import Console, logged_to
 from fedunlearn.runs.resources import Slot
 from fedunlearn.settings.config import OutputConfig, RunConfig, essence, from_omegaconf
@@ -75,8 +74,8 @@ def execute(config: RunConfig, folder: Path, words: Sequence[str], slot: Slot = 
     """Run `config` in `folder`; the exit status. Never raises, except for Ctrl-C."""
     logging.getLogger("flwr").setLevel(logging.ERROR)  # Flower's own round-by-round log; ours says the same
     screen = Console(prefix=_prefix(slot))
-    if config.engine.name == "deployment" and not deployment.is_connected():
-        return deployment.submit(config, folder, words, screen.say)
+    if submission.is_needed(config):
+        return submission.submit(config, folder, words, screen.say)
     if not slot.alone:
         screen.say(f"{slot.title}: {folder.name}" if not _prefix(slot) else folder.name, style="bold")
     try:
@@ -126,7 +125,7 @@ def begin(work: Path, config: RunConfig, slot: Slot) -> None:
     """Make `work` the folder of a run that is going on."""
     folders.clear(work)
     here = resources.settled(config, slot)
-    write_setting(work, config, {"workers": here.engine.workers, "device": here.device})
+    write_setting(work, config, {"workers": here.engine.settings.workers, "device": here.device})
 
 
 def report(

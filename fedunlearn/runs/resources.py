@@ -54,8 +54,8 @@ def of_job(launcher: Mapping[str, Any], number: int, jobs: int) -> Slot:
 def settled(config: RunConfig, slot: Slot) -> RunConfig:
     """The same run with `auto` replaced by a number of workers and a device for this very place."""
     engine = config.engine
-    if engine.workers == "auto":
-        engine = replace(engine, workers=cores_for(slot))
+    if engine.settings.workers == "auto":
+        engine = replace(engine, settings=replace(engine.settings, workers=cores_for(slot)))
     return replace(config, engine=engine, device=device_for(config.device, slot))
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from fedunlearn.data.request import held_out
+from fedunlearn.engines.base import traits as engine_traits
 from fedunlearn.federation.federation import Federation
 from fedunlearn.federation.method import Method, Server
 from fedunlearn.federation.spec import StageSpec
@@ -216,7 +217,7 @@ def _model(
         },
         "model": plain(config.model),
         "device": federation.device.type,
-        "engine": config.engine.traits,
+        "engine": engine_traits(config.engine),
         "seed": spec.seed,
         "stage": spec.stage,
         "method": {"name": spec.method, **spec.settings},

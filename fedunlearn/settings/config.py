@@ -1,7 +1,7 @@
 """The schema of conf/: everything a run depends on, checked before anything runs.
 
 `RunConfig` holds what Hydra composed, as frozen dataclasses. Groups whose members bring settings of their own
-(dataset, model, partition, method, audit) are checked against the settings class of the member that was chosen.
+(dataset, model, partition, method, engine, audit) are checked against the settings class of the member that was chosen.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -93,32 +93,6 @@ class RequestConfig:
 
 
 @dataclass(frozen=True)
-class EngineConfig:
-    """What executes the clients' work."""
-
-    name: Literal["local", "stacked", "ray", "deployment"] = "local"
-    workers: Count | Literal["auto"] = "auto"  # clients trained at the same time; auto: one per core
-    client_timeout: Positive | None = None  # seconds that a client may train in a round; null: as long as it takes
-    min_replies: Share = 0.5  # share of the clients asked that must answer, or the run stops
-    profile: bool = False  # show where the rounds' time went
-    stack: Count | Literal["auto"] = "auto"  # stacked: clients in a stack; auto: what fits on the GPU, 8 on a CPU
-    precision: Literal["float32", "bfloat16"] = "float32"  # stacked: bfloat16 for the models' products, by autocast
-    compile: bool = False  # stacked: have torch.compile make the step; worth it for many rounds of large models
-    client_cpus: Positive = 1.0  # ray: cores reserved for a client
-    client_gpus: NonNegative = 0.0  # ray: share of a GPU reserved for a client, 0.25 for four clients on each
-    address: str | None = None  # ray: a running cluster (auto, or HOST:PORT of its head); null: Ray on this machine
-
-    superlink: str | None = None  # deployment: name of the SuperLink in Flower's config.toml; null: the default one
-
-    @property
-    def traits(self) -> dict[str, Any]:
-        """What of the engine a trained model depends on: nothing, for those that give the bits of the local one."""
-        stacked = {"precision": self.precision, "compile": self.compile} if self.name == "stacked" else {}
-        limited = {"client_timeout": self.client_timeout} if self.client_timeout is not None else {}
-        return {**stacked, **limited}
-
-
-@dataclass(frozen=True)
 class StoreConfig:
     """Where finished stages are kept and shared between runs."""
 
@@ -149,6 +123,7 @@ class RunConfig:
     model: Choice
     partition: Choice
     method: Choice
+    engine: Choice
     audit: tuple[Choice, ...]
     seed: Seed = 0
     device: str = "auto"
@@ -157,7 +132,6 @@ class RunConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
     retrain: RetrainConfig = field(default_factory=RetrainConfig)
     unlearn: UnlearnConfig = field(default_factory=UnlearnConfig)
-    engine: EngineConfig = field(default_factory=EngineConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
     output: OutputConfig = field(default_factory=OutputConfig)
     tracking: Choice = Choice("none", None)
@@ -184,9 +158,10 @@ CHOSEN_SECTIONS = {
     "model": "model",
     "partition": "partitioner",
     "method": "method",
+    "engine": "engine",
     "tracking": "tracker",
 }
-PLAIN_SECTIONS = ("seed", "device", "data", "request", "train", "retrain", "unlearn", "engine", "store", "output")
+PLAIN_SECTIONS = ("seed", "device", "data", "request", "train", "retrain", "unlearn", "store", "output")
 # (section, key), or the whole section.
 WITHOUT_EFFECT = (
     ("data", "root"),
@@ -211,7 +186,7 @@ def essence(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def load(mapping: Mapping[str, Any]) -> RunConfig:
     """Check a composed configuration and freeze it. Raises RequestError."""
-    given = {"tracking": {"name": "none"}, **mapping}
+    given = {"engine": {"name": "local"}, "tracking": {"name": "none"}, **mapping}
     chosen = {key: _choose(kind, key, given.pop(key, None)) for key, kind in CHOSEN_SECTIONS.items()}
     audits = given.pop("audit", None) or {}
     if not isinstance(audits, Mapping):

@@ -1,4 +1,4 @@
-"""Find everything that plugs in by name: datasets, models, partitioners, methods, audits, trackers; ours and others'.
+"""Find everything that plugs in by name: datasets, models, methods, engines, audits …, ours and others'.
 
 Ours are found by looking into the package (so a new file is enough); other people's through entry points in the group
 of their kind (`fedunlearn.methods`, `fedunlearn.audits`, …), each leading to the same kind of object that our own files
@@ -62,6 +62,7 @@ KINDS = {
         Kind("partitioner", "fedunlearn.data.partition", "PARTITIONERS", "fedunlearn.data.partition:PartitionScheme"),
         Kind("model", "fedunlearn.models", "MODELS", "fedunlearn.models.base:ModelFamily"),
         Kind("method", "fedunlearn.methods", "METHODS", "fedunlearn.federation.method:Method"),
+        Kind("engine", "fedunlearn.engines", "ENGINES", "fedunlearn.engines.base:Engine"),
         Kind("audit", "fedunlearn.audits", "AUDITS", "fedunlearn.audits.base:Audit"),
         Kind("tracker", "fedunlearn.tracking", "TRACKERS", "fedunlearn.tracking.base:TrackerKind"),
     )

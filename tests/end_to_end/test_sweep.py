@@ -180,7 +180,8 @@ def test_what_makes_a_run_finished(command, tmp_path, monkeypatch):
     command("method=head_mask")
     config = saved_config(tmp_path / "sweep")
     assert job.finished(tmp_path / "sweep", config)
-    moved = changed(config, store={"dir": "elsewhere", "enabled": True}, engine={**plain(config.engine), "workers": 3})
+    engine = {**config.as_dict()["engine"], "workers": 3}
+    moved = changed(config, store={"dir": "elsewhere", "enabled": True}, engine=engine)
     assert job.finished(tmp_path / "sweep", moved), "where the store is and how many workers there are changes nothing"
     assert not job.finished(tmp_path / "sweep", changed(config, seed=1))
     monkeypatch.setattr(job.steps, "code", lambda config: "other code")

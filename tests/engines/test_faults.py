@@ -12,6 +12,7 @@ import torch
 
 from fedunlearn.engines import grid
 from fedunlearn.engines.base import Progress, run_stage
+from fedunlearn.engines.local import Local
 from fedunlearn.engines.workers import Overdue, Workers
 from fedunlearn.errors import RunError
 from fedunlearn.federation import sgd
@@ -21,7 +22,7 @@ from fedunlearn.federation.spec import StageSpec
 from fedunlearn.federation.strategy import UnlearningStrategy
 from fedunlearn.randomness import torch_stream
 from fedunlearn.settings import registry
-from fedunlearn.settings.config import EngineConfig, TrainConfig
+from fedunlearn.settings.config import Choice, TrainConfig
 
 TRAINING = TrainConfig(rounds=2, local_epochs=1, batch_size=4)
 PLAN = StageSpec("train", 0, "probe", TRAINING, 4)
@@ -39,11 +40,12 @@ def stage(make_federation, monkeypatch):
 
         objective = Objective(targets, cross_entropy, substitute=substitute)
         probe = Method("probe", NoSettings, lambda settings, spec: objective, queries={"ask": ask})
-        monkeypatch.setattr(registry, "find", lambda kind, name: probe)
+        find = registry.find
+        monkeypatch.setattr(registry, "find", lambda kind, name: probe if name == "probe" else find(kind, name))
         federation = federation or make_federation(clients=3)
         seen = []
         begin = begin or Progress(federation.fresh_model(0).state_dict())
-        config = SimpleNamespace(engine=EngineConfig(**{"workers": 2, **engine}))
+        config = SimpleNamespace(engine=Choice("local", Local(**{"workers": 2, **engine})))
         try:
             run_stage(spec, begin, rounds, federation, config, seen.append)
         finally:

@@ -15,9 +15,10 @@ MEASURE = """
 import sys, resource
 import numpy as np, torch
 from types import SimpleNamespace
-from fedunlearn.settings.config import EngineConfig, TrainConfig
+from fedunlearn.settings.config import Choice, TrainConfig
 from fedunlearn.data.types import Dataset, ImageSet, Request
 from fedunlearn.engines.base import Progress, run_stage
+from fedunlearn.engines.local import Local
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.federation.federation import Federation
 from fedunlearn.models.base import Classifier
@@ -32,7 +33,7 @@ def new_model(seed):
 wanted = Request("class", np.zeros(4000, dtype=bool), ())
 federation = Federation(dataset, np.array_split(np.arange(4000), clients), wanted, new_model, torch.device("cpu"), 0)
 spec = StageSpec("train", 0, "fedavg", TrainConfig(batch_size=2, local_epochs=1, participation=asked / clients), 4)
-config = SimpleNamespace(engine=EngineConfig(workers=2))
+config = SimpleNamespace(engine=Choice("local", Local(workers=2)))
 run_stage(spec, Progress(federation.fresh_model(0).state_dict()), 2, federation, config, lambda progress: None)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """

@@ -18,7 +18,7 @@ from fedunlearn.federation.objective import Objective, cross_entropy, soft_cross
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.models.base import Classifier
 from fedunlearn.settings import registry
-from fedunlearn.settings.config import EngineConfig, TrainConfig
+from fedunlearn.settings.config import Choice, TrainConfig
 from fedunlearn.settings.schema import plain
 
 TOLERANCE = 1e-4
@@ -39,11 +39,15 @@ def convolutional(seed, norm=None):
         return Classifier(nn.Sequential(*layers), 16, 4)
 
 
+def engine_called(name="local", **settings):
+    return Choice(name, registry.find("engine", name).settings(workers=2, **settings))
+
+
 def run(make_federation, spec, new_model=convolutional, rounds=2, say=pytest.fail, server=None, memory=(), **engine):
     federation = uneven(make_federation(clients=5, forget=spec.forget_classes))
     federation._new_model = new_model
     begin = Progress(federation.fresh_model(7).state_dict(), memory=dict(memory))
-    config = SimpleNamespace(engine=EngineConfig(workers=2, **engine))
+    config = SimpleNamespace(engine=engine_called(**engine))
     return run_stage(spec, begin, rounds, federation, config, lambda progress: None, server, say)
 
 
@@ -175,7 +179,8 @@ def test_a_loss_that_cannot_be_vectorised_is_trained_one_by_one(make_federation,
 
     method = registry.find("method", "fedavg")
     peeker = SimpleNamespace(**{**vars(method), "objective": lambda settings, spec: Objective(true_labels, peeking)})
-    monkeypatch.setattr(registry, "find", lambda kind, name: peeker)
+    find = registry.find
+    monkeypatch.setattr(registry, "find", lambda kind, name: peeker if kind == "method" else find(kind, name))
     spec, said = StageSpec("train", 0, "fedavg", TRAINING, 4, "class", (1,)), []
     first = run(make_federation, spec)
     second = run(make_federation, spec, name="stacked", stack=3, say=said.append)
@@ -209,7 +214,8 @@ def test_one_bad_client_spoils_nobody_elses_training(make_federation, monkeypatc
         return client.labels
 
     broken = SimpleNamespace(**{**vars(method), "objective": lambda settings, spec: Objective(targets, cross_entropy)})
-    monkeypatch.setattr(registry, "find", lambda kind, name: broken)
+    find = registry.find
+    monkeypatch.setattr(registry, "find", lambda kind, name: broken if kind == "method" else find(kind, name))
     spec = StageSpec("train", 0, "fedavg", TRAINING, 4, "class", (1,))
     first, second = run(make_federation, spec), run(make_federation, spec, name="stacked", stack=5)
     assert second.cost["failures"] == 2

@@ -8,11 +8,12 @@ import torch
 
 from fedunlearn.data.types import Dataset, ImageSet, Request
 from fedunlearn.engines.base import Progress, run_stage
+from fedunlearn.engines.local import Local
 from fedunlearn.federation.federation import Federation
 from fedunlearn.federation.method import NoSettings
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.models.base import Classifier
-from fedunlearn.settings.config import EngineConfig, TrainConfig
+from fedunlearn.settings.config import Choice, TrainConfig
 from fedunlearn.settings.schema import plain
 
 PACE = TrainConfig(rounds=1, local_epochs=1, batch_size=100, lr=0.05, momentum=0.0, weight_decay=0.0)
@@ -25,9 +26,8 @@ def play_stage(federation, method, settings, training=PACE, begin=None, config=N
     spec = StageSpec("unlearn", 0, method, training, federation.dataset.classes, **level, settings=plain(settings))
     begin = begin or Progress({name: value.clone() for name, value in federation.fresh_model(0).state_dict().items()})
     seen = []
-    run_stage(
-        spec, begin, training.rounds, federation, config or SimpleNamespace(engine=EngineConfig(workers=1)), seen.append
-    )
+    config = config or SimpleNamespace(engine=Choice("local", Local(workers=1)))
+    run_stage(spec, begin, training.rounds, federation, config, seen.append)
     return seen
 
 

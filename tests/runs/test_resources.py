@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from fedunlearn.cli import command_line, main
+from fedunlearn.engines.local import Local
 from fedunlearn.runs import resources
 from fedunlearn.runs.resources import Slot
-from fedunlearn.settings.config import EngineConfig
+from fedunlearn.settings.config import Choice
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def cores(monkeypatch):
 
 
 def workers(config, place):
-    return resources.settled(config, place).engine.workers
+    return resources.settled(config, place).engine.settings.workers
 
 
 def test_a_single_run_has_the_machine(config, cores):
@@ -42,7 +43,7 @@ def test_a_launcher_that_gives_cores_is_obeyed(config, cores):
 
 
 def test_a_number_that_was_asked_for_stays(config, cores):
-    asked = replace(config, engine=EngineConfig(workers=5))
+    asked = replace(config, engine=Choice("local", Local(workers=5)))
     assert workers(asked, Slot(0, 9, 4)) == 5
 
 
