@@ -85,7 +85,7 @@ class Engine:
 
 def traits(chosen: Choice) -> dict[str, Any]:
     """What of the engine a trained model depends on: its own traits, and the limit at which clients are left out."""
-    engine: Engine = registry.find("engine", chosen.name)
+    engine = registry.find(Engine, chosen.name)
     limit = chosen.settings.client_timeout
     return {**engine.traits(chosen.settings), **({"client_timeout": limit} if limit is not None else {})}
 
@@ -123,7 +123,7 @@ def run_stage(
     Raises RunError when too few clients answer.
     """
     method: Method = registry.find("method", spec.method)
-    engine: Engine = registry.find("engine", config.engine.name)
+    engine = registry.find(Engine, config.engine.name)
     asked: Common = config.engine.settings
     settings: Any = parse(method.settings, spec.settings, "method")
     strategy = (server or method.server)(spec, settings, engine.pack, federation.device)
