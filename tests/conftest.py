@@ -14,26 +14,26 @@ import numpy as np
 import pytest
 import torch
 
-from fedunlearn.data.types import Dataset, ImageSet, Request
+from fedunlearn.data.types import Dataset, Request, Split, labelled_images
 from fedunlearn.federation.federation import Federation
-from fedunlearn.models.base import Classifier
+from fedunlearn.models.base import Network
 
 
-def blobs(per_class: int, classes: int, seed: int) -> ImageSet:
+def blobs(per_class: int, classes: int, seed: int) -> Split:
     """4×4 grey images: class c is bright in its own row (or corner), plus noise."""
     stream = np.random.default_rng(seed)
     labels = np.repeat(np.arange(classes), per_class)
     images = stream.integers(0, 80, (len(labels), 1, 4, 4))
     images[np.arange(len(labels)), 0, labels % 4, labels // 4] += 150
-    return ImageSet(torch.from_numpy(images.astype(np.uint8)), torch.from_numpy(labels))
+    return labelled_images(torch.from_numpy(images.astype(np.uint8)), torch.from_numpy(labels))
 
 
-def flat_model(seed: int, classes: int, width: int = 6) -> Classifier:
+def flat_model(seed: int, classes: int, width: int = 6) -> Network:
     """A two-layer perceptron on 4×4 images."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         encoder = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, width), torch.nn.ReLU())
-        return Classifier(encoder, width, classes)
+        return Network(encoder, width, classes)
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ def run(workload: Workload, dataset: Dataset, mark: Callable[[float], None], cor
     pixels = workloads.normalised(dataset, dataset.train.images).contiguous(memory_format=style.layout)
     test = workloads.normalised(dataset, dataset.test.images).contiguous(memory_format=style.layout)
     parts = workloads.federation(workload, dataset).parts
-    weights = flat(workload.fresh_model(0)).share_memory_()
+    weights = flat(workload.models.fresh(0)).share_memory_()
     sums = torch.zeros(cores, len(weights), dtype=torch.float64).share_memory_()
     context = multiprocessing.get_context("fork")
     ends = []
@@ -83,7 +83,7 @@ def work(
     """One process: every `cores`-th of the clients chosen, and of the test batches."""
     torch.set_num_threads(1)
     torch.manual_seed(core)
-    model = workload.fresh_model(0).to(memory_format=style.layout)
+    model = workload.models.fresh(0).to(memory_format=style.layout)
     while (what := end.recv()) is not None:
         fill(model, weights)
         if isinstance(what, str):
@@ -147,7 +147,7 @@ def central(workload: Workload, dataset: Dataset, mark: Callable[[float], None],
         for part in (dataset.train, dataset.test)
     )
     labels, truth = dataset.train.labels.to(device), dataset.test.labels.to(device)
-    model = workload.fresh_model(0).to(device).to(memory_format=TUNED.layout)
+    model = workload.models.fresh(0).to(device).to(memory_format=TUNED.layout)
     mark(evaluate(model, test, truth, 0, 1) / len(test))
     for _ in range(workload.rounds):
         local_sgd(model, workload, TUNED, pixels, labels)

@@ -37,7 +37,7 @@ def opened(text: str) -> tuple[Workload, Tensor, Tensor, list[np.ndarray]]:
 def train(message: Message, context: Context) -> Message:
     """Local SGD from the model received."""
     workload, pixels, labels, parts = opened(str(message.content["config"]["setting"]))
-    model = workload.fresh_model(0)
+    model = workload.models.fresh(0)
     model.load_state_dict(message.content["arrays"].to_torch_state_dict())
     rows = torch.as_tensor(parts[int(context.node_config["partition-id"])])
     images, targets = pixels[rows], labels[rows]
@@ -60,7 +60,7 @@ def run(workload: Workload, dataset: Dataset, mark: Callable[[float], None], cor
 
     setting = json.dumps({"workload": workload.as_dict(), "data": data})
     pixels = workloads.normalised(dataset, dataset.test.images)
-    model = workload.fresh_model(0)
+    model = workload.models.fresh(0)
 
     @torch.no_grad()
     def evaluate(number: int, arrays: ArrayRecord) -> None:
@@ -77,7 +77,7 @@ def run(workload: Workload, dataset: Dataset, mark: Callable[[float], None], cor
         strategy = FedAvg(
             fraction_train=share, fraction_evaluate=0.0, min_train_nodes=1, min_available_nodes=workload.clients
         )
-        first = ArrayRecord(workload.fresh_model(0).state_dict())
+        first = ArrayRecord(workload.models.fresh(0).state_dict())
         given = ConfigRecord({"setting": setting})
         strategy.start(grid, first, workload.rounds, train_config=given, evaluate_fn=evaluate)
 

@@ -33,5 +33,5 @@ def run(
         mark(right / sum(sizes))
 
     config = SimpleNamespace(engine=Choice(engine, registry.find("engine", engine).settings()))
-    begin = Progress(federation.fresh_model(0).state_dict())
+    begin = Progress(federation.models.fresh(0).state_dict())
     run_stage(plan, begin, workload.rounds, federation, config, after_round, say=print)  # type: ignore[arg-type]

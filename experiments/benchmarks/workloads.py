@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedunlearn.data.types import Dataset, ImageSet, Normaliser, Request
+from fedunlearn.data.types import Dataset, Normaliser, Request, Split, labelled_images
 from fedunlearn.federation.federation import Federation
-from fedunlearn.models.base import Classifier, build
+from fedunlearn.models.base import Network, build
 from fedunlearn.models.cnn import CnnSettings
 from fedunlearn.models.resnet import ResNetSettings
 from fedunlearn.settings.config import TrainConfig
@@ -48,7 +48,7 @@ class Workload:
         share = self.asked / self.clients
         return TrainConfig(self.rounds, self.epochs, self.batch, self.lr, self.momentum, self.decay, share)
 
-    def fresh_model(self, seed: int) -> Classifier:
+    def fresh_model(self, seed: int) -> Network:
         settings = ResNetSettings(norm="group")
         if self.model == "cnn":
             settings = CnnSettings(width=self.width, feature_dim=4 * self.width)
@@ -144,27 +144,27 @@ def federation(workload: Workload, dataset: Dataset, device: str = "cpu") -> Fed
     return Federation(dataset, parts, wanted, workload.fresh_model, torch.device(device), 0)
 
 
-def _patterns(patterns: np.ndarray, count: int, shape: tuple[int, int, int], stream: np.random.Generator) -> ImageSet:
+def _patterns(patterns: np.ndarray, count: int, shape: tuple[int, int, int], stream: np.random.Generator) -> Split:
     labels = stream.integers(0, CLASSES, count)
     repeat = -(-shape[1] // 4)
     wide = patterns.repeat(repeat, axis=2).repeat(repeat, axis=3)[:, :, : shape[1], : shape[2]]
     noisy = 0.5 * wide[labels] + stream.normal(64, 80, (count, *shape))
-    return ImageSet(torch.from_numpy(noisy.clip(0, 255).astype(np.uint8)), torch.from_numpy(labels))
+    return labelled_images(torch.from_numpy(noisy.clip(0, 255).astype(np.uint8)), torch.from_numpy(labels))
 
 
-def _dataset(train: ImageSet, test: ImageSet) -> Dataset:
+def _dataset(train: Split, test: Split) -> Dataset:
     names = tuple(str(label) for label in range(CLASSES))
     channels = train.images.shape[1]
     return Dataset("benchmark", train, test, names, (0.45,) * channels, (0.25,) * channels, "benchmark")
 
 
-def _of(split: Any) -> ImageSet:
+def _of(split: Any) -> Split:
     pixels = torch.from_numpy(split.data).permute(0, 3, 1, 2).contiguous()
-    return ImageSet(pixels, torch.tensor(split.targets))
+    return labelled_images(pixels, torch.tensor(split.targets))
 
 
-def _first(split: ImageSet, count: int) -> ImageSet:
-    return ImageSet(split.images[:count], split.labels[:count])
+def _first(split: Split, count: int) -> Split:
+    return labelled_images(split.images[:count], split.labels[:count])
 
 
 def normalised(dataset: Dataset, images: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ import numpy as np
 from fedunlearn.audits.base import Audit, Evidence, Findings, Reference, View
 from fedunlearn.errors import RunError
 from fedunlearn.results.findings import Finding
+from fedunlearn.tasks.base import EVERY
 
 
 @dataclass(frozen=True)
@@ -21,36 +22,31 @@ class AccuracySettings:
 
 
 def measure(evidence: Evidence, reference: Reference, settings: AccuracySettings) -> Findings:
-    """Shares of samples in [0, 1] whose largest logit, among all classes, is that of their label.
+    """Mean scores in [0, 1] (see `Task.score`): for classes, the share of samples whose largest logit is their label's.
 
     `forget_accuracy` and `retain_accuracy` are of the test split (the first is None below class level, where no test
     sample is forgotten); `_train` ones are of the training split; `class_accuracy` has one entry per class, of the
     test split. Raises RunError if a class has no test sample.
     """
     return {
-        "forget_accuracy": _share_right(evidence.test, evidence.test.forget),
-        "retain_accuracy": _share_right(evidence.test, ~evidence.test.forget),
-        "forget_accuracy_train": _share_right(evidence.train, evidence.train.forget),
-        "retain_accuracy_train": _share_right(evidence.train, ~evidence.train.forget),
+        "forget_accuracy": _mean_score(evidence.test, evidence.test.forget),
+        "retain_accuracy": _mean_score(evidence.test, ~evidence.test.forget),
+        "forget_accuracy_train": _mean_score(evidence.train, evidence.train.forget),
+        "retain_accuracy_train": _mean_score(evidence.train, ~evidence.train.forget),
         "class_accuracy": class_accuracy(evidence.test, reference.classes),
     }
 
 
 def class_accuracy(view: View, classes: int) -> list[float]:
-    """Accuracy on the samples of each class. Raises RunError for a class without samples."""
-    counts = np.bincount(view.labels, minlength=classes)
+    """Mean score of the samples of each class. Raises RunError for a class without samples."""
+    counts = np.bincount(view.groups, minlength=classes)
     if not counts.all():
         raise RunError(f"class {counts.argmin()} has no sample in the test split, so that its accuracy is not defined")
-    right = np.bincount(view.labels[_right(view)], minlength=classes)
-    return [float(share) for share in right / counts]
+    return [float(share) for share in np.bincount(view.groups, weights=view.score, minlength=classes) / counts]
 
 
-def _share_right(view: View, chosen: np.ndarray) -> float | None:
-    return float(_right(view)[chosen].mean()) if chosen.any() else None
-
-
-def _right(view: View) -> np.ndarray:
-    return np.asarray(view.logits.argmax(axis=1) == view.labels)
+def _mean_score(view: View, chosen: np.ndarray) -> float | None:
+    return float(view.score[chosen].mean()) if chosen.any() else None
 
 
 DECLARED = (
@@ -85,4 +81,4 @@ DECLARED = (
     ),
     Finding("class_accuracy", "accuracy by class", "the accuracy on each class", scale="0 to 1", kind="list"),
 )
-AUDITS = {"accuracy": Audit("accuracy", AccuracySettings, measure, findings=DECLARED)}
+AUDITS = {"accuracy": Audit("accuracy", AccuracySettings, measure, findings=DECLARED, tasks=EVERY)}

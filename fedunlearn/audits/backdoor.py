@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from fedunlearn.audits.base import Audit, Evidence, Findings, Images, Reference
+from fedunlearn.audits.base import Audit, Evidence, Findings, Reference, Samples
 from fedunlearn.data.backdoor import stamped
 from fedunlearn.results.findings import Finding
 from fedunlearn.settings.schema import Count
@@ -35,7 +35,7 @@ def measure(evidence: Evidence, reference: Reference, settings: BackdoorSettings
         return {}
     view, target = evidence.test, reference.backdoor.target
     asked = np.flatnonzero(view.labels != target)[: settings.samples]
-    marked = replace(view.images, pixels=stamped(view.images.pixels, reference.backdoor))
+    marked = replace(view.samples, raw={"images": stamped(view.samples.raw["images"], reference.backdoor)})
     return {
         "backdoor_success": float((_answers(evidence, marked, asked) == target).mean()),
         "backdoor_chance": float((view.logits[asked].argmax(axis=1) == target).mean()),
@@ -43,7 +43,7 @@ def measure(evidence: Evidence, reference: Reference, settings: BackdoorSettings
 
 
 @torch.no_grad()
-def _answers(evidence: Evidence, images: Images, asked: np.ndarray) -> np.ndarray:
+def _answers(evidence: Evidence, images: Samples, asked: np.ndarray) -> np.ndarray:
     model = copy.deepcopy(evidence.model).eval()
     pieces = np.array_split(asked, max(1, len(asked) // CHUNK))
     return np.concatenate([model(images.at(piece)).argmax(1).cpu().numpy() for piece in pieces])

@@ -7,54 +7,69 @@ scores that only use the retrained models' mean as the zero of a scale use them 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from fedunlearn.data.backdoor import Backdoor
-from fedunlearn.data.types import Normaliser
+from fedunlearn.data.types import Inputs, Prepare
 from fedunlearn.errors import RunError
 from fedunlearn.results.findings import Finding
+from fedunlearn.tasks.base import CLASSIFICATION
 
 
 @dataclass(frozen=True)
-class Images:
-    """The images behind a view, for audits that run or train a model themselves.
+class Samples:
+    """The samples behind a view, for audits that run or train a model themselves.
 
-    `pixels`: uint8 [n, C, H, W]; `normalise` makes them what the model expects; `device`: where the model is.
+    `raw`: inputs as the dataset holds them, one row for each sample; `prepare` makes them a model's; `device`: where
+    the model is.
     """
 
-    pixels: Tensor
-    normalise: Normaliser
+    raw: Inputs
+    prepare: Prepare
     device: torch.device
 
-    def at(self, positions: np.ndarray) -> Tensor:
-        """Normalised images, float32 [len(positions), C, H, W] on the device, in channels-last memory."""
-        chosen = self.pixels[torch.as_tensor(positions, device=self.pixels.device)].to(self.device)
-        return self.normalise(chosen).contiguous(memory_format=torch.channels_last)
+    def at(self, positions: np.ndarray) -> Inputs:
+        """What the model eats, of the samples at `positions`, on the device."""
+        rows = torch.as_tensor(positions)
+        return self.prepare({name: values[rows.to(values.device)].to(self.device) for name, values in self.raw.items()})
 
 
-NO_IMAGES = Images(torch.empty(0, 1, 1, 1, dtype=torch.uint8), Normaliser((0.0,), (1.0,)), torch.device("cpu"))
+NOTHING = Samples({}, lambda raw: raw, torch.device("cpu"))
 
 
 @dataclass(frozen=True)
 class View:
-    """A model's output on one split.
+    """What a model says of one split.
 
-    `features`: float32 [n, d]; `logits`: float32 [n, classes]; `labels`: int64 [n]; `forget`: bool [n], true for
-    samples of the forget set (on the test split: samples of a forgotten class; all false below class level);
-    `images`: what the model was shown.
+    `features`: float32 [n, d]; `said`: by name, what the task keeps beside them, such as `logits`, float32 [n,
+    classes]; `targets` [n, …] and `groups` int64 [n], as in `Split`; `forget`: bool [n], true for samples of the
+    forget set (on the test split: samples of a forgotten group; all false below class level); `score`: float64 [n] in
+    [0, 1], how right the model is; `samples`: what it was shown.
     """
 
     features: np.ndarray
-    logits: np.ndarray
-    labels: np.ndarray
+    said: Mapping[str, np.ndarray]
+    targets: np.ndarray
+    groups: np.ndarray
     forget: np.ndarray
-    images: Images = NO_IMAGES
+    score: np.ndarray
+    samples: Samples = NOTHING
+
+    @property
+    def logits(self) -> np.ndarray:
+        """Float32 [n, classes]. Only for tasks that keep them: an audit that reads them says so in its `tasks`."""
+        return self.said["logits"]
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int64 [n]: the class of each sample, target and group in one."""
+        return self.targets
 
 
 @dataclass(frozen=True)
@@ -120,7 +135,8 @@ KINDS: dict[str, type | tuple[type, ...]] = {"number": (int, float), "list": lis
 class Audit:
     """A registered measurement. `measure(evidence, reference, settings)` must not change anything it is given.
 
-    `findings`: the declarations of what it returns, or a function from its settings to them. `shadows(settings)`: how
+    `tasks`: the tasks that it is defined for; EVERY for one that only reads what a view always has. `findings`: the
+    declarations of what it returns, or a function from its settings to them. `shadows(settings)`: how
     many shadow models it needs, each of them trained and unlearned for it.
     """
 
@@ -129,6 +145,7 @@ class Audit:
     measure: Callable[[Evidence, Reference, Any], Findings]
     shadows: Callable[[Any], int] = lambda settings: 0
     findings: tuple[Finding, ...] | Callable[[Any], tuple[Finding, ...]] = ()
+    tasks: frozenset[str] = CLASSIFICATION
 
     def declared(self, settings: Any) -> tuple[Finding, ...]:
         """What it may find with these settings."""

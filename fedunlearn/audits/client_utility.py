@@ -12,6 +12,7 @@ import numpy as np
 
 from fedunlearn.audits.base import Audit, Evidence, Findings, Reference
 from fedunlearn.results.findings import Finding
+from fedunlearn.tasks.base import EVERY
 
 FINDINGS = ("client_accuracy_min", "client_accuracy_mean", "client_accuracy_std")
 
@@ -27,9 +28,8 @@ def measure(evidence: Evidence, reference: Reference, settings: ClientUtilitySet
     Clients without retain samples are left out; all None if that leaves none.
     """
     view = evidence.train
-    right = view.logits.argmax(axis=1) == view.labels
     kept = [part[~view.forget[part]] for part in reference.parts]
-    shares = [right[part].mean() for part in kept if len(part)]
+    shares = [view.score[part].mean() for part in kept if len(part)]
     if not shares:
         return dict.fromkeys(FINDINGS)
     return dict(zip(FINDINGS, (float(np.min(shares)), float(np.mean(shares)), float(np.std(shares))), strict=True))
@@ -55,4 +55,4 @@ DECLARED = (
         scale="0 to 0.5",
     ),
 )
-AUDITS = {"client_utility": Audit("client_utility", ClientUtilitySettings, measure, findings=DECLARED)}
+AUDITS = {"client_utility": Audit("client_utility", ClientUtilitySettings, measure, findings=DECLARED, tasks=EVERY)}

@@ -21,6 +21,7 @@ from fedunlearn.audits.linear_probe import stratified
 from fedunlearn.randomness import numpy_stream
 from fedunlearn.results.findings import Finding
 from fedunlearn.settings.schema import Above, AtLeast
+from fedunlearn.tasks.base import EVERY
 
 DIGITS = 2  # decimals of a coordinate; maps are some fifty units wide
 
@@ -42,9 +43,9 @@ def measure(evidence: Evidence, reference: Reference, settings: FeatureMapSettin
     if not reference.forget_classes or any(evidence is other for other in reference.retrained[1:]):
         return {}
     stream = numpy_stream(reference.seed, "audit", "feature_map")
-    chosen = stratified(evidence.test.labels, settings.samples, stream)
+    chosen = stratified(evidence.test.groups, settings.samples, stream)
     x, y = embedded(evidence.test.features[chosen], settings).round(DIGITS).T.tolist()
-    return {"feature_map": {"x": x, "y": y, "label": evidence.test.labels[chosen].tolist()}}
+    return {"feature_map": {"x": x, "y": y, "label": evidence.test.groups[chosen].tolist()}}
 
 
 def embedded(features: np.ndarray, settings: FeatureMapSettings) -> np.ndarray:
@@ -66,4 +67,4 @@ DECLARED = (
         kind="figure",
     ),
 )
-AUDITS = {"feature_map": Audit("feature_map", FeatureMapSettings, measure, findings=DECLARED)}
+AUDITS = {"feature_map": Audit("feature_map", FeatureMapSettings, measure, findings=DECLARED, tasks=EVERY)}

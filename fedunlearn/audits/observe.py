@@ -6,50 +6,45 @@ import copy
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from fedunlearn.audits.base import Evidence, Images, View
-from fedunlearn.data.types import Dataset, ImageSet, Normaliser, Request
+from fedunlearn.audits.base import Evidence, Samples, View
+from fedunlearn.data.types import Dataset, Prepare, Request, Split
 from fedunlearn.errors import RunError
-from fedunlearn.models.base import Classifier
+from fedunlearn.models.base import Network
+from fedunlearn.settings import registry
+from fedunlearn.tasks.base import Batch, Task
 
-CHUNK = 512  # images at a time; fixed, because the last bits of a convolution can depend on it
+CHUNK = 512  # samples at a time; fixed, because the last bits of a convolution can depend on it
 
 
-def observe(model: Classifier, dataset: Dataset, request: Request, device: torch.device) -> Evidence:
-    """Features and logits of `model` in evaluation mode on all images, computed on `device`.
+def observe(model: Network, dataset: Dataset, request: Request, device: torch.device) -> Evidence:
+    """What `model` says in evaluation mode of all samples, computed on `device`.
 
     The model is left as it is, on its own device: a copy is run. Raises RunError if an output is not a finite number.
     """
     frozen = copy.deepcopy(model).to(device).eval()
-    normalise = Normaliser(dataset.mean, dataset.std)
-    test_forget = np.isin(dataset.test.labels.cpu().numpy(), request.classes)
-    return Evidence(
-        model,
-        _view(frozen, dataset.train, request.forget, normalise, device),
-        _view(frozen, dataset.test, test_forget, normalise, device),
-    )
+    task: Task = registry.find("task", dataset.task)
+    test_forget = np.isin(dataset.test.groups.cpu().numpy(), request.classes)
+    splits = ((dataset.train, request.forget), (dataset.test, test_forget))
+    return Evidence(model, *(viewed(frozen, task, split, forget, dataset.prepare, device) for split, forget in splits))
 
 
 @torch.no_grad()
-def outputs(
-    model: Classifier, images: Tensor, normalise: Normaliser, device: torch.device
-) -> tuple[np.ndarray, np.ndarray]:
-    """Features [n, d] and logits [n, classes] of `model`, as it is, on uint8 `images` [n, C, H, W].
-
-    Raises RunError if one of them is not a finite number.
-    """
-    features, logits = [], []
-    for piece in torch.split(images, CHUNK):
-        z = model.features(normalise(piece.to(device)))
-        features.append(z.cpu())
-        logits.append(model.head(z).cpu())
-    found = torch.cat(features).numpy(), torch.cat(logits).numpy()
-    if not all(np.isfinite(values).all() for values in found):
+def viewed(
+    model: Network, task: Task, split: Split, forget: np.ndarray, prepare: Prepare, device: torch.device
+) -> View:
+    """What `model`, as it is, says of a split; `forget`: bool [n]. Raises RunError where that is not finite."""
+    found: dict[str, list[torch.Tensor]] = {}
+    for rows in torch.split(torch.arange(len(split)), CHUNK):
+        piece = split.at(rows).to(device)
+        batch = Batch(prepare(piece.inputs), piece.targets, torch.ones(len(piece), device=device))
+        said = task.outputs(model, batch.inputs)
+        parts = {"features": said.features, **task.kept(said), "score": task.score(said, batch)}
+        for name, part in parts.items():
+            found.setdefault(name, []).append(part.cpu())
+    kept = {name: torch.cat(parts).numpy() for name, parts in found.items()}
+    if not all(np.isfinite(values).all() for values in kept.values()):
         raise RunError("the model's outputs are not finite numbers, so that no audit can read them")
-    return found
-
-
-def _view(model: Classifier, split: ImageSet, forget: np.ndarray, normalise: Normaliser, device: torch.device) -> View:
-    said = outputs(model, split.images, normalise, device)
-    return View(*said, split.labels.cpu().numpy(), forget, Images(split.images, normalise, device))
+    features, score = kept.pop("features"), kept.pop("score").astype(np.float64)
+    targets, groups = split.targets.cpu().numpy(), split.groups.cpu().numpy()
+    return View(features, kept, targets, groups, forget, score, Samples(split.inputs, prepare, device))

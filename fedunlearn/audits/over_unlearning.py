@@ -17,7 +17,9 @@ import torch.nn.functional as F
 from scipy.special import rel_entr
 from torch import Tensor, nn
 
-from fedunlearn.audits.base import Audit, Evidence, Findings, Images, Reference
+from fedunlearn.audits.base import Audit, Evidence, Findings, Reference, Samples
+from fedunlearn.data.types import Normaliser
+from fedunlearn.errors import RunError
 from fedunlearn.randomness import numpy_stream, torch_stream
 from fedunlearn.results.findings import Finding
 from fedunlearn.settings.schema import Count, NonNegative
@@ -45,14 +47,14 @@ def measure(evidence: Evidence, reference: Reference, settings: OverUnlearningSe
         return dict.fromkeys(FINDINGS)
     stream = numpy_stream(reference.seed, "audit", "over_unlearning")
     chosen = np.sort(stream.permutation(np.flatnonzero(reference.original.test.forget))[: settings.samples])
-    images = reference.original.test.images
-    shown = images.at(chosen)
+    samples = reference.original.test.samples
+    normalise, shown = _normaliser(samples), samples.at(chosen)["images"]
     original, model = (copy.deepcopy(found.model).eval() for found in (reference.original, evidence))
     classes = list(reference.forget_classes)
     noise = torch.randn(shown.shape, generator=torch_stream(reference.seed, "audit", "over_unlearning", "noise"))
     moved = {
-        "ou_gaussian": within(shown + noise.to(shown.device) * settings.sigma / _scale(images, shown), images),
-        "ou_pgd": toward_neighbour(original, shown, images, classes, settings),
+        "ou_gaussian": within(shown + noise.to(shown.device) * settings.sigma / _scale(normalise, shown), normalise),
+        "ou_pgd": toward_neighbour(original, shown, normalise, classes, settings),
     }
     return {
         name: divergence(without(original, near, classes), probabilities(model, near)) for name, near in moved.items()
@@ -60,39 +62,41 @@ def measure(evidence: Evidence, reference: Reference, settings: OverUnlearningSe
 
 
 def toward_neighbour(
-    original: nn.Module, shown: Tensor, images: Images, classes: list[int], settings: OverUnlearningSettings
+    original: nn.Module, shown: Tensor, normalise: Normaliser, classes: list[int], settings: OverUnlearningSettings
 ) -> Tensor:
     """`shown` moved by signed gradient steps to where `original` finds the likeliest retain class more likely still."""
-    scale = _scale(images, shown)
+    scale = _scale(normalise, shown)
     with torch.no_grad():
-        target = original(shown).index_fill(1, torch.tensor(classes, device=shown.device), -torch.inf).argmax(1)
+        target = (
+            original({"images": shown}).index_fill(1, torch.tensor(classes, device=shown.device), -torch.inf).argmax(1)
+        )
     near = shown.clone()
     for _ in range(settings.steps):
         near.requires_grad_(True)
-        (slope,) = torch.autograd.grad(F.cross_entropy(original(near), target, reduction="sum"), near)
+        (slope,) = torch.autograd.grad(F.cross_entropy(original({"images": near}), target, reduction="sum"), near)
         moved = near.detach() - slope.sign() * settings.step / scale
         reach = settings.epsilon / scale
-        near = within(torch.minimum(torch.maximum(moved, shown - reach), shown + reach), images)
+        near = within(torch.minimum(torch.maximum(moved, shown - reach), shown + reach), normalise)
     return near
 
 
-def within(x: Tensor, images: Images) -> Tensor:
+def within(x: Tensor, normalise: Normaliser) -> Tensor:
     """Normalised images `x` with pixel values cut to [0, 1]."""
-    mean = torch.tensor(images.normalise.mean, device=x.device).view(1, -1, 1, 1)
-    scale = _scale(images, x)
+    mean = torch.tensor(normalise.mean, device=x.device).view(1, -1, 1, 1)
+    scale = _scale(normalise, x)
     return torch.minimum(torch.maximum(x, -mean / scale), (1 - mean) / scale)
 
 
 @torch.no_grad()
 def probabilities(model: nn.Module, x: Tensor) -> np.ndarray:
     """Softmax of the model's logits, float64 [n, classes]."""
-    return np.asarray(model(x).double().softmax(1).cpu().numpy())
+    return np.asarray(model({"images": x}).double().softmax(1).cpu().numpy())
 
 
 def without(model: nn.Module, x: Tensor, classes: list[int]) -> np.ndarray:
     """`probabilities` with those of `classes` set to 0, renormalised."""
     with torch.no_grad():
-        logits = model(x).double().index_fill(1, torch.tensor(classes, device=x.device), -torch.inf)
+        logits = model({"images": x}).double().index_fill(1, torch.tensor(classes, device=x.device), -torch.inf)
     return np.asarray(logits.softmax(1).cpu().numpy())
 
 
@@ -103,8 +107,14 @@ def divergence(p: np.ndarray, q: np.ndarray) -> float:
     return float(np.clip(bits, 0, 1).mean())
 
 
-def _scale(images: Images, x: Tensor) -> Tensor:
-    return torch.tensor(images.normalise.std, device=x.device).view(1, -1, 1, 1)
+def _normaliser(samples: Samples) -> Normaliser:
+    if not isinstance(samples.prepare, Normaliser):
+        raise RunError("over_unlearning changes pixels in [0, 1], which this dataset's inputs are not made of")
+    return samples.prepare
+
+
+def _scale(normalise: Normaliser, x: Tensor) -> Tensor:
+    return torch.tensor(normalise.std, device=x.device).view(1, -1, 1, 1)
 
 
 DECLARED = (

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from fedunlearn.audits.base import Audit, Evidence, Findings, Reference, View
 from fedunlearn.audits.prototype_relearning import accuracies, highest_bias
+from fedunlearn.data.types import Inputs
 from fedunlearn.randomness import numpy_stream
 from fedunlearn.results.findings import Finding
 from fedunlearn.settings.schema import AtLeast, Count, Fraction, Positive
@@ -122,9 +123,8 @@ def _drawn(positions: np.ndarray, count: int, stream: np.random.Generator) -> np
     return stream.choice(positions, count, replace=len(positions) < count)
 
 
-def _shown(view: View, positions: np.ndarray) -> tuple[Tensor, Tensor]:
-    images = view.images.at(positions)
-    return images, torch.as_tensor(view.labels[positions], device=images.device)
+def _shown(view: View, positions: np.ndarray) -> tuple[Inputs, Tensor]:
+    return view.samples.at(positions), torch.as_tensor(view.labels[positions], device=view.samples.device)
 
 
 def _share_right(view: View) -> float:

@@ -17,6 +17,7 @@ from fedunlearn.audits.base import Audit, Evidence, Findings, Reference, View
 from fedunlearn.randomness import numpy_stream
 from fedunlearn.results.findings import Finding
 from fedunlearn.settings.schema import AtLeast
+from fedunlearn.tasks.base import EVERY
 
 FINDINGS = ("cka_forget", "cka_retain")
 LEAST = 4  # samples that the unbiased estimate needs
@@ -90,4 +91,4 @@ DECLARED = (
         "at most 1",
     ),
 )
-AUDITS = {"similarity": Audit("similarity", SimilaritySettings, measure, findings=DECLARED)}
+AUDITS = {"similarity": Audit("similarity", SimilaritySettings, measure, findings=DECLARED, tasks=EVERY)}

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedunlearn.data.types import Dataset, ImageSet, Request
+from fedunlearn.data.types import Dataset, Request, labelled_images
 from fedunlearn.errors import RequestError
 from fedunlearn.randomness import numpy_stream
 from fedunlearn.settings.config import Backdoor as Backdoor  # defined where torch need not be loaded
@@ -37,13 +37,15 @@ def planted(dataset: Dataset, request: Request, backdoor: Backdoor, seed: int) -
     count = max(1, round(backdoor.share * len(held)))
     chosen = np.sort(numpy_stream(seed, "backdoor").choice(held, count, replace=False))
     rows = torch.from_numpy(chosen)
-    images, labels = dataset.train.images.clone(), dataset.train.labels.clone()
+    images, labels = dataset.train.inputs["images"].clone(), dataset.train.targets.clone()
     images[rows], labels[rows] = stamped(images[rows], backdoor), backdoor.target
     told = hashlib.sha256(f"{dataset.fingerprint} {backdoor}".encode() + chosen.tobytes()).hexdigest()
-    return replace(dataset, train=ImageSet(images, labels), fingerprint=told)
+    return replace(dataset, train=labelled_images(images, labels), fingerprint=told)
 
 
 def _check(dataset: Dataset, request: Request, backdoor: Backdoor) -> None:
+    if dataset.task != "classification" or "images" not in dataset.train.inputs:
+        raise RequestError(f"request.backdoor marks images with a class, which dataset={dataset.name} does not have")
     _, height, width = dataset.shape
     if request.level != "client":
         raise RequestError(f"request.backdoor needs clients to forget, but this request is at {request.level} level")

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from fedunlearn.data.splits import Splits, divide, stratified
-from fedunlearn.data.types import ImageSet
+from fedunlearn.data.types import labelled_images
 from fedunlearn.errors import RequestError
 from fedunlearn.randomness import numpy_stream
 from fedunlearn.settings.schema import Above, Below, Count
@@ -54,7 +54,7 @@ def read(settings: FolderSettings, root: Path, download: bool, seed: int) -> Spl
         held_out = stratified(
             labels, math.ceil(len(labels) * settings.test_fraction), numpy_stream(0, "split", "folder"), leave=1
         )
-    whole = ImageSet(_decode(folder, files, settings), torch.from_numpy(labels))
+    whole = labelled_images(_decode(folder, files, settings), torch.from_numpy(labels))
     return *divide(whole, held_out), names
 
 

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from fedunlearn.data import image_folder
 from fedunlearn.data.splits import Splits, divide, stratified, subset
-from fedunlearn.data.types import Dataset, ImageSet
+from fedunlearn.data.types import Dataset, Normaliser, Prepare, Split, labelled_images
 from fedunlearn.errors import RequestError
 from fedunlearn.randomness import numpy_stream
 from fedunlearn.settings import registry
@@ -38,16 +38,18 @@ Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 
 @dataclass(frozen=True)
 class DatasetSource:
-    """A registered dataset. `read(settings, root, download, seed)` returns training set, test set and class names.
+    """A registered dataset. `read(settings, root, download, seed)` returns training set, test set and group names.
 
-    `published`: the mean and std per channel that the literature normalises with, of pixels in [0, 1]; without them
-    they are computed from the training images. Ours ignore `seed`, which is there for generated data.
+    `prepare(train)`: what turns the inputs of a split into those of a model, given the training set; images are
+    normalised by their own mean and standard deviation unless the literature has published others. `task`: what is
+    learnt. Ours ignore `seed`, which is there for generated data.
     """
 
     name: str
     settings: type
     read: Callable[[Any, Path, bool, int], Splits]
-    published: Statistics | None = None
+    prepare: Callable[[Split], Prepare] = lambda train: Normaliser(*_statistics(train.inputs["images"]))
+    task: str = "classification"
 
 
 @dataclass(frozen=True)
@@ -67,19 +69,20 @@ def load(chosen: Choice, data: DataConfig, seed: int) -> Dataset:
     except OSError as error:
         raise RequestError(f"{chosen.name} cannot be read from {root}: {error}") from error
     train, test = _limited(train, test, data.limit)
-    mean, std = source.published or _statistics(train.images)
-    return Dataset(chosen.name, train, test, names, mean, std, _fingerprint(train, test, names, mean, std))
+    prepare = source.prepare(train)
+    told = _fingerprint(train, test, names, prepare)
+    return Dataset(chosen.name, train, test, names, prepare, told, source.task)
 
 
-def _limited(train: ImageSet, test: ImageSet, limit: int | None) -> tuple[ImageSet, ImageSet]:
+def _limited(train: Split, test: Split, limit: int | None) -> tuple[Split, Split]:
     if limit is None or limit >= len(train):
         return train, test
-    classes = len(np.unique(train.labels.numpy()))
+    classes = len(np.unique(train.groups.numpy()))
     if limit < classes:
         raise RequestError(f"data.limit={limit} is too small: the {classes} classes need at least one image each")
     share = limit / len(train)
-    kept = stratified(train.labels.numpy(), limit, numpy_stream(0, "limit", "train"))
-    kept_test = stratified(test.labels.numpy(), round(len(test) * share), numpy_stream(0, "limit", "test"))
+    kept = stratified(train.groups.numpy(), limit, numpy_stream(0, "limit", "train"))
+    kept_test = stratified(test.groups.numpy(), round(len(test) * share), numpy_stream(0, "limit", "test"))
     return subset(train, kept), subset(test, kept_test)
 
 
@@ -95,12 +98,13 @@ def _statistics(images: Tensor) -> Statistics:
     return tuple(mean), tuple(std)
 
 
-def _fingerprint(train: ImageSet, test: ImageSet, names: Sequence[str], *statistics: tuple[float, ...]) -> str:
-    digest = hashlib.sha256(repr((tuple(names), statistics)).encode())
-    for tensor in (train.images, train.labels, test.images, test.labels):
-        array = np.ascontiguousarray(tensor.numpy())
-        digest.update(repr((array.shape, array.dtype.str)).encode())
-        digest.update(array.data)
+def _fingerprint(train: Split, test: Split, names: Sequence[str], prepare: Prepare) -> str:
+    digest = hashlib.sha256(repr((tuple(names), prepare)).encode())
+    for split in (train, test):
+        for name, tensor in {**split.inputs, "targets": split.targets, "groups": split.groups}.items():
+            array = np.ascontiguousarray(tensor.numpy())
+            digest.update(repr((name, array.shape, array.dtype.str)).encode())
+            digest.update(array.data)
     return digest.hexdigest()
 
 
@@ -112,7 +116,9 @@ def _read_digits(settings: NoSettings, root: Path, download: bool, seed: int) ->
     images = torch.from_numpy(np.rint(bunch.images * 255 / 16).astype(np.uint8)).unsqueeze(1)
     labels = bunch.target.astype(np.int64)
     held_out = stratified(labels, math.ceil(len(labels) / 5), numpy_stream(0, "split", "digits"), leave=1)
-    return *divide(ImageSet(images, torch.from_numpy(labels)), held_out), tuple(str(digit) for digit in range(10))
+    return *divide(labelled_images(images, torch.from_numpy(labels)), held_out), tuple(
+        str(digit) for digit in range(10)
+    )
 
 
 def _missing(folder: Path, expected: Sequence[str]) -> list[str]:
@@ -154,14 +160,14 @@ def _read_mnist(which: str, settings: NoSettings, root: Path, download: bool, se
     return train, test, tuple(source.classes)
 
 
-def _read_idx_pair(folder: Path, prefix: str, classes: int) -> ImageSet:
+def _read_idx_pair(folder: Path, prefix: str, classes: int) -> Split:
     from torchvision.datasets.mnist import read_image_file, read_label_file
 
     images = _read_idx(folder / f"{prefix}-images-idx3-ubyte", read_image_file)
     labels = _read_idx(folder / f"{prefix}-labels-idx1-ubyte", read_label_file)
     if len(images) != len(labels) or len(labels) == 0 or int(labels.max()) >= classes:
         raise _damaged(folder, f"has {prefix} labels that do not fit the images")
-    return ImageSet(images.unsqueeze(1), labels)
+    return labelled_images(images.unsqueeze(1), labels)
 
 
 def _read_idx(path: Path, read: Callable[[str], Tensor]) -> Tensor:
@@ -191,7 +197,7 @@ def _read_cifar(which: str, settings: NoSettings, root: Path, download: bool, se
     except RuntimeError as error:
         raise _damaged(folder) from error
     train, test = (
-        ImageSet(torch.from_numpy(half.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(half.targets))
+        labelled_images(torch.from_numpy(half.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(half.targets))
         for half in halves
     )
     return train, test, tuple(halves[0].classes)
@@ -216,16 +222,23 @@ def _read_eurosat(settings: NoSettings, root: Path, download: bool, seed: int) -
     return train, test, names
 
 
-CIFAR10_STATISTICS = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
-CIFAR100_STATISTICS = ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762))
+def _published(mean: tuple[float, ...], std: tuple[float, ...]) -> Callable[[Split], Prepare]:
+    """The mean and standard deviation per channel that the literature normalises with."""
+    return lambda train: Normaliser(mean, std)
+
+
+CIFAR10 = _published((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
+CIFAR100 = _published((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762))
 DATASETS: dict[str, DatasetSource] = {
     source.name: source
     for source in (
         DatasetSource("digits", NoSettings, _read_digits),
-        DatasetSource("mnist", NoSettings, partial(_read_mnist, "MNIST"), ((0.1307,), (0.3081,))),
-        DatasetSource("fashion_mnist", NoSettings, partial(_read_mnist, "FashionMNIST"), ((0.2860,), (0.3530,))),
-        DatasetSource("cifar10", NoSettings, partial(_read_cifar, "CIFAR10"), CIFAR10_STATISTICS),
-        DatasetSource("cifar100", NoSettings, partial(_read_cifar, "CIFAR100"), CIFAR100_STATISTICS),
+        DatasetSource("mnist", NoSettings, partial(_read_mnist, "MNIST"), _published((0.1307,), (0.3081,))),
+        DatasetSource(
+            "fashion_mnist", NoSettings, partial(_read_mnist, "FashionMNIST"), _published((0.2860,), (0.3530,))
+        ),
+        DatasetSource("cifar10", NoSettings, partial(_read_cifar, "CIFAR10"), CIFAR10),
+        DatasetSource("cifar100", NoSettings, partial(_read_cifar, "CIFAR100"), CIFAR100),
         DatasetSource("eurosat", NoSettings, _read_eurosat),
         DatasetSource("image_folder", image_folder.FolderSettings, image_folder.read),
     )

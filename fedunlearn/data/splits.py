@@ -1,13 +1,13 @@
-"""Parts of an image set: stratified samples, a training set and a test set."""
+"""Parts of a set of samples: stratified ones, a training set and a test set."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 
-from fedunlearn.data.types import ImageSet
+from fedunlearn.data.types import Split
 
-Splits = tuple[ImageSet, ImageSet, tuple[str, ...]]  # training set, test set, class names
+Splits = tuple[Split, Split, tuple[str, ...]]  # training set, test set, names of the groups
 
 
 def stratified(labels: np.ndarray, count: int, stream: np.random.Generator, leave: int = 0) -> np.ndarray:
@@ -27,12 +27,11 @@ def stratified(labels: np.ndarray, count: int, stream: np.random.Generator, leav
     return np.sort(np.concatenate(taken))
 
 
-def subset(images: ImageSet, indices: np.ndarray) -> ImageSet:
-    """The images with these numbers."""
-    chosen = torch.from_numpy(indices)
-    return ImageSet(images.images[chosen], images.labels[chosen])
+def subset(samples: Split, indices: np.ndarray) -> Split:
+    """The samples with these numbers."""
+    return samples.at(torch.from_numpy(indices))
 
 
-def divide(whole: ImageSet, held_out: np.ndarray) -> tuple[ImageSet, ImageSet]:
+def divide(whole: Split, held_out: np.ndarray) -> tuple[Split, Split]:
     """Training set and test set, if the samples with the numbers `held_out` are the test set."""
     return subset(whole, np.setdiff1d(np.arange(len(whole)), held_out)), subset(whole, held_out)

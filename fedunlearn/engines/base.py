@@ -16,7 +16,7 @@ from flwr.serverapp import ServerApp
 from fedunlearn.errors import RunError
 from fedunlearn.federation import wire
 from fedunlearn.federation.clock import CHECKPOINT, EVALUATION, breakdown
-from fedunlearn.federation.evaluation import class_accuracy
+from fedunlearn.federation.evaluation import group_scores
 from fedunlearn.federation.federation import Federation
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.federation.strategy import FOREVER, Tensors, UnlearningStrategy, server_app
@@ -25,7 +25,7 @@ from fedunlearn.settings.config import Choice, RunConfig
 from fedunlearn.settings.schema import Count, parse
 
 if TYPE_CHECKING:  # methods build on this package; here only their type is needed
-    from fedunlearn.federation.method import Method, Server
+    from fedunlearn.federation.method import MakeStrategy, Method
 
 Rounds = list[dict[str, Any]]
 Say = Callable[[str], None]
@@ -94,7 +94,7 @@ def traits(chosen: Choice) -> dict[str, Any]:
 class Progress:
     """A stage between two rounds: all that is needed to go on from there.
 
-    `history` has one entry per round from 0 (the model at the start): the round, the test accuracy of every class,
+    `history` has one entry per round from 0 (the model at the start): the round, the mean test score of every group,
     and the mean training loss (from round 1).
     """
 
@@ -113,7 +113,7 @@ def run_stage(
     federation: Federation,
     config: RunConfig,
     after_round: Callable[[Progress], None],
-    server: Server | None = None,
+    server: MakeStrategy | None = None,
     say: Say = lambda text: None,
 ) -> Progress:
     """Run the rounds that are left of a stage of `rounds` rounds; `begin` is a start or a checkpoint.
@@ -126,8 +126,8 @@ def run_stage(
     engine = registry.find(Engine, config.engine.name)
     asked: Common = config.engine.settings
     settings: Any = parse(method.settings, spec.settings, "method")
-    strategy = (server or method.server)(spec, settings, engine.pack, federation.device)
-    strategy.new_model = federation.fresh_model
+    strategy = (server or method.strategy)(settings, spec, engine.pack, federation.device)
+    strategy.new_model = federation.models.fresh
     strategy.sizes = [len(part) for part in federation.of_shadow(spec.shadow).parts]
     strategy.min_replies = asked.min_replies
     restore(strategy, begin)
@@ -141,10 +141,10 @@ def run_stage(
             return
         strategy.watch.restart()
         try:
-            accuracy = class_accuracy(federation, state, workers)
+            scores = group_scores(federation, state, workers)
         except FloatingPointError as error:
             raise RunError(strategy.diverged(str(error))) from error
-        entry = {"round": strategy.cost.rounds, "class_accuracy": accuracy}
+        entry = {"round": strategy.cost.rounds, "scores": scores}
         strategy.watch.lap(EVALUATION)
         if strategy.losses:
             entry["loss"] = strategy.losses.pop()

@@ -25,12 +25,13 @@ from fedunlearn.federation.client import (
     client_app,
     deadline,
     load,
-    method_of,
     remember,
+    round_of,
     train_reply,
+    work_of,
 )
 from fedunlearn.federation.federation import ClientData, Federation
-from fedunlearn.federation.objective import Tensors
+from fedunlearn.federation.objective import RoundContext, Tensors
 from fedunlearn.federation.sgd import Interrupted, Trained
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.settings.config import RunConfig
@@ -63,7 +64,7 @@ class Member:
     context: Context
     number: int
     client: ClientData
-    share: stacking.Portion
+    portion: stacking.Portion
 
 
 class StackedClients:
@@ -80,7 +81,7 @@ class StackedClients:
         self._federation, self._pack, self._settings = federation, pack, settings
         self._stopped, self._say = stopped, say
         self._lock = Lock()
-        self._spec, self._idle = "", list[stacking.Gradients]()  # for the spec of the round; each serves one thread
+        self._told, self._idle = "", list[stacking.Gradients]()  # for the spec of the round; each serves one thread
         self._size = 0  # of a stack; 0: not known yet
         self._refused = ""
 
@@ -125,39 +126,40 @@ class StackedClients:
         limit = self._settings.client_timeout
         check = deadline(self._stopped, None if limit is None else limit * len(group))
         content, device = group[0].content, self._federation.device
-        spec = _spec(group[0])
+        spec, text = _spec(group[0]), _text(group[0])
         received, shared = wire.tensors(content, "model", device), wire.tensors(content, "shared", device)
-        gradients = self._borrow(spec)
+        gradients = self._borrow(text)
+        context = gradients.context(round_of(group[0]), shared, received)
         try:
             load(gradients.model, received)
-            brought = [self._bring(*pair, gradients, spec, shared) for pair in zip(group, contexts, strict=True)]
+            brought = [self._bring(*pair, gradients, context) for pair in zip(group, contexts, strict=True)]
             members = [member for member in brought if isinstance(member, Member)]
-            shares = [member.share for member in members]
-            trained = iter(stacking.train(gradients, received, shares, shared, spec.training, check))
+            portions = [member.portion for member in members]
+            trained = iter(stacking.train(gradients, portions, context, spec.training, check))
             seconds = (time.perf_counter() - started) / max(1, len(members))
             return [
-                self._reply(member, *next(trained), gradients, shared, seconds)
+                self._reply(member, *next(trained), gradients, context, seconds)
                 if isinstance(member, Member)
                 else member
                 for member in brought
             ]
         finally:
-            self._give_back(spec, gradients)
+            self._give_back(text, gradients)
 
     def _bring(
-        self, message: Message, context: Context, gradients: stacking.Gradients, spec: StageSpec, shared: Tensors
+        self, message: Message, context: Context, gradients: stacking.Gradients, known: RoundContext
     ) -> Member | Message:
         """What a client brings to the stack; if it fails to, the reply that says why."""
         try:
-            _, number, client = assignment(message, context, self._federation)
+            work, number, client = assignment(message, context, self._federation)
             objective, model = gradients.objective, gradients.model
             model.eval()
             data = objective.substitute(model, client) if objective.substitute else client
-            targets = objective.targets(model, data, shared)
-            share = stacking.share(data, targets, spec.training, batch_order(spec, message, number))
+            decided = objective.assign(model, data, known)
+            portion = stacking.portion(data, decided, work.spec.training, batch_order(work.spec, message, number))
         except Exception as error:
             return error_reply(message, error)
-        return Member(message, context, number, client, share)
+        return Member(message, context, number, client, portion)
 
     def _reply(
         self,
@@ -165,13 +167,13 @@ class StackedClients:
         state: Tensors,
         outcome: Trained,
         gradients: stacking.Gradients,
-        shared: Tensors,
+        known: RoundContext,
         seconds: float,
     ) -> Message:
         started = time.perf_counter()
         try:
             load(gradients.model, state)
-            uploads = gradients.objective.uploads(gradients.model, member.client, shared)
+            uploads = gradients.objective.uploads(gradients.model, member.client, known)
         except Exception as error:
             return error_reply(member.message, error)
         remember(member.client, _spec(member.message), member.context, self._pack)
@@ -179,26 +181,25 @@ class StackedClients:
         content = train_reply(member.number, outcome, seconds, self._pack(state), self._pack(uploads))
         return Message(content, reply_to=member.message)
 
-    def _borrow(self, spec: StageSpec) -> stacking.Gradients:
+    def _borrow(self, text: str) -> stacking.Gradients:
         with self._lock:
-            if spec.to_json() != self._spec:
-                self._spec, self._idle = spec.to_json(), []
+            if text != self._told:
+                self._told, self._idle = text, []
             if self._idle:
                 return self._idle.pop()
-        method, settings = method_of(spec)
-        objective = method.objective(settings, spec)
+        model, task = self._federation.models.fresh(0), self._federation.task
         bf16 = self._settings.precision == "bfloat16"
-        return stacking.Gradients(self._federation.fresh_model(0), objective, bf16, self._settings.compile)
+        return stacking.Gradients(model, task, work_of(text).objective, bf16, self._settings.compile)
 
-    def _give_back(self, spec: StageSpec, gradients: stacking.Gradients) -> None:
+    def _give_back(self, text: str, gradients: stacking.Gradients) -> None:
         with self._lock:
-            if spec.to_json() == self._spec:
+            if text == self._told:
                 self._idle.append(gradients)
 
     def _unfit(self) -> bool:
         """Can the model not be stacked at all?"""
         if not self._refused:
-            with self._federation.borrowed_model() as model:
+            with self._federation.models.borrowed() as model:
                 self._refuse(stacking.refusal(model.modules()))
         return bool(self._refused)
 
@@ -222,18 +223,22 @@ class StackedClients:
             return self._settings.stack
         if self._federation.device.type != "cuda":
             return ON_CPU
-        spec, client = _spec(message), self._federation.client(_number(message))
-        gradients = self._borrow(spec)
+        text, spec, client = _text(message), _spec(message), self._federation.client(_number(message))
+        gradients = self._borrow(text)
         batch = torch.arange(min(len(client), spec.training.batch_size + 1), device=self._federation.device)
-        held = gradients.held_bytes(client.images(batch))
+        held = gradients.held_bytes(client.inputs(batch))
         weights = sum(value.numel() * value.element_size() for value in gradients.model.state_dict().values())
-        self._give_back(spec, gradients)
+        self._give_back(text, gradients)
         free, _ = torch.cuda.mem_get_info(self._federation.device)
         return max(1, min(MOST, int(SPARE * free / (COPIES * weights + 2 * held))))
 
 
+def _text(message: Message) -> str:
+    return str(message.content["task"]["spec"])
+
+
 def _spec(message: Message) -> StageSpec:
-    return StageSpec.from_json(str(message.content["task"]["spec"]))
+    return work_of(_text(message)).spec
 
 
 def _number(message: Message) -> int:

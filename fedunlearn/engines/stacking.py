@@ -3,61 +3,56 @@
 The gradient of every client's loss comes from `torch.func`: `vmap` over the stack of `grad` of a functional call of
 the model. Ragged clients need no masks in the optimiser: clients are ordered by their number of steps, so those that
 still have steps to take are the first ones of the stack; a batch that is shorter than the longest one is filled up
-with rows of target −1 (or zeros), which no loss looks at. Every client so takes the very steps of `sgd.train`, with
-sums in another order.
+with rows of weight 0, which no loss looks at. Every client so takes the very steps of `sgd.train`, with sums in
+another order.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
+from fedunlearn.data.types import Inputs
 from fedunlearn.federation.federation import ClientData
-from fedunlearn.federation.objective import Objective, Tensors, present
-from fedunlearn.federation.sgd import Trained, batches, never
-from fedunlearn.models.base import Classifier
+from fedunlearn.federation.objective import Assignment, Constrain, Objective, RoundContext, Tensors
+from fedunlearn.federation.sgd import Assigned, Trained, assigned, batches, descend, never
+from fedunlearn.models.base import Network
 from fedunlearn.settings.config import TrainConfig
+from fedunlearn.tasks.base import Batch, Speaker, Task
 
 CLIP_GUARD = 1e-6  # added to the norm of a gradient, as torch.nn.utils.clip_grad_norm_ does
 
 
 @dataclass(frozen=True)
 class Portion:
-    """A client's share of a stack: its data, their targets, and all of its batches in order."""
+    """A client's portion of a stack: its data, what they are held against, and all of its batches in order."""
 
     client: ClientData
-    targets: Tensor
+    samples: Assigned
     batches: list[Tensor]
 
     @property
     def rows(self) -> int:
-        """Samples with a target."""
-        return int(present(self.targets).sum())
+        """Samples that count."""
+        return int((self.samples.weights != 0).sum())
+
+    def batch(self, number: int) -> Batch:
+        """One of its batches."""
+        chosen = self.batches[number]
+        return Batch(self.client.inputs(chosen), self.samples.targets[chosen], self.samples.weights[chosen])
 
 
-def share(client: ClientData, targets: Tensor, training: TrainConfig, order: torch.Generator) -> Portion:
+def portion(client: ClientData, decided: Assignment, training: TrainConfig, order: torch.Generator) -> Portion:
     """What a client would go through in `sgd.train`, `order` shuffling likewise."""
-    rows = present(targets).nonzero()[:, 0]
-    epochs = range(training.local_epochs)
-    return Portion(client, targets, [batch for _ in epochs for batch in batches(rows, training.batch_size, order)])
-
-
-class _Outputs(nn.Module):
-    """A model that returns features and logits."""
-
-    def __init__(self, model: Classifier) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.model.features(x)
-        return features, self.model.head(features)
+    samples, epochs = assigned(decided, client), range(training.local_epochs)
+    rows = samples.weights.nonzero()[:, 0]
+    return Portion(client, samples, [batch for _ in epochs for batch in batches(rows, training.batch_size, order)])
 
 
 class Gradients:
@@ -67,29 +62,35 @@ class Gradients:
     that the objective has a gradient for; all others stay as they are, in every client.
     """
 
-    def __init__(self, model: Classifier, objective: Objective, bf16: bool = False, compiled: bool = False) -> None:
-        self.model, self.objective, self._bf16 = model, objective, bf16
-        self._outputs = _Outputs(model)
+    def __init__(
+        self, model: Network, task: Task, objective: Objective, bf16: bool = False, compiled: bool = False
+    ) -> None:
+        self.model, self.task, self.objective, self._bf16 = model, task, objective, bf16
+        self._speaker = Speaker(task, model)
         self.moved: tuple[str, ...] | None = None
-        together = vmap(grad_and_value(self._loss), in_dims=(0, None, 0, 0, None))
+        together = vmap(grad_and_value(self._loss), in_dims=(0, None, 0, 0, 0, None, None, None))
         self._together = torch.compile(together, dynamic=True) if compiled else together
 
-    def __call__(
-        self, stack: Tensors, rest: Tensors, x: Tensor, targets: Tensor, shared: Tensors
-    ) -> tuple[Tensors, Tensor]:
-        """Gradients like `stack` [k, …] and losses [k], for images [k, b, C, H, W] and targets [k, b] (or more)."""
-        gradients, losses = self._together(stack, rest, x, targets, shared)
+    def context(self, round_number: int, shared: Tensors, received: Tensors) -> RoundContext:
+        """What every client of the stack knows."""
+        return RoundContext(self.task, round_number, shared, received, self.model)
+
+    def __call__(self, stack: Tensors, rest: Tensors, batch: Batch, context: RoundContext) -> tuple[Tensors, Tensor]:
+        """Gradients like `stack` [k, …] and losses [k], for a batch whose rows are [k, b, …]."""
+        inputs, known = dict(batch.inputs), (context.shared, context.received, context.round)
+        gradients, losses = self._together(stack, rest, inputs, batch.targets, batch.weights, *known)
         return gradients, losses
 
-    def probe(self, x: Tensor, targets: Tensor, shared: Tensors) -> None:
-        """Find out what `moved` is, from one batch."""
+    def probe(self, batch: Batch, context: RoundContext) -> None:
+        """Find out what `moved` is, from one client's batch."""
         self.model.train()
         parameters: Tensors = {name: value for name, value in self.model.named_parameters() if value.requires_grad}
-        loss = self._loss(parameters, {}, x, targets, shared)
+        known = (context.shared, context.received, context.round)
+        loss = self._loss(parameters, {}, batch.inputs, batch.targets, batch.weights, *known)
         gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
         self.moved = tuple(n for n, gradient in zip(parameters, gradients, strict=True) if gradient is not None)
 
-    def held_bytes(self, x: Tensor) -> int:
+    def held_bytes(self, inputs: Inputs) -> int:
         """Bytes that one model keeps in memory between a batch's forward and backward pass."""
         held: list[int] = []
 
@@ -98,41 +99,57 @@ class Gradients:
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-            self._outputs(x)
+            self._speaker(inputs)
         return sum(held)
 
-    def _loss(self, moved: Tensors, rest: Tensors, x: Tensor, targets: Tensor, shared: Tensors) -> Tensor:
-        weights = {f"model.{name}": value for name, value in {**rest, **moved}.items()}
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self._bf16):
-            features, logits = functional_call(self._outputs, weights, (x,))
-        return self.objective.loss(features.float(), logits.float(), targets, shared)
+    def _loss(
+        self,
+        moved: Tensors,
+        rest: Tensors,
+        inputs: Inputs,
+        targets: Tensor,
+        weights: Tensor,
+        shared: Tensors,
+        received: Tensors,
+        round_number: int,
+    ) -> Tensor:
+        values = {f"model.{name}": value for name, value in {**rest, **moved}.items()}
+        device = weights.device.type
+        with torch.autocast(device, torch.bfloat16, enabled=self._bf16):
+            said = functional_call(self._speaker, values, (inputs,))
+        context = self.context(round_number, shared, received)
+        return self.objective.loss(_in_float32(said) if self._bf16 else said, Batch(inputs, targets, weights), context)
+
+
+def _in_float32(said: Any) -> Any:
+    """The same outputs, a frozen dataclass, with its bfloat16 tensors widened: losses are taken in float32."""
+    wide = {field.name: getattr(said, field.name) for field in fields(said)}
+    return replace(said, **{name: v.float() for name, v in wide.items() if getattr(v, "dtype", None) == torch.bfloat16})
 
 
 def train(
     gradients: Gradients,
-    received: Tensors,
-    shares: list[Portion],
-    shared: Tensors,
+    portions: list[Portion],
+    context: RoundContext,
     training: TrainConfig,
     check: Callable[[], None] = never,
 ) -> list[tuple[Tensors, Trained]]:
-    """What `sgd.train` makes of the model `received` for every share: its state, and what it did.
+    """What `sgd.train` makes of the received model for every portion: its state, and what it did.
 
     `check` is called before every step, and what it raises ends the training.
     """
-    order = sorted((i for i in range(len(shares)) if shares[i].batches), key=lambda i: -len(shares[i].batches))
-    outcomes = [(received, Trained(0, 0, 0.0)) for _ in shares]
+    received = context.received
+    order = sorted((i for i in range(len(portions)) if portions[i].batches), key=lambda i: -len(portions[i].batches))
+    outcomes = [(received, Trained(0, 0, 0.0)) for _ in portions]
     if not order:
         return outcomes
-    data = StackedData([shares[i] for i in order])
-    first = shares[order[0]]
+    data = StackedData([portions[i] for i in order])
     if gradients.moved is None:
-        gradients.probe(first.client.images(first.batches[0]), first.targets[first.batches[0]], shared)
+        gradients.probe(portions[order[0]].batch(0), context)
     stack = {name: _repeat(received[name], len(order)) for name in gradients.moved or ()}
-    rest = {name: value for name, value in received.items() if name not in stack}
-    losses = _descend(gradients, stack, rest, received, data, shared, training, check)
+    losses = _descend(gradients, stack, data, context, training, check)
     for place, i in enumerate(order):
-        own, steps = shares[i], len(shares[i].batches)
+        own, steps = portions[i], len(portions[i].batches)
         state = {name: stack[name][place] if name in stack else received[name] for name in received}
         processed = sum(len(batch) for batch in own.batches)
         seconds = data.seconds / len(order)
@@ -143,29 +160,27 @@ def train(
 def _descend(
     gradients: Gradients,
     stack: Tensors,
-    rest: Tensors,
-    received: Tensors,
     data: StackedData,
-    shared: Tensors,
+    context: RoundContext,
     training: TrainConfig,
     check: Callable[[], None],
 ) -> Tensor:
     """All steps of all clients, in place; the sums of their losses over the steps, [K]."""
+    rest = {name: value for name, value in context.received.items() if name not in stack}
     momenta = {name: torch.zeros_like(value) for name, value in stack.items()}
     totals = torch.zeros(data.clients, device=data.device)
     for step in range(data.steps):
         check()
-        x, targets = data.batch(step)
-        active = len(x)  # the first ones of the stack; the others are done
+        batch = data.batch(step)
+        active = len(batch.weights)  # the first ones of the stack; the others are done
         now = {name: value[:active] for name, value in stack.items()}
-        slopes, losses = gradients(now, rest, x, targets, shared)
+        slopes, losses = gradients(now, rest, batch, context)
         if gradients.objective.clip is not None:
             slopes = clipped(slopes, gradients.objective.clip)
-        for name, value in now.items():
-            slope = slopes[name].add(value, alpha=training.weight_decay)
-            value.sub_(momenta[name][:active].mul_(training.momentum).add_(slope), alpha=training.lr)
+        moving: list[Tensor | None] = [momenta[name][:active] for name in now]
+        descend(list(now.values()), [slopes[name].contiguous() for name in now], moving, training)
         if gradients.objective.constrain:
-            _constrain(gradients.objective.constrain, now, rest, received, shared)
+            _constrain(gradients.objective.constrain, now, rest, context)
         totals[:active] += losses
     return totals
 
@@ -177,15 +192,9 @@ def clipped(gradients: Tensors, most: float) -> Tensors:
     return {name: value * factor.view(-1, *[1] * (value.dim() - 1)) for name, value in gradients.items()}
 
 
-def _constrain(
-    constrain: Callable[[Tensors, Tensors, Tensors], Tensors],
-    now: Tensors,
-    rest: Tensors,
-    received: Tensors,
-    shared: Tensors,
-) -> None:
+def _constrain(constrain: Constrain, now: Tensors, rest: Tensors, context: RoundContext) -> None:
     # Parameters without a gradient are the same for every client; they are shown, but stay what they are.
-    changed = vmap(lambda own: {**rest, **constrain({**rest, **own}, received, shared)})(now)
+    changed = vmap(lambda own: {**rest, **constrain({**rest, **own}, context)})(now)
     for name, value in now.items():
         value.copy_(changed[name])
 
@@ -193,49 +202,48 @@ def _constrain(
 class StackedData:
     """The batches of the clients of a stack, who come in order of their number of steps, most first."""
 
-    def __init__(self, shares: list[Portion]) -> None:
+    def __init__(self, portions: list[Portion]) -> None:
         started = time.perf_counter()
-        self.device = shares[0].targets.device
-        self.clients, self.steps = len(shares), len(shares[0].batches)
-        self._images = images_of([own.client for own in shares])
-        sizes = torch.tensor([len(own.client) for own in shares])
+        self.device = portions[0].samples.weights.device
+        self.clients, self.steps = len(portions), len(portions[0].batches)
+        self._inputs = inputs_of([own.client for own in portions])
+        sizes = torch.tensor([len(own.client) for own in portions])
         self._starts = (sizes.cumsum(0) - sizes).to(self.device)
-        self._targets = torch.cat([own.targets for own in shares])
+        self._targets = torch.cat([own.samples.targets for own in portions])
+        self._weights = torch.cat([own.samples.weights for own in portions])
         self._lengths = [
-            [len(own.batches[step]) for own in shares if step < len(own.batches)] for step in range(self.steps)
+            [len(own.batches[step]) for own in portions if step < len(own.batches)] for step in range(self.steps)
         ]
         longest = max(max(lengths) for lengths in self._lengths)
         plan = torch.full((self.steps, self.clients, longest), -1)
-        for place, own in enumerate(shares):
+        for place, own in enumerate(portions):
             for step, batch in enumerate(own.batches):
                 plan[step, place, : len(batch)] = batch.cpu()
         self._plan = plan.to(self.device)
         self.seconds = time.perf_counter() - started
 
-    def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Images [k, b, C, H, W] and targets [k, b] (or [k, b, classes]) of the k clients with that many steps."""
+    def batch(self, step: int) -> Batch:
+        """The rows [k, b, …] of the k clients with that many steps."""
         started = time.perf_counter()
         lengths = self._lengths[step]
         positions = self._plan[step, : len(lengths), : max(lengths)]
-        filled = positions < 0
         rows = (positions.clamp_min(0) + self._starts[: len(lengths), None]).flatten()
-        targets = self._targets[rows].view(*positions.shape, *self._targets.shape[1:])
-        nothing = -1 if targets.dim() == 2 else 0
-        targets = targets.masked_fill(filled.view(*filled.shape, *[1] * (targets.dim() - 2)), nothing)
-        images = self._images(rows)
-        x = images.reshape(*positions.shape, *images.shape[1:])
+        inputs, targets, weights = self._inputs(rows), self._targets[rows], self._weights[rows]
+        stacked = {name: values.reshape(*positions.shape, *values.shape[1:]) for name, values in inputs.items()}
+        weights = weights.view(positions.shape).masked_fill(positions < 0, 0.0)
         self.seconds += time.perf_counter() - started
-        return x, targets
+        return Batch(stacked, targets.view(*positions.shape, *targets.shape[1:]), weights)
 
 
-def images_of(clients: list[ClientData]) -> Callable[[Tensor], Tensor]:
-    """Normalised images by row of all clients' data, one after the other."""
+def inputs_of(clients: list[ClientData]) -> Callable[[Tensor], Inputs]:
+    """Prepared inputs by row of all clients' data, one after the other."""
     first = clients[0]
-    if all(client.pixels is first.pixels and client.normalise == first.normalise for client in clients):
-        index = torch.cat([client.index for client in clients])
-        return lambda rows: first.normalise(first.pixels[index[rows]])
-    table = torch.cat([client.images(torch.arange(len(client), device=client.labels.device)) for client in clients])
-    return partial(torch.index_select, table, 0)
+    if all(client.raw is first.raw and client.prepare == first.prepare for client in clients):
+        everybody = replace(first, rows=torch.cat([client.rows for client in clients]))
+        return everybody.inputs
+    each = [client.inputs(torch.arange(len(client), device=client.rows.device)) for client in clients]
+    table = {name: torch.cat([inputs[name] for inputs in each]) for name in each[0]}
+    return lambda rows: {name: values[rows] for name, values in table.items()}
 
 
 def _repeat(value: Tensor, times: int) -> Tensor:

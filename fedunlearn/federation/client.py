@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
@@ -13,14 +15,13 @@ from torch import Tensor
 
 from fedunlearn.federation import sgd, wire
 from fedunlearn.federation.federation import ClientData, Federation
+from fedunlearn.federation.method import Method
+from fedunlearn.federation.objective import Objective, RoundContext
 from fedunlearn.federation.spec import StageSpec
-from fedunlearn.models.base import Classifier
+from fedunlearn.models.base import Network
 from fedunlearn.randomness import torch_stream
 from fedunlearn.settings import registry
 from fedunlearn.settings.schema import parse
-
-if TYPE_CHECKING:  # methods build on this package; here only their type is needed
-    from fedunlearn.federation.method import Method
 
 MEMORY = "memory"  # first word of a record in a client's Flower context
 
@@ -65,26 +66,31 @@ def _train(
     message: Message, context: Context, federation: Federation, pack: wire.Pack, check: Callable[[], None]
 ) -> RecordDict:
     started = time.perf_counter()
-    spec, number, client = assignment(message, context, federation)
-    method, settings = method_of(spec)
-    shared = wire.tensors(message.content, "shared", federation.device)
+    work, number, client = assignment(message, context, federation)
+    spec, objective, device = work.spec, work.objective, federation.device
     order = batch_order(spec, message, number)
-    with federation.borrowed_model() as model:
-        load(model, wire.tensors(message.content, "model", federation.device))
-        objective = method.objective(settings, spec)
+    received = wire.tensors(message.content, "model", device)
+    shared = wire.tensors(message.content, "shared", device)
+    with federation.models.borrowed() as model:
+        load(model, received)
+        known = RoundContext(client.task, round_of(message), shared, received, model)
         data = objective.substitute(model, client) if objective.substitute else client
-        outcome = sgd.train(model, data, objective, shared, spec.training, order, check)
-        uploads = objective.uploads(model, client, shared)
+        outcome = sgd.train(model, data, objective, known, spec.training, order, check)
+        uploads = objective.uploads(model, client, known)
         state = {name: value.clone() for name, value in model.state_dict().items()}
     remember(client, spec, context, pack)
     seconds = time.perf_counter() - started
     return train_reply(number, outcome, seconds, pack(state), pack(uploads))
 
 
+def round_of(message: Message) -> int:
+    """The round that a message is about, 1, 2, …"""
+    return int(wire.number(message.content, "task", "round"))
+
+
 def batch_order(spec: StageSpec, message: Message, number: int) -> torch.Generator:
     """What shuffles the batches of client `number` in the round that `message` is about."""
-    server_round = int(wire.number(message.content, "task", "round"))
-    return torch_stream(spec.seed, spec.stage, "batches", server_round, number)
+    return torch_stream(spec.seed, spec.stage, "batches", round_of(message), number)
 
 
 def train_reply(
@@ -103,30 +109,48 @@ def train_reply(
 
 
 def _query(message: Message, context: Context, federation: Federation, pack: wire.Pack) -> RecordDict:
-    spec, number, client = assignment(message, context, federation)
+    work, number, client = assignment(message, context, federation)
     name = str(message.content["task"]["query"])
     metrics = MetricRecord({"partition-id": number})
     if name == "roll_call":
         return RecordDict({"uploads": pack({}), "metrics": metrics})
-    method, settings = method_of(spec)
-    with federation.borrowed_model() as model:
+    with federation.models.borrowed() as model:
         load(model, wire.tensors(message.content, "model", federation.device))
         with torch.no_grad():
-            answer = method.queries[name](model, client, settings, spec)
-    remember(client, spec, context, pack)
+            answer = work.method.queries[name](model, client, work.settings, work.spec)
+    remember(client, work.spec, context, pack)
     return RecordDict({"uploads": pack(answer), "metrics": metrics})
 
 
-def assignment(message: Message, context: Context, federation: Federation) -> tuple[StageSpec, int, ClientData]:
+@dataclass(frozen=True)
+class Work:
+    """What the clients of a stage are to do, the same for all of them."""
+
+    spec: StageSpec
+    method: Method
+    settings: Any
+    objective: Objective
+
+
+@lru_cache(maxsize=16)
+def work_of(spec: str) -> Work:
+    """From the text of a stage's spec; once per process, since every client of every round asks."""
+    read = StageSpec.from_json(spec)
+    method: Method = registry.find("method", read.method)
+    settings: Any = parse(method.settings, read.settings, "method")
+    return Work(read, method, settings, method.objective(settings, read))
+
+
+def assignment(message: Message, context: Context, federation: Federation) -> tuple[Work, int, ClientData]:
     """What is to be done, the number of the client that is to do it, and its data."""
     task = message.content["task"]
     assert isinstance(task, ConfigRecord)
     number = int(context.node_config["partition-id"])
-    spec = StageSpec.from_json(str(task["spec"]))
-    client = federation.of_shadow(spec.shadow).client(number)
-    if _kept_under(spec) in context.state:
-        client.memory.update(wire.tensors(context.state, _kept_under(spec), federation.device))
-    return spec, number, client
+    work = work_of(str(task["spec"]))
+    client = federation.of_shadow(work.spec.shadow).client(number)
+    if _kept_under(work.spec) in context.state:
+        client.memory.update(wire.tensors(context.state, _kept_under(work.spec), federation.device))
+    return work, number, client
 
 
 def remember(client: ClientData, spec: StageSpec, context: Context, pack: wire.Pack) -> None:
@@ -142,14 +166,8 @@ def _kept_under(spec: StageSpec) -> str:
     return f"{MEMORY} {spec.stage} {spec.shadow}"
 
 
-def method_of(spec: StageSpec) -> tuple[Method, object]:
-    """The method that a spec names, and its settings."""
-    method: Method = registry.find("method", spec.method)
-    return method, parse(method.settings, spec.settings, "method")
-
-
 @torch.no_grad()
-def load(model: Classifier, received: Mapping[str, Tensor]) -> None:
+def load(model: Network, received: Mapping[str, Tensor]) -> None:
     """Give a model the values `received`."""
     for name, value in model.state_dict().items():  # load_state_dict does the same, slowly
         value.copy_(received[name])

@@ -1,12 +1,10 @@
-"""The clients' federation: one resident dataset, of which every client sees its own samples through an index."""
+"""A federation in one process: one resident dataset, of which every client sees its own samples through an index."""
 
 from __future__ import annotations
 
 import copy
 import json
-import queue
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -15,56 +13,63 @@ import torch
 from torch import Tensor
 
 from fedunlearn.data import backdoor, partition, request, sources
-from fedunlearn.data.types import Dataset, Normaliser, Request
-from fedunlearn.models.base import Classifier, build
+from fedunlearn.data.types import Dataset, Inputs, Prepare, Request
+from fedunlearn.errors import RequestError
+from fedunlearn.federation.pool import ModelPool
+from fedunlearn.models.base import Network, build
 from fedunlearn.randomness import derive
 from fedunlearn.settings import config as configuration
+from fedunlearn.settings import registry
 from fedunlearn.settings.config import RunConfig
+from fedunlearn.tasks.base import Task
 
 
 @dataclass(frozen=True)
 class ClientData:
-    """A client's samples: positions 0..n-1 into its own data, images fetched and normalised on demand.
+    """A client's samples: positions 0..n-1 into its own data, inputs fetched and prepared on demand.
 
-    `labels`: int64 [n]; `forget`: bool [n], true for its share of D_f; `seed` roots its private random streams.
-    `memory`: tensors that a method keeps with the client until the stage ends. They never leave the client and do
-    not outlive its process, so a method must be able to compute them again and get the same.
+    `targets`: [n, …] and `groups`: int64 [n], as in `Split`; `forget`: bool [n], true for its share of D_f; `seed`
+    roots its private random streams. `rows`: numbers of its samples in `raw`, the inputs of everybody, and `prepare`
+    makes them a model's. `memory`: tensors that a method keeps with the client until the stage ends. They never leave
+    the client and do not outlive its process, so a method must be able to compute them again and get the same.
     """
 
     number: int
-    index: Tensor
-    labels: Tensor
+    rows: Tensor
+    targets: Tensor
+    groups: Tensor
     forget: Tensor
     seed: int
-    pixels: Tensor
-    normalise: Normaliser
+    task: Task
+    raw: Inputs
+    prepare: Prepare
     memory: dict[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.groups)
 
-    def images(self, positions: Tensor) -> Tensor:
-        """Normalised images at `positions`, float32 [len(positions), C, H, W] in channels-last memory."""
-        return self.normalise(self.pixels[self.index[positions]]).contiguous(memory_format=torch.channels_last)
+    def inputs(self, positions: Tensor) -> Inputs:
+        """What a model eats, of the samples at `positions`: by name, one row for each."""
+        rows = self.rows[positions]
+        return self.prepare({name: values[rows] for name, values in self.raw.items()})
 
 
 class Federation:
-    """Everything the clients of one process share: data on the device, and a pool of model instances."""
+    """Everything the clients of one process share: data on the device, the task, and model instances."""
 
     def __init__(
         self,
         dataset: Dataset,
         parts: list[np.ndarray],
         wanted: Request,
-        new_model: Callable[[int], Classifier],
+        new_model: Callable[[int], Network],
         device: torch.device,
         seed: int,
     ) -> None:
         self.dataset, self.parts, self.request, self.device, self.seed = dataset, parts, wanted, device, seed
-        self.normalise = Normaliser(dataset.mean, dataset.std)
+        self.task: Task = registry.find("task", dataset.task)
         self.train, self.test = dataset.train.to(device), dataset.test.to(device)
-        self._new_model = new_model
-        self._idle: queue.LifoQueue[Classifier] = queue.LifoQueue()
+        self.models = ModelPool(new_model, device)
         self._shadows: dict[int, Federation] = {}
 
     def of_shadow(self, number: int | None) -> Federation:
@@ -73,7 +78,7 @@ class Federation:
             return self
         if number not in self._shadows:
             held_out = request.held_out(self.request, self.seed, number)
-            federation = copy.copy(self)  # images and idle models are shared
+            federation = copy.copy(self)  # samples and models are shared
             federation.parts = [part[~held_out[part]] for part in self.parts]
             federation.seed = derive(self.seed, "shadow", number)
             self._shadows[number] = federation
@@ -81,45 +86,30 @@ class Federation:
 
     def client(self, number: int) -> ClientData:
         """The data of client `number`."""
-        index = torch.as_tensor(self.parts[number], device=self.device)
+        rows = torch.as_tensor(self.parts[number], device=self.device)
         forget = torch.as_tensor(self.request.forget[self.parts[number]], device=self.device)
-        labels = self.train.labels[index]
+        targets, groups = self.train.targets[rows], self.train.groups[rows]
         seed = derive(self.seed, "client", number)
-        return ClientData(number, index, labels, forget, seed, self.train.images, self.normalise)
-
-    def fresh_model(self, seed: int) -> Classifier:
-        """A newly initialised model on the device; its weights depend on `seed` alone."""
-        model = self._new_model(seed).to(self.device)
-        return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
-
-    @contextmanager
-    def borrowed_model(self) -> Iterator[Classifier]:
-        """A model instance for one piece of work; its weights are whatever the last borrower left."""
-        try:
-            model = self._idle.get_nowait()
-        except queue.Empty:
-            model = self.fresh_model(0)
-        try:
-            yield model
-        finally:
-            self._idle.put(model)
+        raw, prepare = self.train.inputs, self.dataset.prepare
+        return ClientData(number, rows, targets, groups, forget, seed, self.task, raw, prepare)
 
 
 def open_federation(config: RunConfig) -> Federation:
     """Load the data, split it among the clients and resolve the request. Raises RequestError."""
     device = pick_device(config.device)
     dataset = sources.load(config.dataset, config.data, config.seed)
-    labels = dataset.train.labels.numpy()
-    parts = partition.split(config.partition, labels, config.seed)
-    wanted = request.resolve(config.request, labels, parts, dataset.class_names, config.seed)
+    groups = dataset.train.groups.numpy()
+    parts = partition.split(config.partition, groups, config.seed)
+    wanted = request.resolve(config.request, groups, parts, dataset.class_names, config.seed)
     if config.request.backdoor:
         dataset = backdoor.planted(dataset, wanted, config.request.backdoor, config.seed)
-    model, shape, classes = config.model, dataset.shape, dataset.classes
+    task: Task = registry.find("task", dataset.task)
+    model, shape, head = config.model, dataset.shape, lambda width: task.head(width, dataset)
     return Federation(
         dataset,
         parts,
         wanted,
-        lambda seed: build(model.name, model.settings, shape, classes, seed),
+        lambda seed: build(model.name, model.settings, shape, head, seed),
         device,
         config.seed,
     )
@@ -134,8 +124,6 @@ def federation_from_json(text: str) -> Federation:
 
 def pick_device(name: str) -> torch.device:
     """`auto`, `cpu`, `cuda` or `cuda:N` as a device that is there. Raises RequestError."""
-    from fedunlearn.errors import RequestError
-
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kind, _, number = name.partition(":")

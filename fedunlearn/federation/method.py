@@ -14,17 +14,14 @@ from fedunlearn.federation.federation import ClientData
 from fedunlearn.federation.objective import Objective
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.federation.strategy import UnlearningStrategy
-from fedunlearn.models.base import Classifier
+from fedunlearn.models.base import Network
 from fedunlearn.settings.config import RunConfig
+from fedunlearn.tasks.base import CLASSIFICATION
 
 # (model, client, settings, spec) -> tensors that the server adds up over all clients.
-Query = Callable[[Classifier, ClientData, Any, StageSpec], dict[str, Tensor]]
-Server = Callable[[StageSpec, Any, wire.Pack, torch.device], UnlearningStrategy]
-
-
-def averaging(spec: StageSpec, settings: Any, pack: wire.Pack, device: torch.device) -> UnlearningStrategy:
-    """Plain FedAvg, for methods whose server does nothing else."""
-    return UnlearningStrategy(spec, pack, device)
+Query = Callable[[Network, ClientData, Any, StageSpec], dict[str, Tensor]]
+# (settings, spec, pack, device) -> the server of a stage; a class will do.
+MakeStrategy = Callable[[Any, StageSpec, wire.Pack, torch.device], UnlearningStrategy]
 
 
 @dataclass(frozen=True)
@@ -32,24 +29,26 @@ class Method:
     """A registered unlearning method.
 
     `settings`: a frozen dataclass of hyper-parameters. `objective(settings, spec)`: what clients train on.
-    `server(spec, settings, pack, device)`: the strategy. `queries`: computations the server can ask clients for.
-    `levels`: the request levels that the method defines. `start`: the model it starts from. `rounds`: how many
-    rounds it gets, given the rounds of training and of unlearning. `check(settings, config)` raises RequestError where
-    the settings do not fit the rest of the run, such as phases that are longer than the budget. `history`: for a method
-    that must know more of the original training than its last model, the server under which that training is run once
-    more (same random streams, same model); its `memory` is where the method's own server's `memory` starts from.
+    `strategy(settings, spec, pack, device)`: its server; plain averaging unless said. `queries`: computations that the
+    server can ask clients for. `levels`: the request levels that the method defines. `tasks`: the tasks; EVERY for one
+    that only weighs samples, with the task's own targets and loss. `start`: the model it starts from. `rounds`: how
+    many rounds it gets, given the rounds of training and of unlearning. `check(settings, config)` raises RequestError
+    where the settings do not fit the rest of the run, such as phases that are longer than the budget. `history`: for a
+    method that must know more of the original training than its last model, the strategy under which that training is
+    run once more (same random streams, same model); its `memory` is where the method's own strategy's `memory` starts.
     """
 
     name: str
     settings: type
     objective: Callable[[Any, StageSpec], Objective]
-    server: Server = averaging
+    strategy: MakeStrategy = UnlearningStrategy
     queries: Mapping[str, Query] = field(default_factory=dict)
     levels: frozenset[str] = frozenset({"class", "client", "sample"})
+    tasks: frozenset[str] = CLASSIFICATION
     start: Literal["original", "fresh"] = "original"
     rounds: Callable[[int, int], int] = lambda train, unlearn: unlearn
     check: Callable[[Any, RunConfig], None] = lambda settings, config: None
-    history: Server | None = None
+    history: MakeStrategy | None = None
 
 
 @dataclass(frozen=True)

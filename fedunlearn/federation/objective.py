@@ -1,40 +1,82 @@
-"""The client side of a method: which labels to learn, what to minimise, what to report."""
+"""The client side of a method: what counts and as what, what to minimise, what to report."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor
+from torch.func import functional_call
 
 from fedunlearn.federation.federation import ClientData
-from fedunlearn.models.base import Classifier
+from fedunlearn.models.base import Network
+from fedunlearn.tasks.base import Batch, Speaker, Task, weighted_mean
 
 Tensors = dict[str, Tensor]
 
-# Given the received model, the client's data and what the server shared, the label that each sample is trained on:
-# int64 [n], where −1 leaves a sample out, or float [n, classes] of soft labels, where a row of zeros leaves it out.
-Targets = Callable[[Classifier, ClientData, Tensors], Tensor]
-# Mean loss of a batch from features [b, d], logits [b, classes] and targets [b] (or [b, classes]), scalar. Must be
-# pure, and rows that are left out (−1, or zeros) must not influence it: that is how ragged batches are padded.
-Loss = Callable[[Tensor, Tensor, Tensor, Tensors], Tensor]
+
+@dataclass(frozen=True)
+class RoundContext:
+    """What a client knows in a round, besides its data.
+
+    `round`: 1, 2, …; `shared`: what the server sent along with the model; `received`: that model's parameters and
+    buffers by name, as they came; `model`: an instance of the architecture, whose weights are whatever they are now.
+    """
+
+    task: Task
+    round: int
+    shared: Tensors
+    received: Tensors
+    model: Network
+
+    @torch.no_grad()
+    def said(self, batch: Batch) -> Any:
+        """What the received model says of a batch, in evaluation mode and without a gradient; for distillation."""
+        training = self.model.training
+        self.model.eval()
+        try:
+            weights = {f"model.{name}": value for name, value in self.received.items()}
+            return functional_call(Speaker(self.task, self.model), weights, (batch.inputs,))
+        finally:
+            self.model.train(training)
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What a method decides about each of a client's n samples, once per round.
+
+    `weights`: float [n], of the sample in the loss: 0 leaves it out, and below 0 its loss is to rise. `labels`: what
+    it is held against instead of its own target, where the method changes that: a target of the task each, or for
+    classes also soft labels, float [n, classes].
+    """
+
+    weights: Tensor
+    labels: Tensor | None = None
+
+
+# Given the received model and the client's data, the assignment of the round.
+Assign = Callable[[Network, ClientData, RoundContext], Assignment]
+# Loss of a batch from what the model says of it, scalar. Must be pure, and rows whose weight is 0 must not influence
+# it: that is how ragged batches are filled up.
+Loss = Callable[[Any, Batch, RoundContext], Tensor]
 # Tensors that the server adds up over the clients of the round, computed on the trained model.
-Uploads = Callable[[Classifier, ClientData, Tensors], Tensors]
+Uploads = Callable[[Network, ClientData, RoundContext], Tensors]
+# What a client trains on instead of its own data, such as distilled images; `client.memory` may hold it between rounds.
+Substitute = Callable[[Network, ClientData], ClientData]
+# New values of the parameters (by name) after a step: a projection, or entries that must not move. Pure.
+Constrain = Callable[[Tensors, RoundContext], Tensors]
 
 
-def no_uploads(model: Classifier, client: ClientData, shared: Tensors) -> Tensors:
+def task_loss(outputs: Any, batch: Batch, context: RoundContext) -> Tensor:
+    """The task's own loss, averaged over the samples that are not left out, each times its weight."""
+    return weighted_mean(context.task.losses(outputs, batch), batch.weights)
+
+
+def no_uploads(model: Network, client: ClientData, context: RoundContext) -> Tensors:
     """Nothing but the model travels to the server."""
     return {}
-
-
-# What a client trains on instead of its own data, such as distilled images; `client.memory` may hold it between rounds.
-Substitute = Callable[[Classifier, ClientData], ClientData]
-
-
-# New values of the parameters after an optimiser step, given those of the received model and what was shared:
-# a projection, or entries that must not move. Pure; parameters by name.
-Constrain = Callable[[Tensors, Tensors, Tensors], Tensors]
 
 
 @dataclass(frozen=True)
@@ -42,42 +84,27 @@ class Objective:
     """Pure functions, so that one definition runs in the reference loop, stacked, and on another machine.
 
     `clip`: largest norm of a batch's gradient (all parameters together), or None. `substitute`: the data that
-    targets and batches are made of, or None for the client's own; uploads always see its own.
+    assignment and batches are made of, or None for the client's own; uploads always see its own.
     """
 
-    targets: Targets
-    loss: Loss
+    assign: Assign
+    loss: Loss = task_loss
     uploads: Uploads = no_uploads
     constrain: Constrain | None = None
     clip: float | None = None
     substitute: Substitute | None = None
 
 
-def true_labels(model: Classifier, client: ClientData, shared: Tensors) -> Tensor:
-    """Every sample with its own label."""
-    return client.labels
+def everything(model: Network, client: ClientData, context: RoundContext) -> Assignment:
+    """Every sample counts, with its own target."""
+    return Assignment(torch.ones(len(client), device=client.forget.device))
 
 
-def retain_labels(model: Classifier, client: ClientData, shared: Tensors) -> Tensor:
-    """Retain samples with their own label; forget samples are left out."""
-    return client.labels.masked_fill(client.forget, -1)
+def retain_only(model: Network, client: ClientData, context: RoundContext) -> Assignment:
+    """Retain samples count, forget samples are left out."""
+    return Assignment((~client.forget).float())
 
 
-def forget_labels(model: Classifier, client: ClientData, shared: Tensors) -> Tensor:
-    """Forget samples with their own label; retain samples are left out."""
-    return client.labels.masked_fill(~client.forget, -1)
-
-
-def cross_entropy(features: Tensor, logits: Tensor, targets: Tensor, shared: Tensors) -> Tensor:
-    """Mean cross-entropy over the rows that are not left out."""
-    return F.cross_entropy(logits, targets, ignore_index=-1)
-
-
-def soft_cross_entropy(features: Tensor, logits: Tensor, targets: Tensor, shared: Tensors) -> Tensor:
-    """−Σ_c q_c log p_c for soft labels q [b, classes], averaged over the rows that are not left out."""
-    return -(targets * logits.log_softmax(1)).sum() / (targets.sum(1) > 0).sum().clamp_min(1)
-
-
-def present(targets: Tensor) -> Tensor:
-    """Bool [n]: the samples that are not left out."""
-    return targets >= 0 if targets.dim() == 1 else targets.sum(1) > 0
+def forget_only(model: Network, client: ClientData, context: RoundContext) -> Assignment:
+    """Forget samples count, retain samples are left out."""
+    return Assignment(client.forget.float())

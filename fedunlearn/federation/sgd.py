@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 from torch.optim.sgd import sgd
 
+from fedunlearn.data.types import Inputs
 from fedunlearn.federation.federation import ClientData
-from fedunlearn.federation.objective import Objective, Tensors, present
-from fedunlearn.models.base import Classifier
+from fedunlearn.federation.objective import Assignment, Objective, RoundContext, Tensors
+from fedunlearn.models.base import Network
 from fedunlearn.settings.config import TrainConfig
+from fedunlearn.tasks.base import Batch
 
-FETCH_AT_ONCE = 64 * 2**20  # bytes of a client's normalised images, up to which they are held in memory while it trains
+FETCH_AT_ONCE = 64 * 2**20  # bytes of a client's prepared inputs, up to which they are held in memory while it trains
 FLOAT = 4  # bytes
 EVALUATION_BATCH = 512  # fixed, so that no result depends on how much memory a machine has
 
@@ -27,9 +29,9 @@ class Interrupted(Exception):  # noqa: N818 (an order, not an error)
 
 @dataclass(frozen=True)
 class Trained:
-    """`trained`: samples with a target; `processed`: samples that went through a step; `loss`: mean over steps.
+    """`trained`: samples that count; `processed`: samples that went through a step; `loss`: mean over steps.
 
-    `data_seconds`: spent on fetching and normalising images.
+    `data_seconds`: spent on fetching and preparing inputs.
     """
 
     trained: int
@@ -43,93 +45,120 @@ def never() -> None:
 
 
 def train(
-    model: Classifier,
+    model: Network,
     client: ClientData,
     objective: Objective,
-    shared: Tensors,
+    context: RoundContext,
     training: TrainConfig,
     order: torch.Generator,
     check: Callable[[], None] = never,
 ) -> Trained:
-    """Train `model` in place on the client's data.
+    """Train `model`, which holds what was received, in place on the client's data.
 
     `order` shuffles; `check` is called before every step, and what it raises ends the training.
     """
     model.eval()
-    targets = objective.targets(model, client, shared)
-    rows = present(targets).nonzero()[:, 0]
+    samples = assigned(objective.assign(model, client, context), client)
+    rows = samples.weights.nonzero()[:, 0]
     model.train()
     fetch = Fetcher(client)
     optimiser = Sgd(model, training)
-    received = {name: value.detach().clone() for name, value in model.named_parameters()} if objective.constrain else {}
     processed, steps, total = 0, 0, torch.zeros((), device=rows.device)
     for _ in range(training.local_epochs):
-        for batch in batches(rows, training.batch_size, order):
+        for chosen in batches(rows, training.batch_size, order):
             check()
-            features = model.features(fetch(batch))
-            loss = objective.loss(features, model.head(features), targets[batch], shared)
+            batch = Batch(fetch(chosen), samples.targets[chosen], samples.weights[chosen])
+            loss = objective.loss(context.task.outputs(model, batch.inputs), batch, context)
             torch.autograd.backward(loss)
             if objective.clip is not None:
                 torch.nn.utils.clip_grad_norm_(model.parameters(), objective.clip)
             optimiser.step()
             if objective.constrain:
-                _put(model, objective.constrain(dict(model.named_parameters()), received, shared))
+                _put(model, objective.constrain(dict(model.named_parameters()), context))
             total += loss.detach()
-            processed, steps = processed + len(batch), steps + 1
+            processed, steps = processed + len(chosen), steps + 1
     return Trained(len(rows) if steps else 0, processed, float(total) / max(steps, 1), fetch.seconds)
 
 
+@dataclass(frozen=True)
+class Assigned:
+    """What a client's samples are held against in a round, and how much each counts: [n, …] and float [n]."""
+
+    targets: Tensor
+    weights: Tensor
+
+
+def assigned(decided: Assignment, client: ClientData) -> Assigned:
+    """An assignment with the client's own targets where the method left them alone."""
+    return Assigned(client.targets if decided.labels is None else decided.labels, decided.weights)
+
+
 class Fetcher:
-    """A client's normalised images, all fetched at once where they are few, and batch by batch where they are many."""
+    """A client's inputs, all fetched at once where they are few, and batch by batch where they are many."""
 
     def __init__(self, client: ClientData) -> None:
         started = time.perf_counter()
         self._client = client
-        few = len(client) * client.pixels.shape[1:].numel() * FLOAT <= FETCH_AT_ONCE
-        self._table = client.images(torch.arange(len(client), device=client.labels.device)) if few else None
+        size = FLOAT * len(client) * sum(rows[0].numel() for rows in client.raw.values())
+        everything = torch.arange(len(client), device=client.rows.device)
+        self._table = client.inputs(everything) if size <= FETCH_AT_ONCE else None
         self.seconds = time.perf_counter() - started
 
-    def __call__(self, batch: Tensor) -> Tensor:
-        """Images [b, C, H, W] at the positions `batch`."""
+    def __call__(self, batch: Tensor) -> Inputs:
+        """The inputs of the samples at the positions `batch`."""
         started = time.perf_counter()
-        images = self._client.images(batch) if self._table is None else self._table[batch]
+        if self._table is None:
+            inputs = self._client.inputs(batch)
+        else:
+            inputs = {name: rows[batch] for name, rows in self._table.items()}
         self.seconds += time.perf_counter() - started
-        return images
+        return inputs
 
 
 class Sgd:
-    """torch.optim.SGD's fused step without its bookkeeping, which costs a small model as much as the step itself."""
+    """The optimiser of one client's round. Parameters without a gradient stay; gradients are gone after a step."""
 
-    def __init__(self, model: Classifier, training: TrainConfig) -> None:
+    def __init__(self, model: Network, training: TrainConfig) -> None:
         self._parameters = list(model.parameters())
         for parameter in self._parameters:
             parameter.grad = None  # a former borrower of the model may have been interrupted
         self._momenta: list[Tensor | None] = [None] * len(self._parameters)
         self._training = training
 
-    @torch.no_grad()
     def step(self) -> None:
-        """One step along the gradients, which are gone afterwards; parameters without one stay."""
+        """One step along the gradients."""
         moved = [i for i, parameter in enumerate(self._parameters) if parameter.grad is not None]
         momenta = [self._momenta[i] for i in moved]
-        sgd(
-            [self._parameters[i] for i in moved],
-            [cast(Tensor, self._parameters[i].grad) for i in moved],
-            momenta,
-            fused=True,
-            lr=self._training.lr,
-            momentum=self._training.momentum,
-            weight_decay=self._training.weight_decay,
-            dampening=0.0,
-            nesterov=False,
-            maximize=False,
-        )
+        parameters: list[Tensor] = [self._parameters[i] for i in moved]
+        descend(parameters, [cast(Tensor, each.grad) for each in parameters], momenta, self._training)
         for i, momentum in zip(moved, momenta, strict=True):
             self._momenta[i], self._parameters[i].grad = momentum, None
 
 
 @torch.no_grad()
-def _put(model: Classifier, values: Tensors) -> None:
+def descend(
+    parameters: list[Tensor], gradients: list[Tensor], momenta: list[Tensor | None], training: TrainConfig
+) -> None:
+    """One step of SGD in place: m ← μ m + g + λ w, w ← w − η m. A momentum that is None begins as g + λ w.
+
+    It is torch.optim.SGD's fused step without its bookkeeping, which costs a small model as much as the step itself.
+    """
+    sgd(
+        parameters,
+        gradients,
+        momenta,
+        fused=True,
+        lr=training.lr,
+        momentum=training.momentum,
+        weight_decay=training.weight_decay,
+        dampening=0.0,
+        nesterov=False,
+        maximize=False,
+    )
+
+
+@torch.no_grad()
+def _put(model: Network, values: Tensors) -> None:
     for name, parameter in model.named_parameters():
         parameter.copy_(values[name])
 
@@ -148,9 +177,13 @@ def batches(rows: Tensor, size: int, order: torch.Generator) -> Iterator[Tensor]
 
 
 @torch.no_grad()
-def observe(model: Classifier, client: ClientData, positions: Tensor) -> tuple[Tensor, Tensor]:
-    """Features [m, d] and logits [m, classes] of the samples at `positions`, in evaluation mode."""
+def observed(model: Network, client: ClientData, positions: Tensor) -> dict[str, Tensor]:
+    """`features` [m, d] of the samples at `positions`, and what the task keeps, such as `logits` [m, classes].
+
+    In evaluation mode, a bounded number of samples at a time.
+    """
     model.eval()
-    features = [model.features(client.images(part)) for part in torch.split(positions, EVALUATION_BATCH)]
-    gathered = torch.cat(features) if features else model.head.weight.new_zeros(0, model.head.in_features)
-    return gathered, model.head(gathered)
+    parts = torch.split(positions, EVALUATION_BATCH)  # one that is empty, if there are no positions
+    said = [client.task.outputs(model, client.inputs(part)) for part in parts]
+    kept = [{"features": each.features, **client.task.kept(each)} for each in said]
+    return {name: torch.cat([each[name] for each in kept]) for name in kept[0]}

@@ -24,7 +24,7 @@ from fedunlearn.federation.clock import AGGREGATION, CLIENT_DATA, CLIENT_WORK, P
 from fedunlearn.federation.replies import DivergedError, ReplyError, Sent
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.federation.totals import Total
-from fedunlearn.models.base import Classifier
+from fedunlearn.models.base import Network
 from fedunlearn.randomness import numpy_stream
 from fedunlearn.settings.config import TrainConfig
 
@@ -56,7 +56,9 @@ class Asked:
 
 
 class UnlearningStrategy(Strategy):
-    """One stage's server. A method overrides the first four functions; what it must remember is in three fields.
+    """One stage's server. A method overrides the first functions; what it must remember is in three fields.
+
+    `settings`: the method's hyper-parameters.
 
     `shared`: tensors that travel to the clients with the model in every round (prototypes, masks …). `memory`:
     tensors that stay on the server. `notes`: plain data for the summary. All three are part of the round checkpoint,
@@ -67,10 +69,11 @@ class UnlearningStrategy(Strategy):
 
     clients: Clients
     sizes: Sequence[int] = ()
-    new_model: Callable[[int], Classifier]
+    new_model: Callable[[int], Network]
 
-    def __init__(self, spec: StageSpec, pack: wire.Pack, device: torch.device, min_replies: float = 0.5) -> None:
-        self.spec, self.pack, self.device, self.min_replies = spec, pack, device, min_replies
+    def __init__(self, settings: Any, spec: StageSpec, pack: wire.Pack, device: torch.device) -> None:
+        self.settings, self.spec, self.pack, self.device = settings, spec, pack, device
+        self.min_replies = 0.5
         self.shared: Tensors = {}
         self.memory: Tensors = {}
         self.notes: dict[str, Any] = {}

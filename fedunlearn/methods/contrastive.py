@@ -1,4 +1,4 @@
-"""Contrastive losses on features. Rows with target −1 are not there; nothing depends on the data's values in shape.
+"""Contrastive losses on features. Rows whose label is −1 are not there; nothing depends on the data's values in shape.
 
 Both are mean losses over the rows that are there, written without data-dependent indexing so that they can be
 vectorised over many clients at once.

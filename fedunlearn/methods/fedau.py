@@ -26,14 +26,12 @@ from torch import Tensor
 from fedunlearn.federation import wire
 from fedunlearn.federation.federation import ClientData
 from fedunlearn.federation.method import Method
-from fedunlearn.federation.objective import Objective, cross_entropy, soft_cross_entropy
+from fedunlearn.federation.objective import Assignment, Objective, RoundContext
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.federation.strategy import Clients, Tensors, UnlearningStrategy
-from fedunlearn.methods.random_relabel import confused_labels
-from fedunlearn.models.base import Classifier
+from fedunlearn.methods.random_relabel import confused
+from fedunlearn.models.base import LinearHead, Network, linear_head
 from fedunlearn.settings.schema import Share
-
-HEAD = ("head.weight", "head.bias")
 
 
 @dataclass(frozen=True)
@@ -46,65 +44,72 @@ class FedAU:
 class AuxiliaryServer(UnlearningStrategy):
     """Keeps the original head and the auxiliary one; clients get the encoder once and then only the latter."""
 
-    def __init__(self, spec: StageSpec, settings: FedAU, pack: wire.Pack, device: torch.device) -> None:
-        super().__init__(spec, pack, device)
-        self.share = settings.share
+    settings: FedAU
+
+    def __init__(self, settings: FedAU, spec: StageSpec, pack: wire.Pack, device: torch.device) -> None:
+        super().__init__(settings, spec, pack, device)
         self._encoder: Tensors = {}
+
+    @property
+    def head(self) -> LinearHead:
+        """Names of the head's tensors."""
+        return linear_head(self.new_model(0))
 
     def prepare(self, model: Tensors, clients: Clients) -> Tensors:
         """Set the original head aside and send the encoder to every client."""
         start = torch.zeros_like if self.spec.level == "class" else torch.clone
-        self.memory = {f"original/{name}": model[name] for name in HEAD}
-        self.memory |= {f"auxiliary/{name}": start(model[name]) for name in HEAD}
-        self.cost.bytes_down += len(clients) * wire.payload(self.pack(encoder_of(model)))
+        self.memory = {f"original/{name}": model[name] for name in self.head}
+        self.memory |= {f"auxiliary/{name}": start(model[name]) for name in self.head}
+        self.cost.bytes_down += len(clients) * wire.payload(self.pack(self.encoder_of(model)))
         return model
 
     def before_round(self, number: int, model: Tensors) -> Tensors:
         """The encoder with the auxiliary head."""
-        self._encoder = encoder_of(model)
-        return {**model, **{name: self.memory[f"auxiliary/{name}"] for name in HEAD}}
+        self._encoder = self.encoder_of(model)
+        return {**model, **{name: self.memory[f"auxiliary/{name}"] for name in self.head}}
 
     def after_round(self, number: int, model: Tensors) -> Tensors:
         """The encoder as it was (running statistics included), with the combined head."""
-        self.memory |= {f"auxiliary/{name}": model[name] for name in HEAD}
-        return {**self._encoder, **{name: self.combined(name) for name in HEAD}}
+        self.memory |= {f"auxiliary/{name}": model[name] for name in self.head}
+        return {**self._encoder, **{name: self.combined(name) for name in self.head}}
 
     def combined(self, name: str) -> Tensor:
         """The new head's weight or bias."""
         original, auxiliary = self.memory[f"original/{name}"], self.memory[f"auxiliary/{name}"]
         if self.spec.level == "class":
             return original - auxiliary
-        return (1 - self.share) * original + self.share * auxiliary
+        share = self.settings.share
+        return (1 - share) * original + share * auxiliary
 
     def payload(self, content: RecordDict) -> int:
         """The auxiliary head alone travels: the encoder does not change."""
         model = content["model"]
         assert isinstance(model, ArrayRecord)
-        return wire.payload({name: model[name] for name in HEAD})
+        return wire.payload({name: model[name] for name in self.head})
+
+    def encoder_of(self, model: Tensors) -> Tensors:
+        """Everything but the head."""
+        return {name: value for name, value in model.items() if name not in self.head}
 
 
-def encoder_of(model: Tensors) -> Tensors:
-    """Everything but the head."""
-    return {name: value for name, value in model.items() if name not in HEAD}
-
-
-def frozen_encoder(values: Tensors, received: Tensors, shared: Tensors) -> Tensors:
+def frozen_encoder(values: Tensors, context: RoundContext) -> Tensors:
     """Only the head moves."""
-    return {name: value if name in HEAD else received[name] for name, value in values.items()}
+    head = linear_head(context.model)
+    return {name: value if name in head else context.received[name] for name, value in values.items()}
 
 
-def forgotten_class(spec: StageSpec, model: Classifier, client: ClientData, shared: Tensors) -> Tensor:
-    """Float [n, classes]: every sample is of the forgotten classes, in equal parts."""
-    targets = torch.zeros(len(client), spec.classes, device=client.labels.device)
-    targets[:, list(spec.forget_classes)] = 1 / len(spec.forget_classes)
-    return targets
+def forgotten_class(spec: StageSpec, model: Network, client: ClientData, context: RoundContext) -> Assignment:
+    """Every sample is of the forgotten classes, in equal parts."""
+    labels = torch.zeros(len(client), spec.classes, device=client.targets.device)
+    labels[:, list(spec.forget_classes)] = 1 / len(spec.forget_classes)
+    return Assignment(torch.ones(len(client), device=labels.device), labels)
 
 
 def objective(settings: FedAU, spec: StageSpec) -> Objective:
     """Cross-entropy of the auxiliary head."""
     if spec.level == "class":
-        return Objective(partial(forgotten_class, spec), soft_cross_entropy, constrain=frozen_encoder)
-    return Objective(partial(confused_labels, spec), cross_entropy, constrain=frozen_encoder)
+        return Objective(partial(forgotten_class, spec), constrain=frozen_encoder)
+    return Objective(partial(confused, spec), constrain=frozen_encoder)
 
 
-METHODS = {"fedau": Method(name="fedau", settings=FedAU, objective=objective, server=AuxiliaryServer)}
+METHODS = {"fedau": Method(name="fedau", settings=FedAU, objective=objective, strategy=AuxiliaryServer)}

@@ -7,10 +7,11 @@ As a method it shows what the extra rounds alone do to a model.
 from __future__ import annotations
 
 from fedunlearn.federation.method import Method, NoSettings
-from fedunlearn.federation.objective import Objective, cross_entropy, true_labels
+from fedunlearn.federation.objective import Objective, everything
+from fedunlearn.tasks.base import EVERY
 
 METHODS = {
     "fedavg": Method(
-        name="fedavg", settings=NoSettings, objective=lambda settings, spec: Objective(true_labels, cross_entropy)
+        name="fedavg", settings=NoSettings, objective=lambda settings, spec: Objective(everything), tasks=EVERY
     )
 }

@@ -30,13 +30,14 @@ from torch import Tensor
 from fedunlearn.errors import RequestError
 from fedunlearn.federation import wire
 from fedunlearn.federation.method import Method
-from fedunlearn.federation.objective import Objective, cross_entropy, retain_labels
+from fedunlearn.federation.objective import Objective, retain_only
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.federation.strategy import Clients, Tensors, UnlearningStrategy
 from fedunlearn.federation.totals import Total
 from fedunlearn.randomness import derive
 from fedunlearn.settings.config import RunConfig, TrainConfig
 from fedunlearn.settings.schema import Share
+from fedunlearn.tasks.base import EVERY
 
 FIRST = "first/"  # prefix of the first round's average without the forgotten clients, in the server's memory
 
@@ -51,8 +52,8 @@ class FedEraser:
 class Historian(UnlearningStrategy):
     """Watches the original training. `memory`: `norms` [rounds, layers], `models` [rounds], and the first average."""
 
-    def __init__(self, spec: StageSpec, settings: object, pack: wire.Pack, device: torch.device) -> None:
-        super().__init__(spec, pack, device)
+    def __init__(self, settings: object, spec: StageSpec, pack: wire.Pack, device: torch.device) -> None:
+        super().__init__(settings, spec, pack, device)
         self._sent: Tensors = {}
         self._remaining, self._heard = Total(), 0
 
@@ -88,9 +89,10 @@ class Historian(UnlearningStrategy):
 class CalibratingServer(UnlearningStrategy):
     """Rebuilds the model; `memory` holds the norms of the stored rounds, one for every round to come."""
 
-    def __init__(self, spec: StageSpec, settings: FedEraser, pack: wire.Pack, device: torch.device) -> None:
-        super().__init__(spec, pack, device)
-        self.ratio = settings.ratio
+    settings: FedEraser
+
+    def __init__(self, settings: FedEraser, spec: StageSpec, pack: wire.Pack, device: torch.device) -> None:
+        super().__init__(settings, spec, pack, device)
         self._sent: Tensors = {}
 
     def prepare(self, model: Tensors, clients: Clients) -> Tensors:
@@ -112,7 +114,7 @@ class CalibratingServer(UnlearningStrategy):
     def training(self, number: int) -> TrainConfig:
         """Calibration takes fewer epochs."""
         asked = self.spec.training
-        return replace(asked, local_epochs=math.ceil(self.ratio * asked.local_epochs))
+        return replace(asked, local_epochs=math.ceil(self.settings.ratio * asked.local_epochs))
 
     def before_round(self, number: int, model: Tensors) -> Tensors:
         """newGM."""
@@ -158,8 +160,9 @@ METHODS = {
     "federaser": Method(
         name="federaser",
         settings=FedEraser,
-        objective=lambda settings, spec: Objective(retain_labels, cross_entropy),
-        server=CalibratingServer,
+        objective=lambda settings, spec: Objective(retain_only),
+        strategy=CalibratingServer,
+        tasks=EVERY,
         check=check,
         history=Historian,
     )

@@ -16,22 +16,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from fedunlearn.federation import wire
 from fedunlearn.federation.federation import ClientData
 from fedunlearn.federation.method import Method
-from fedunlearn.federation.objective import Objective, cross_entropy, forget_labels, retain_labels
+from fedunlearn.federation.objective import Assignment, Objective, RoundContext, forget_only, retain_only, task_loss
 from fedunlearn.federation.sgd import EVALUATION_BATCH
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.federation.strategy import Clients, Tensors, UnlearningStrategy
 from fedunlearn.methods.phases import check_fit, phase
-from fedunlearn.models.base import Classifier
+from fedunlearn.models.base import Network
 from fedunlearn.settings.config import TrainConfig
 from fedunlearn.settings.schema import Count, Positive
+from fedunlearn.tasks.base import EVERY, Batch, Task, weighted_mean
 
 UNLEARN_SHARE = 0.5  # of all rounds, where unlearn_rounds is null
 CUT = 1e-6  # singular values below this share of the largest count as zero
@@ -67,9 +68,10 @@ class Mean:
 class FedOSDServer(UnlearningStrategy):
     """Two phases, each with its own projection."""
 
-    def __init__(self, spec: StageSpec, settings: FedOSD, pack: wire.Pack, device: torch.device) -> None:
-        super().__init__(spec, pack, device)
-        self.settings = settings
+    settings: FedOSD
+
+    def __init__(self, settings: FedOSD, spec: StageSpec, pack: wire.Pack, device: torch.device) -> None:
+        super().__init__(settings, spec, pack, device)
         self.limit = phase(settings.unlearn_rounds, UNLEARN_SHARE, spec.training.rounds)
         self._sent: Tensors = {}
         self._retain = torch.zeros(0)  # in the first phase: the clients' gradients, [clients, parameters]
@@ -138,25 +140,24 @@ def orthogonal(direction: Tensor, rows: Tensor) -> Tensor:
     return (d / left).to(direction.dtype) if left > CUT else torch.zeros_like(direction)
 
 
-def targets(model: Classifier, client: ClientData, shared: Tensors) -> Tensor:
-    """The forget samples while the clients unlearn, then the retain samples, with their labels."""
-    return forget_labels(model, client, shared) if shared else retain_labels(model, client, shared)
+def assign(model: Network, client: ClientData, context: RoundContext) -> Assignment:
+    """The forget samples while the clients unlearn, then the retain samples."""
+    return forget_only(model, client, context) if context.shared else retain_only(model, client, context)
 
 
-def loss(features: Tensor, logits: Tensor, targets: Tensor, shared: Tensors) -> Tensor:
-    """Unlearning cross-entropy in the first phase, cross-entropy in the second."""
-    return unlearning_loss(logits, targets) if shared else cross_entropy(features, logits, targets, shared)
+def loss(outputs: Any, batch: Batch, context: RoundContext) -> Tensor:
+    """Unlearning cross-entropy in the first phase, the task's own loss in the second."""
+    return unlearning_loss(outputs, batch, context.task) if context.shared else task_loss(outputs, batch, context)
 
 
-def unlearning_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean of −log(1 − p_y / 2) over the rows that are not left out; between 0 and log 2."""
-    there = targets >= 0
-    own = logits.softmax(1).gather(1, targets.clamp_min(0)[:, None])[:, 0]
-    return -torch.where(there, (1 - own / 2).log(), 0.0).sum() / there.sum().clamp_min(1)
+def unlearning_loss(outputs: Any, batch: Batch, task: Task) -> Tensor:
+    """Mean of −log(1 − p / 2), p how likely the model finds each target; between 0 and log 2."""
+    own = task.likelihood(outputs, batch)
+    return weighted_mean(-(1 - own / 2).log(), batch.weights)
 
 
-def retain_gradient(model: Classifier, client: ClientData, settings: FedOSD, spec: StageSpec) -> Tensors:
-    """Gradient [parameters] of the mean cross-entropy on the client's retain samples, and how many `samples` those are.
+def retain_gradient(model: Network, client: ClientData, settings: FedOSD, spec: StageSpec) -> Tensors:
+    """Gradient [parameters] of the mean loss on the client's retain samples, and how many `samples` those are.
 
     In evaluation mode, so that buffers stay as they are.
     """
@@ -165,8 +166,10 @@ def retain_gradient(model: Classifier, client: ClientData, settings: FedOSD, spe
     parameters = list(model.parameters())
     total = [torch.zeros_like(parameter) for parameter in parameters]
     for part in torch.split(held, EVALUATION_BATCH) if len(held) else ():
+        batch = Batch(client.inputs(part), client.targets[part], torch.ones(len(part), device=held.device))
         with torch.enable_grad():
-            value = F.cross_entropy(model(client.images(part)), client.labels[part], reduction="sum") / len(held)
+            said = client.task.outputs(model, batch.inputs)
+            value = client.task.losses(said, batch).sum() / len(held)
             gradients = torch.autograd.grad(value, parameters)
         total = [before + more for before, more in zip(total, gradients, strict=True)]
     return {"gradient": torch.cat([value.flatten() for value in total]), "samples": torch.tensor(len(held))}
@@ -176,8 +179,9 @@ METHODS = {
     "fedosd": Method(
         name="fedosd",
         settings=FedOSD,
-        objective=lambda settings, spec: Objective(targets, loss),
-        server=FedOSDServer,
+        objective=lambda settings, spec: Objective(assign, loss),
+        strategy=FedOSDServer,
+        tasks=EVERY,
         queries={"gradient": retain_gradient},
         check=lambda settings, config: check_fit(config, unlearn_rounds=settings.unlearn_rounds),
     )

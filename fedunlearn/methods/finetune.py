@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from fedunlearn.federation.method import Method, NoSettings
-from fedunlearn.federation.objective import Objective, cross_entropy, retain_labels
+from fedunlearn.federation.objective import Objective, retain_only
+from fedunlearn.tasks.base import EVERY
 
 METHODS = {
     "finetune": Method(
-        name="finetune", settings=NoSettings, objective=lambda settings, spec: Objective(retain_labels, cross_entropy)
+        name="finetune", settings=NoSettings, objective=lambda settings, spec: Objective(retain_only), tasks=EVERY
     )
 }

@@ -19,18 +19,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fedunlearn.federation import wire
 from fedunlearn.federation.federation import ClientData
 from fedunlearn.federation.method import Method
-from fedunlearn.federation.objective import Objective, cross_entropy
-from fedunlearn.federation.sgd import observe
+from fedunlearn.federation.objective import Objective, RoundContext, task_loss
+from fedunlearn.federation.sgd import observed
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.federation.strategy import Clients, Tensors
 from fedunlearn.methods.contrastive import prototype_contrastive, prototype_distance, supervised_contrastive
-from fedunlearn.methods.relabel import TransformationServer, cast_vote
+from fedunlearn.methods.relabel import TransformationServer, cast_vote, transformed
 from fedunlearn.methods.transformation import Selection, transformed_labels
-from fedunlearn.models.base import Classifier
+from fedunlearn.models.base import Network, linear_head
 from fedunlearn.settings.schema import NonNegative, Positive
+from fedunlearn.tasks.base import Batch
+from fedunlearn.tasks.classification import ClassOutputs
 
 
 @dataclass(frozen=True)
@@ -50,14 +51,12 @@ class FUCRT:
 class FUCRTServer(TransformationServer):
     """The vote, and the global prototypes."""
 
-    def __init__(self, spec: StageSpec, settings: FUCRT, pack: wire.Pack, device: torch.device) -> None:
-        super().__init__(spec, settings, pack, device)  # type: ignore[arg-type]
-        self.settings = settings
+    settings: FUCRT
 
     def prepare(self, model: Tensors, clients: Clients) -> Tensors:
         """The vote, then the original model's prototypes."""
         super().prepare(model, clients)
-        width = model["head.weight"].shape[1]
+        width = model[linear_head(self.new_model(0)).weight].shape[1]
         self.shared["prototypes"] = torch.zeros(self.spec.classes, width, device=self.device)
         self.shared["known"] = torch.zeros(self.spec.classes, dtype=torch.uint8, device=self.device)
         if self.settings.first_prototypes == "original" and self.settings.global_weight > 0:
@@ -74,12 +73,12 @@ class FUCRTServer(TransformationServer):
         self.shared["known"] = self.shared["known"] | seen.to(torch.uint8)
 
 
-def class_sums(settings: FUCRT, spec: StageSpec, model: Classifier, client: ClientData, shared: Tensors) -> Tensors:
+def class_sums(settings: FUCRT, spec: StageSpec, model: Network, client: ClientData, shared: Tensors) -> Tensors:
     """Sums [classes, d] and counts [classes] of unit-length features, which add up to global prototypes."""
     rows = torch.ones_like(client.forget) if settings.prototypes_of == "all" else ~client.forget
-    labels = transformed_labels(spec, model, client, shared) if settings.prototypes_of == "all" else client.labels
+    labels = transformed_labels(spec, model, client, shared) if settings.prototypes_of == "all" else client.targets
     rows = rows.nonzero()[:, 0]
-    z = F.normalize(observe(model, client, rows)[0], dim=1)
+    z = F.normalize(observed(model, client, rows)["features"], dim=1)
     sums = torch.zeros(spec.classes, z.shape[1], device=z.device).index_add(0, labels[rows], z)
     return {"sums": sums, "counts": torch.bincount(labels[rows], minlength=spec.classes).float()}
 
@@ -87,30 +86,31 @@ def class_sums(settings: FUCRT, spec: StageSpec, model: Classifier, client: Clie
 def objective(settings: FUCRT, spec: StageSpec) -> Objective:
     """L = L_ce + λ1 L_local + λ2 L_global on transformed labels."""
 
-    def loss(features: Tensor, logits: Tensor, targets: Tensor, shared: Tensors) -> Tensor:
-        total = cross_entropy(features, logits, targets, shared)
+    def loss(outputs: ClassOutputs, batch: Batch, context: RoundContext) -> Tensor:
+        total, features = task_loss(outputs, batch, context), outputs.features
+        labels = batch.targets.masked_fill(batch.weights == 0, -1)
         if settings.local_weight > 0:
-            total = total + settings.local_weight * supervised_contrastive(
-                features, targets, settings.local_temperature
-            )
+            local = supervised_contrastive(features, labels, settings.local_temperature)
+            total = total + settings.local_weight * local
         if settings.global_weight > 0:
-            total = total + settings.global_weight * global_term(settings, features, targets, shared)
+            total = total + settings.global_weight * global_term(settings, features, labels, context.shared)
         return total
 
-    uploads = partial(class_sums, settings, spec) if settings.global_weight > 0 else None
-    targets = partial(transformed_labels, spec)
-    return Objective(targets, loss, uploads) if uploads else Objective(targets, loss)
+    def uploads(model: Network, client: ClientData, context: RoundContext) -> Tensors:
+        return class_sums(settings, spec, model, client, context.shared) if settings.global_weight > 0 else {}
+
+    return Objective(partial(transformed, spec), loss, uploads)
 
 
-def global_term(settings: FUCRT, features: Tensor, targets: Tensor, shared: Tensors) -> Tensor:
+def global_term(settings: FUCRT, features: Tensor, labels: Tensor, shared: Tensors) -> Tensor:
     """Contrast with (or attraction to) the prototypes that came with the model."""
     prototypes, known = shared["prototypes"], shared["known"].bool()
     if settings.global_loss == "distance":
-        return prototype_distance(features, targets, prototypes, known)
-    return prototype_contrastive(features, targets, prototypes, known, settings.global_temperature)
+        return prototype_distance(features, labels, prototypes, known)
+    return prototype_contrastive(features, labels, prototypes, known, settings.global_temperature)
 
 
-def first_prototypes(model: Classifier, client: ClientData, settings: FUCRT, spec: StageSpec) -> Tensors:
+def first_prototypes(model: Network, client: ClientData, settings: FUCRT, spec: StageSpec) -> Tensors:
     """The client's answer to the query `prototypes`: class sums of its retain samples under the original model."""
     clean = FUCRT(prototypes_of="retain")
     return class_sums(clean, spec, model, client, {})
@@ -121,7 +121,7 @@ METHODS = {
         name="fucrt",
         settings=FUCRT,
         objective=objective,
-        server=FUCRTServer,
+        strategy=FUCRTServer,
         queries={"vote": cast_vote, "prototypes": first_prototypes},
         levels=frozenset({"class"}),
     )

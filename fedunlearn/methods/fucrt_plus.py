@@ -30,7 +30,7 @@ from torch import Tensor
 from fedunlearn.federation import wire
 from fedunlearn.federation.federation import ClientData
 from fedunlearn.federation.method import Method
-from fedunlearn.federation.objective import Objective, soft_cross_entropy
+from fedunlearn.federation.objective import Assignment, Objective, RoundContext, task_loss
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.federation.strategy import Clients, Tensors
 from fedunlearn.methods.contrastive import FAR, prototype_contrastive, supervised_contrastive
@@ -38,9 +38,11 @@ from fedunlearn.methods.fucrt import FUCRT, FUCRTServer, class_sums, first_proto
 from fedunlearn.methods.relabel import cast_vote
 from fedunlearn.methods.soft_relabel import masked_prediction
 from fedunlearn.methods.transformation import Selection, labelling_logits, transformed_labels
-from fedunlearn.models.base import Classifier
+from fedunlearn.models.base import Network, linear_head
 from fedunlearn.randomness import derive
 from fedunlearn.settings.schema import NonNegative, Positive, Share
+from fedunlearn.tasks.base import Batch
+from fedunlearn.tasks.classification import ClassOutputs
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,8 @@ class FUCRTPlus:
 class FUCRTPlusServer(FUCRTServer):
     """FUCRT's server, with another model to start from."""
 
-    def __init__(self, spec: StageSpec, settings: FUCRTPlus, pack: wire.Pack, device: torch.device) -> None:
-        super().__init__(spec, settings.alignment, pack, device)
+    def __init__(self, settings: FUCRTPlus, spec: StageSpec, pack: wire.Pack, device: torch.device) -> None:
+        super().__init__(settings.alignment, spec, pack, device)
         self.plus = settings
 
     def prepare(self, model: Tensors, clients: Clients) -> Tensors:
@@ -76,28 +78,33 @@ class FUCRTPlusServer(FUCRTServer):
         settings = self.plus
         fresh = self.new_model(derive(self.spec.seed, self.spec.stage, "fresh"))
         renewed = self.spec.forget_classes if settings.forgotten_logits == "hidden" else ()
-        names = {name for name, _ in fresh.named_parameters()}
-        start = mixed(model, fresh.state_dict(), names, settings.keep, renewed)
+        start = mixed(model, fresh, settings.keep, renewed)
         if settings.global_weight > 0:
             self.on_totals(clients.total("prototypes", start))
         return start
 
 
-def mixed(model: Tensors, fresh: Tensors, names: set[str], keep: float, renewed: tuple[int, ...]) -> Tensors:
-    """κ w_o + (1 − κ) w_fresh for the parameters `names`; the head's rows `renewed` are wholly fresh. Copies."""
+@torch.no_grad()
+def mixed(model: Tensors, fresh: Network, keep: float, renewed: tuple[int, ...]) -> Tensors:
+    """κ w_o + (1 − κ) w_fresh for all parameters; the head's rows `renewed` are wholly fresh. Copies."""
     start = {name: value.clone() for name, value in model.items()}
-    for name in names:
-        start[name] = keep * model[name] + (1 - keep) * fresh[name].to(model[name].device)
-    for name in ("head.weight", "head.bias"):
-        start[name][list(renewed)] = fresh[name][list(renewed)].to(start[name].device)
+    new = dict(fresh.named_parameters())
+    for name, value in new.items():
+        start[name] = keep * model[name] + (1 - keep) * value.to(model[name].device)
+    for name in linear_head(fresh):
+        start[name][list(renewed)] = new[name][list(renewed)].to(start[name].device)
     return start
 
 
-def targets(settings: FUCRTPlus, spec: StageSpec, model: Classifier, client: ClientData, shared: Tensors) -> Tensor:
-    """Float [n, classes + 1]: the label's distribution, and for forget samples 1 + their transformation class (else 0).
+def assign(
+    settings: FUCRTPlus, spec: StageSpec, model: Network, client: ClientData, context: RoundContext
+) -> Assignment:
+    """Every sample counts. Labels are float [n, classes + 1].
 
-    The last column tells the loss which rows are forget samples.
+    The label's distribution, then for forget samples 1 + their transformation class (else 0), by which the loss knows
+    them.
     """
+    shared = context.shared
     hard = transformed_labels(spec, model, client, shared)
     held = client.forget.nonzero()[:, 0]
     distribution = F.one_hot(hard, spec.classes).float()
@@ -105,19 +112,20 @@ def targets(settings: FUCRTPlus, spec: StageSpec, model: Classifier, client: Cli
         logits = labelling_logits(model, client, held, shared)
         distribution[held] = masked_prediction(logits, spec.forget_classes, 1.0)
     mark = torch.where(client.forget, hard + 1, 0).float()
-    return torch.cat([distribution, mark[:, None]], dim=1)
+    return Assignment(torch.ones(len(client), device=mark.device), torch.cat([distribution, mark[:, None]], dim=1))
 
 
 def objective(settings: FUCRTPlus, spec: StageSpec) -> Objective:
-    """L = L_ce + λ1 L_local + λ2 L_global on the labels of `targets`."""
+    """L = L_ce + λ1 L_local + λ2 L_global on the labels of `assign`."""
 
-    def loss(features: Tensor, logits: Tensor, targets: Tensor, shared: Tensors) -> Tensor:
-        distribution, mark = targets[:, :-1], targets[:, -1]
+    def loss(outputs: ClassOutputs, batch: Batch, context: RoundContext) -> Tensor:
+        distribution, mark = batch.targets[:, :-1], batch.targets[:, -1]
+        features, logits, shared = outputs.features, outputs.logits, context.shared
         if settings.forgotten_logits == "hidden":
             logits = hidden(logits, mark > 0, spec.forget_classes)
-        weight = torch.where(mark > 0, settings.forget_weight, 1.0)
-        total = soft_cross_entropy(features, logits, weight[:, None] * distribution, shared)
-        hard = contrastive_labels(distribution, mark)
+        weights = batch.weights * torch.where(mark > 0, settings.forget_weight, 1.0)
+        total = task_loss(ClassOutputs(features, logits), Batch(batch.inputs, distribution, weights), context)
+        hard = contrastive_labels(distribution, mark).masked_fill(batch.weights == 0, -1)
         if settings.local_weight > 0:
             local = supervised_contrastive(features, hard, settings.local_temperature)
             total = total + settings.local_weight * local
@@ -127,10 +135,10 @@ def objective(settings: FUCRTPlus, spec: StageSpec) -> Objective:
             total = total + settings.global_weight * distant
         return total
 
-    labels = partial(targets, settings, spec)
-    if settings.global_weight == 0:
-        return Objective(labels, loss)
-    return Objective(labels, loss, partial(class_sums, settings.alignment, spec))
+    def uploads(model: Network, client: ClientData, context: RoundContext) -> Tensors:
+        return class_sums(settings.alignment, spec, model, client, context.shared) if settings.global_weight > 0 else {}
+
+    return Objective(partial(assign, settings, spec), loss, uploads)
 
 
 def hidden(logits: Tensor, forget: Tensor, forget_classes: tuple[int, ...]) -> Tensor:
@@ -141,9 +149,8 @@ def hidden(logits: Tensor, forget: Tensor, forget_classes: tuple[int, ...]) -> T
 
 
 def contrastive_labels(distribution: Tensor, mark: Tensor) -> Tensor:
-    """int64 [b]: transformation class of forget samples, own label of others, −1 for rows that are not there."""
-    label = torch.where(mark > 0, mark.long() - 1, distribution.argmax(1))
-    return torch.where(distribution.sum(1) > 0, label, -1)
+    """int64 [b]: transformation class of forget samples, own label of others."""
+    return torch.where(mark > 0, mark.long() - 1, distribution.argmax(1))
 
 
 METHODS = {
@@ -151,7 +158,7 @@ METHODS = {
         name="fucrt_plus",
         settings=FUCRTPlus,
         objective=objective,
-        server=FUCRTPlusServer,
+        strategy=FUCRTPlusServer,
         queries={"vote": cast_vote, "prototypes": first_prototypes},
         levels=frozenset({"class"}),
     )

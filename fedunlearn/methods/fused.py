@@ -26,10 +26,10 @@ from torch import Tensor
 from fedunlearn.errors import RequestError
 from fedunlearn.federation import wire
 from fedunlearn.federation.method import Method
-from fedunlearn.federation.objective import Objective, cross_entropy, retain_labels
+from fedunlearn.federation.objective import Objective, RoundContext, retain_only
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.federation.strategy import Tensors, UnlearningStrategy
-from fedunlearn.methods.random_relabel import confused_labels
+from fedunlearn.methods.random_relabel import confused
 from fedunlearn.randomness import torch_stream
 from fedunlearn.settings.config import RunConfig
 from fedunlearn.settings.schema import Count, Share
@@ -49,9 +49,10 @@ class Fused:
 class SparseServer(UnlearningStrategy):
     """Finds the critical layers in the first round, then averages adapters."""
 
-    def __init__(self, spec: StageSpec, settings: Fused, pack: wire.Pack, device: torch.device) -> None:
-        super().__init__(spec, pack, device)
-        self.settings = settings
+    settings: Fused
+
+    def __init__(self, settings: Fused, spec: StageSpec, pack: wire.Pack, device: torch.device) -> None:
+        super().__init__(settings, spec, pack, device)
         self._sent: Tensors = {}
         self._moved: dict[str, float] = defaultdict(float)
 
@@ -110,11 +111,12 @@ def random_mask(shape: torch.Size, density: float, spec: StageSpec, name: str) -
     return (torch.rand(shape, generator=torch_stream(spec.seed, spec.stage, "mask", name)) < density).to(torch.uint8)
 
 
-def only_adapters(values: Tensors, received: Tensors, shared: Tensors) -> Tensors:
+def only_adapters(values: Tensors, context: RoundContext) -> Tensors:
     """Masked entries keep what they learnt, all others what was received; without masks everything moves."""
-    if not shared:
+    if not context.shared:
         return values
-    masks = {name: shared.get(MASK + name) for name in values}
+    received = context.received
+    masks = {name: context.shared.get(MASK + name) for name in values}
     return {
         name: received[name] if mask is None else torch.where(mask.bool(), values[name], received[name])
         for name, mask in masks.items()
@@ -123,8 +125,8 @@ def only_adapters(values: Tensors, received: Tensors, shared: Tensors) -> Tensor
 
 def objective(settings: Fused, spec: StageSpec) -> Objective:
     """Cross-entropy on the retain data, or on all of it with random labels for the forget samples."""
-    targets = retain_labels if settings.forget_labels == "leave_out" else partial(confused_labels, spec)
-    return Objective(targets, cross_entropy, constrain=only_adapters)
+    assign = retain_only if settings.forget_labels == "leave_out" else partial(confused, spec)
+    return Objective(assign, constrain=only_adapters)
 
 
 def check(settings: Fused, config: RunConfig) -> None:
@@ -136,4 +138,4 @@ def check(settings: Fused, config: RunConfig) -> None:
         )
 
 
-METHODS = {"fused": Method(name="fused", settings=Fused, objective=objective, server=SparseServer, check=check)}
+METHODS = {"fused": Method(name="fused", settings=Fused, objective=objective, strategy=SparseServer, check=check)}

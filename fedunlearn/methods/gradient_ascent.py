@@ -12,22 +12,23 @@ we stop it sample by sample, at a loss, which needs no rescaling and keeps a lon
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from fedunlearn.federation import wire
 from fedunlearn.federation.federation import ClientData
 from fedunlearn.federation.method import Method
-from fedunlearn.federation.objective import Objective, cross_entropy, forget_labels, retain_labels
+from fedunlearn.federation.objective import Assignment, Objective, RoundContext, forget_only, retain_only, task_loss
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.federation.strategy import Clients, Tensors, UnlearningStrategy
 from fedunlearn.methods.phases import check_fit, phase
-from fedunlearn.models.base import Classifier
+from fedunlearn.models.base import Network
 from fedunlearn.randomness import derive
 from fedunlearn.settings.config import TrainConfig
 from fedunlearn.settings.schema import Count, Positive
+from fedunlearn.tasks.base import EVERY, Batch, weighted_mean
 
 REFERENCE = "reference/"  # prefix of w_o's parameters among the shared tensors; they are there while the ascent lasts
 ASCENT_SHARE = 0.2  # of all rounds, where ascent_rounds is null
@@ -53,9 +54,10 @@ class GradientAscent:
 class AscentServer(UnlearningStrategy):
     """FedAvg in two phases: what is shared with the clients says which."""
 
-    def __init__(self, spec: StageSpec, settings: GradientAscent, pack: wire.Pack, device: torch.device) -> None:
-        super().__init__(spec, pack, device)
-        self.settings = settings
+    settings: GradientAscent
+
+    def __init__(self, settings: GradientAscent, spec: StageSpec, pack: wire.Pack, device: torch.device) -> None:
+        super().__init__(settings, spec, pack, device)
         self.limit = phase(settings.ascent_rounds, ASCENT_SHARE, spec.training.rounds)
 
     def prepare(self, model: Tensors, clients: Clients) -> Tensors:
@@ -105,34 +107,33 @@ def squared_distance(model: Tensors, centre: Tensors) -> Tensor:
     return torch.stack([(model[name] - value).square().sum() for name, value in centre.items()]).sum()
 
 
-def projected(parameters: Tensors, received: Tensors, shared: Tensors) -> Tensors:
+def projected(parameters: Tensors, context: RoundContext) -> Tensors:
     """w, or w_ref + √δ (w − w_ref) / ‖w − w_ref‖ where that is nearer; in the repair, always w."""
-    if not shared:
+    if not context.shared:
         return parameters
-    centre, radius = ball(shared)
+    centre, radius = ball(context.shared)
     scale = (radius / squared_distance(parameters, centre).clamp_min(1e-12)).sqrt().clamp_max(1.0)
     return {name: value + scale * (parameters[name] - value) for name, value in centre.items()}
 
 
-def targets(model: Classifier, client: ClientData, shared: Tensors) -> Tensor:
-    """The forget samples with their labels while the ascent lasts, then the retain samples with theirs."""
-    return forget_labels(model, client, shared) if shared else retain_labels(model, client, shared)
-
-
-def bounded_ascent(logits: Tensor, targets: Tensor, stop: float) -> Tensor:
-    """−CE over the rows that are not left out, in which a row counts for `stop` at most (and then has no gradient)."""
-    each = F.cross_entropy(logits, targets, ignore_index=-1, reduction="none")
-    return -each.clamp_max(stop).sum() / (targets >= 0).sum().clamp_min(1)
+def assign(model: Network, client: ClientData, context: RoundContext) -> Assignment:
+    """The loss of the forget samples is to rise while the ascent lasts; then that of the retain samples is to fall."""
+    if not context.shared:
+        return retain_only(model, client, context)
+    return Assignment(-forget_only(model, client, context).weights)
 
 
 def objective(settings: GradientAscent, spec: StageSpec) -> Objective:
-    """Ascent while the ball is shared, and cross-entropy after it."""
+    """Ascent while the ball is shared, in which a sample counts for the stop loss at most; then the task's own loss."""
     stop = settings.stop_loss or STOP_LOSS[spec.level]
 
-    def loss(features: Tensor, logits: Tensor, targets: Tensor, shared: Tensors) -> Tensor:
-        return bounded_ascent(logits, targets, stop) if shared else cross_entropy(features, logits, targets, shared)
+    def loss(outputs: Any, batch: Batch, context: RoundContext) -> Tensor:
+        if not context.shared:
+            return task_loss(outputs, batch, context)
+        bounded = context.task.losses(outputs, batch).clamp_max(stop)  # above it, a sample has no gradient
+        return weighted_mean(bounded, batch.weights)
 
-    return Objective(targets, loss, constrain=projected, clip=settings.clip)
+    return Objective(assign, loss, constrain=projected, clip=settings.clip)
 
 
 METHODS = {
@@ -140,7 +141,8 @@ METHODS = {
         name="gradient_ascent",
         settings=GradientAscent,
         objective=objective,
-        server=AscentServer,
+        strategy=AscentServer,
+        tasks=EVERY,
         check=lambda settings, config: check_fit(config, ascent_rounds=settings.ascent_rounds),
     )
 }

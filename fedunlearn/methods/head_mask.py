@@ -9,13 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-
-from fedunlearn.federation import wire
 from fedunlearn.federation.method import Method
-from fedunlearn.federation.objective import Objective, cross_entropy, retain_labels
-from fedunlearn.federation.spec import StageSpec
+from fedunlearn.federation.objective import Objective, retain_only
 from fedunlearn.federation.strategy import Clients, Tensors, UnlearningStrategy
+from fedunlearn.models.base import linear_head
 from fedunlearn.settings.schema import Positive
 
 
@@ -29,23 +26,22 @@ class HeadMask:
 class MaskingServer(UnlearningStrategy):
     """Edits the head once; there are no rounds."""
 
-    def __init__(self, spec: StageSpec, settings: HeadMask, pack: wire.Pack, device: torch.device) -> None:
-        super().__init__(spec, pack, device)
-        self.constant = settings.constant
+    settings: HeadMask
 
     def prepare(self, model: Tensors, clients: Clients) -> Tensors:
         """Lower the forgotten biases."""
-        bias = model["head.bias"].clone()
-        bias[list(self.spec.forget_classes)] -= self.constant
-        return {**model, "head.bias": bias}
+        name = linear_head(self.new_model(0)).bias
+        bias = model[name].clone()
+        bias[list(self.spec.forget_classes)] -= self.settings.constant
+        return {**model, name: bias}
 
 
 METHODS = {
     "head_mask": Method(
         name="head_mask",
         settings=HeadMask,
-        objective=lambda settings, spec: Objective(retain_labels, cross_entropy),
-        server=MaskingServer,
+        objective=lambda settings, spec: Objective(retain_only),
+        strategy=MaskingServer,
         levels=frozenset({"class"}),
         rounds=lambda train, unlearn: 0,
     )

@@ -21,14 +21,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from fedunlearn.federation import wire
 from fedunlearn.federation.federation import ClientData
 from fedunlearn.federation.method import Method
-from fedunlearn.federation.objective import Objective, cross_entropy, retain_labels
-from fedunlearn.federation.sgd import observe
+from fedunlearn.federation.objective import Objective, retain_only
+from fedunlearn.federation.sgd import observed
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.federation.strategy import Clients, Tensors, UnlearningStrategy
-from fedunlearn.models.base import Classifier
+from fedunlearn.models.base import Network, linear_head
 from fedunlearn.randomness import torch_stream
 from fedunlearn.settings.schema import Count, Positive, Share
 
@@ -48,32 +47,32 @@ class LraNpp:
 class LraNppServer(UnlearningStrategy):
     """Asks for the histograms and edits the head; there are no rounds."""
 
-    def __init__(self, spec: StageSpec, settings: LraNpp, pack: wire.Pack, device: torch.device) -> None:
-        super().__init__(spec, pack, device)
-        self.settings = settings
+    settings: LraNpp
 
     def prepare(self, model: Tensors, clients: Clients) -> Tensors:
         """Perturb the path of every forgotten class."""
         counts = clients.total("relevance", model)["counts"]
         path = most_frequent(counts, self.settings.perturbed).to(self.device)
         chosen = edited(path, self.spec, self.settings.edit)
-        weight = model["head.weight"]
+        name = linear_head(self.new_model(0)).weight
+        weight = model[name]
         noise = torch.randn(weight.shape, generator=torch_stream(self.spec.seed, self.spec.stage, "noise"))
         changed = weight + self.settings.noise * noise.to(weight) if self.settings.value == "gaussian" else 0.0
         self.notes["perturbed_neurons"] = {
             str(label): path[row].nonzero()[:, 0].tolist() for row, label in enumerate(self.spec.forget_classes)
         }
-        return {**model, "head.weight": torch.where(chosen, changed, weight)}
+        return {**model, name: torch.where(chosen, changed, weight)}
 
 
-def count_relevant(model: Classifier, client: ClientData, settings: LraNpp, spec: StageSpec) -> Tensors:
+def count_relevant(model: Network, client: ClientData, settings: LraNpp, spec: StageSpec) -> Tensors:
     """The client's answer to the query `relevance`: `counts`, int32 [forgotten classes, d]; zeros without images."""
-    width = model.head.in_features
+    weight = model.get_parameter(linear_head(model).weight)
+    width = weight.shape[1]
     counts = torch.zeros(len(spec.forget_classes), width, dtype=torch.int32)
     for row, label in enumerate(spec.forget_classes):
-        held = (client.labels == label).nonzero()[:, 0][: settings.images]
-        features, logits = observe(model, client, held)
-        relevance = features * model.head.weight[logits.argmax(1)]
+        held = (client.targets == label).nonzero()[:, 0][: settings.images]
+        said = observed(model, client, held)
+        relevance = said["features"] * weight[said["logits"].argmax(1)]
         top = relevance.topk(share_of(settings.analysed, width), dim=1).indices
         counts[row] = torch.bincount(top.flatten(), minlength=width).int().cpu()
     return {"counts": counts}
@@ -103,8 +102,8 @@ METHODS = {
     "lra_npp": Method(
         name="lra_npp",
         settings=LraNpp,
-        objective=lambda settings, spec: Objective(retain_labels, cross_entropy),
-        server=LraNppServer,
+        objective=lambda settings, spec: Objective(retain_only),
+        strategy=LraNppServer,
         queries={"relevance": count_relevant},
         levels=frozenset({"class"}),
         rounds=lambda train, unlearn: 0,

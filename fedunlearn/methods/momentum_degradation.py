@@ -16,18 +16,17 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from fedunlearn.errors import RequestError
 from fedunlearn.federation import wire
 from fedunlearn.federation.federation import ClientData
 from fedunlearn.federation.method import Method
-from fedunlearn.federation.objective import Objective, soft_cross_entropy
+from fedunlearn.federation.objective import Assignment, Objective, RoundContext
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.federation.strategy import Clients, Tensors, UnlearningStrategy
 from fedunlearn.methods.phases import check_fit, phase
 from fedunlearn.methods.transformation import logits_of
-from fedunlearn.models.base import Classifier
+from fedunlearn.models.base import Network
 from fedunlearn.randomness import derive
 from fedunlearn.settings.config import RunConfig
 from fedunlearn.settings.schema import Fraction, Whole
@@ -49,9 +48,10 @@ class MomentumDegradation:
 class DegradationServer(UnlearningStrategy):
     """FedAvg of W_de, and then of W; both models are on the server all the time."""
 
-    def __init__(self, spec: StageSpec, settings: MomentumDegradation, pack: wire.Pack, device: torch.device) -> None:
-        super().__init__(spec, pack, device)
-        self.momentum = settings.momentum
+    settings: MomentumDegradation
+
+    def __init__(self, settings: MomentumDegradation, spec: StageSpec, pack: wire.Pack, device: torch.device) -> None:
+        super().__init__(settings, spec, pack, device)
         rounds = spec.training.rounds
         self.warmup = phase(settings.warmup_rounds, WARMUP_SHARE, rounds, least=0)
         self.guidance = rounds - phase(settings.guide_rounds, GUIDE_SHARE, rounds, least=0)  # after this round
@@ -71,7 +71,7 @@ class DegradationServer(UnlearningStrategy):
             self._waiting = model
             return degraded
         self.shared = self.memory
-        return mixed(model, degraded, self.momentum) if number <= self.guidance else model
+        return mixed(model, degraded, self.settings.momentum) if number <= self.guidance else model
 
     def after_round(self, number: int, model: Tensors) -> Tensors:
         """What comes back is W_de first, and W later."""
@@ -94,23 +94,24 @@ def mixed(model: Tensors, degraded: Tensors, momentum: float) -> Tensors:
     }
 
 
-def targets(
-    settings: MomentumDegradation, spec: StageSpec, model: Classifier, client: ClientData, shared: Tensors
-) -> Tensor:
-    """Float [n, classes]: true labels of retain samples; of forget samples W_de's, or none while W_de is trained."""
-    labels = F.one_hot(client.labels, spec.classes).float()
-    labels[client.forget] = 0.0
+def assign(
+    settings: MomentumDegradation, spec: StageSpec, model: Network, client: ClientData, context: RoundContext
+) -> Assignment:
+    """True labels of retain samples; of forget samples W_de's, who are left out while W_de is trained."""
+    labels = F.one_hot(client.targets, spec.classes).float()
     held = client.forget.nonzero()[:, 0]
-    if shared and len(held):
-        said = logits_of(DEGRADED, shared, model, client, held)
+    if not context.shared:
+        return Assignment((~client.forget).float(), labels)
+    if len(held):
+        said = logits_of(DEGRADED, context.shared, model, client, held)
         hard = F.one_hot(said.argmax(1), spec.classes).float()
         labels[held] = hard if settings.pseudo_labels == "hard" else said.softmax(1)
-    return labels
+    return Assignment(torch.ones(len(client), device=labels.device), labels)
 
 
 def objective(settings: MomentumDegradation, spec: StageSpec) -> Objective:
     """Cross-entropy with the labels above, in every phase."""
-    return Objective(partial(targets, settings, spec), soft_cross_entropy)
+    return Objective(partial(assign, settings, spec))
 
 
 def check(settings: MomentumDegradation, config: RunConfig) -> None:
@@ -127,7 +128,7 @@ METHODS = {
         name="momentum_degradation",
         settings=MomentumDegradation,
         objective=objective,
-        server=DegradationServer,
+        strategy=DegradationServer,
         check=check,
     )
 }

@@ -11,15 +11,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import nn
 
-from fedunlearn.federation import wire
 from fedunlearn.federation.method import Method
-from fedunlearn.federation.objective import Objective, cross_entropy, retain_labels
-from fedunlearn.federation.spec import StageSpec
+from fedunlearn.federation.objective import Objective, retain_only
 from fedunlearn.federation.strategy import Clients, Tensors, UnlearningStrategy
-from fedunlearn.models.base import Classifier
+from fedunlearn.models.base import Network
+from fedunlearn.tasks.base import EVERY
 
 
 @dataclass(frozen=True)
@@ -32,19 +30,17 @@ class Negation:
 class NegatingServer(UnlearningStrategy):
     """Negates once; the rounds are ordinary ones."""
 
-    def __init__(self, spec: StageSpec, settings: Negation, pack: wire.Pack, device: torch.device) -> None:
-        super().__init__(spec, pack, device)
-        self.layers = settings.layers
+    settings: Negation
 
     def prepare(self, model: Tensors, clients: Clients) -> Tensors:
         """θ_l ← −θ_l for the layers l in L_neg."""
         names = weight_names(self.new_model(0))
-        chosen = {"first": names[:1], "last": names[-1:], "all": names}[self.layers]
+        chosen = {"first": names[:1], "last": names[-1:], "all": names}[self.settings.layers]
         self.notes["negated"] = chosen
         return {**model, **{name: -model[name] for name in chosen}}
 
 
-def weight_names(model: Classifier) -> list[str]:
+def weight_names(model: Network) -> list[str]:
     """The weights of all convolutions and dense layers, from the input to the head."""
     kinds = (nn.modules.conv._ConvNd, nn.Linear)
     return [f"{name}.weight" for name, module in model.named_modules() if isinstance(module, kinds)]
@@ -54,7 +50,8 @@ METHODS = {
     "not": Method(
         name="not",
         settings=Negation,
-        objective=lambda settings, spec: Objective(retain_labels, cross_entropy),
-        server=NegatingServer,
+        objective=lambda settings, spec: Objective(retain_only),
+        strategy=NegatingServer,
+        tasks=EVERY,
     )
 }

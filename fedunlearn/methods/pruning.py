@@ -22,14 +22,13 @@ import torch
 from torch import Tensor, nn
 
 from fedunlearn.errors import RunError
-from fedunlearn.federation import wire
 from fedunlearn.federation.federation import ClientData
 from fedunlearn.federation.method import Method
-from fedunlearn.federation.objective import Objective, cross_entropy, retain_labels
-from fedunlearn.federation.sgd import observe
+from fedunlearn.federation.objective import Objective, retain_only
+from fedunlearn.federation.sgd import observed
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.federation.strategy import Clients, Tensors, UnlearningStrategy
-from fedunlearn.models.base import Classifier
+from fedunlearn.models.base import Network
 from fedunlearn.settings.schema import Above, Below
 
 KEPT = "kept/"  # prefix of the masks among the shared tensors: uint8 [filters] for every tensor that filters have
@@ -46,9 +45,7 @@ class Pruning:
 class PruningServer(UnlearningStrategy):
     """Prunes before the first round; the rounds are ordinary ones under a mask."""
 
-    def __init__(self, spec: StageSpec, settings: Pruning, pack: wire.Pack, device: torch.device) -> None:
-        super().__init__(spec, pack, device)
-        self.share = settings.share
+    settings: Pruning
 
     def prepare(self, model: Tensors, clients: Clients) -> Tensors:
         """Score and prune, one forgotten class at a time."""
@@ -63,9 +60,9 @@ class PruningServer(UnlearningStrategy):
             for name in layers:
                 strength = answers[name] / answers["holders"].clamp_min(1)[:, None]
                 scores = tf_idf(strength[answers["holders"] > 0], strength[label])
-                kept[name][most_telling(scores, self.share)] = 0
+                kept[name][most_telling(scores, self.settings.share)] = 0
             self.shared = {KEPT + entry: kept[name] for name, layer in layers.items() for entry in layer.tensors(model)}
-            model = {**model, **masked(model, {}, self.shared)}
+            model = {**model, **masked(model, self.shared)}
         self.notes["pruned"] = {name: (mask == 0).nonzero()[:, 0].tolist() for name, mask in kept.items()}
         return model
 
@@ -110,8 +107,8 @@ def most_telling(scores: Tensor, share: float) -> Tensor:
     return torch.zeros_like(scores, dtype=torch.bool).scatter(0, order, True) & (scores > 0)
 
 
-def masked(parameters: Tensors, received: Tensors, shared: Tensors) -> Tensors:
-    """The parameters with those of pruned filters at zero."""
+def masked(parameters: Tensors, shared: Tensors) -> Tensors:
+    """The parameters with those of pruned filters at zero, as the masks among the shared tensors say."""
     result = dict(parameters)
     for entry, kept in shared.items():
         name = entry.removeprefix(KEPT)
@@ -119,24 +116,24 @@ def masked(parameters: Tensors, received: Tensors, shared: Tensors) -> Tensors:
     return result
 
 
-def report_answers(model: Classifier, client: ClientData, settings: Pruning, spec: StageSpec) -> Tensors:
+def report_answers(model: Network, client: ClientData, settings: Pruning, spec: StageSpec) -> Tensors:
     """A_l = AvgPool(ReLU(O_l)) averaged over the client's images of each class, [classes, filters] for every layer l.
 
     `holders` [classes] says which classes the client holds; the rows of the others are zero.
     """
-    held = torch.bincount(client.labels, minlength=spec.classes).float()
+    held = torch.bincount(client.targets, minlength=spec.classes).float()
     with recorded(model) as outputs:
-        observe(model, client, torch.arange(len(client), device=client.labels.device))
+        observed(model, client, torch.arange(len(client), device=client.targets.device))
     answers = {}
     for name, pooled in outputs.items():
         values = torch.cat(pooled)
-        sums = torch.zeros(spec.classes, values.shape[1], device=values.device).index_add(0, client.labels, values)
+        sums = torch.zeros(spec.classes, values.shape[1], device=values.device).index_add(0, client.targets, values)
         answers[name] = sums / held.clamp_min(1)[:, None]
     return {**answers, "holders": (held > 0).float()}
 
 
 @contextmanager
-def recorded(model: Classifier) -> Iterator[dict[str, list[Tensor]]]:
+def recorded(model: Network) -> Iterator[dict[str, list[Tensor]]]:
     """While this lasts, what each convolution says to a batch, [b, filters], is appended to its list."""
     outputs: dict[str, list[Tensor]] = {}
     hooks = []
@@ -162,8 +159,10 @@ METHODS = {
     "pruning": Method(
         name="pruning",
         settings=Pruning,
-        objective=lambda settings, spec: Objective(retain_labels, cross_entropy, constrain=masked),
-        server=PruningServer,
+        objective=lambda settings, spec: Objective(
+            retain_only, constrain=lambda values, context: masked(values, context.shared)
+        ),
+        strategy=PruningServer,
         queries={"answers": report_answers},
         levels=frozenset({"class"}),
     )

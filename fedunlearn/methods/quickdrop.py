@@ -23,21 +23,22 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fedunlearn.data.types import Normaliser
+from fedunlearn.data.types import Inputs, Normaliser
 from fedunlearn.federation import wire
 from fedunlearn.federation.federation import ClientData
 from fedunlearn.federation.method import Method
-from fedunlearn.federation.objective import Objective, cross_entropy
-from fedunlearn.federation.sgd import observe
+from fedunlearn.federation.objective import Assignment, Objective, RoundContext
+from fedunlearn.federation.sgd import observed
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.federation.strategy import Clients, Tensors, UnlearningStrategy
 from fedunlearn.methods.phases import check_fit, phase
-from fedunlearn.models.base import Classifier
+from fedunlearn.models.base import Network
 from fedunlearn.randomness import torch_stream
 from fedunlearn.settings.config import TrainConfig
 from fedunlearn.settings.schema import Count, Fraction, Positive, Share
@@ -65,9 +66,10 @@ class QuickDrop:
 class DroppingServer(UnlearningStrategy):
     """Has the clients distil, then forget, then recover."""
 
-    def __init__(self, spec: StageSpec, settings: QuickDrop, pack: wire.Pack, device: torch.device) -> None:
-        super().__init__(spec, pack, device)
-        self.settings = settings
+    settings: QuickDrop
+
+    def __init__(self, settings: QuickDrop, spec: StageSpec, pack: wire.Pack, device: torch.device) -> None:
+        super().__init__(settings, spec, pack, device)
         self.limit = phase(settings.forget_rounds, ASCENT_SHARE[spec.level], spec.training.rounds)
         self._sent: Tensors = {}
 
@@ -111,37 +113,38 @@ class DroppingServer(UnlearningStrategy):
         return {name: 2 * was - model[name] if name in parameters else was for name, was in self._sent.items()}
 
 
-def distilled(settings: QuickDrop, model: Classifier, client: ClientData) -> ClientData:
+def distilled(settings: QuickDrop, model: Network, client: ClientData) -> ClientData:
     """The client with its distilled images in place of its own, from its memory or made now."""
     if not len(client):
         return client
     if "images" not in client.memory:
         client.memory.update(distil(settings, model, client))
     kept = client.memory
-    index = torch.arange(len(kept["labels"]), device=client.labels.device)
-    return replace(client, index=index, labels=kept["labels"], forget=kept["forget"].bool(), pixels=kept["images"])
+    rows, raw = torch.arange(len(kept["labels"]), device=client.rows.device), {"images": kept["images"]}
+    labels = kept["labels"]
+    return replace(client, rows=rows, targets=labels, groups=labels, forget=kept["forget"].bool(), raw=raw)
 
 
-def distil(settings: QuickDrop, model: Classifier, client: ClientData) -> Tensors:
+def distil(settings: QuickDrop, model: Network, client: ClientData) -> Tensors:
     """`images`: uint8 [m, C, H, W], with `labels` [m] and `forget` [m]: the few that stand for all."""
     stream = torch_stream(client.seed, "distil")
-    groups = [(client.labels == label).nonzero()[:, 0] for label in torch.unique(client.labels)]
+    groups = [(client.targets == label).nonzero()[:, 0] for label in torch.unique(client.targets)]
     chosen = [shuffled(group, stream)[: images_for(len(group), settings.share)] for group in groups]
-    images = [client.images(rows).requires_grad_() for rows in chosen]
+    images = [client.inputs(rows)["images"].requires_grad_() for rows in chosen]
     network = fresh(model, stream)
     optimiser = torch.optim.SGD(images, lr=settings.image_lr, momentum=IMAGE_MOMENTUM)
     with torch.enable_grad():
         for _ in range(settings.steps):
             batches = [shuffled(group, stream)[: settings.real_batch] for group in groups]
-            settle(network, client.images(torch.cat(batches)))
+            settle(network, client.inputs(torch.cat(batches)))
             match(network, images, batches, client, optimiser, settings.network_lr)
     rows, made = torch.cat(chosen), torch.cat(images).detach()
-    kept = {"labels": client.labels[rows], "forget": client.forget[rows].to(torch.uint8)}
-    return {"images": to_pixels(made, client.normalise), **kept}
+    kept = {"labels": client.targets[rows], "forget": client.forget[rows].to(torch.uint8)}
+    return {"images": to_pixels(made, cast(Normaliser, client.prepare)), **kept}
 
 
 def match(
-    network: Classifier,
+    network: Network,
     images: Sequence[Tensor],
     batches: Sequence[Tensor],
     client: ClientData,
@@ -152,8 +155,8 @@ def match(
     parameters = list(network.parameters())
     total, step = torch.zeros((), device=images[0].device), [torch.zeros_like(p) for p in parameters]
     for made, rows in zip(images, batches, strict=True):
-        label = client.labels[rows[:1]]
-        real = gradient(network, client.images(rows), label, parameters)
+        label = client.targets[rows[:1]]
+        real = gradient(network, client.inputs(rows)["images"], label, parameters)
         ours = gradient(network, made, label, parameters, create_graph=True)
         total = total + gradient_distance(ours, real)
         step = [s + g / len(images) for s, g in zip(step, real, strict=True)]
@@ -166,10 +169,10 @@ def match(
 
 
 def gradient(
-    network: Classifier, images: Tensor, label: Tensor, parameters: Sequence[Tensor], create_graph: bool = False
+    network: Network, images: Tensor, label: Tensor, parameters: Sequence[Tensor], create_graph: bool = False
 ) -> tuple[Tensor, ...]:
     """Of the mean cross-entropy of `images`, all of class `label` [1]."""
-    loss = F.cross_entropy(network(images), label.expand(len(images)))
+    loss = F.cross_entropy(network({"images": images}), label.expand(len(images)))
     return torch.autograd.grad(loss, parameters, create_graph=create_graph)
 
 
@@ -190,7 +193,7 @@ def shuffled(rows: Tensor, stream: torch.Generator) -> Tensor:
 
 
 @torch.no_grad()
-def fresh(model: Classifier, stream: torch.Generator) -> Classifier:
+def fresh(model: Network, stream: torch.Generator) -> Network:
     """A copy with new random weights (He et al. 2015) that do not depend on those of `model`."""
     network = copy.deepcopy(model).eval()
     for name, parameter in network.named_parameters():
@@ -203,13 +206,13 @@ def fresh(model: Classifier, stream: torch.Generator) -> Classifier:
 
 
 @torch.no_grad()
-def settle(network: Classifier, images: Tensor) -> None:
-    """Give layers of batch normalisation the statistics of `images`, for the many small batches of one class."""
+def settle(network: Network, inputs: Inputs) -> None:
+    """Give layers of batch normalisation the statistics of `inputs`, for the many small batches of one class."""
     layers = [layer for layer in network.modules() if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm)]
     for layer in layers:
         layer.momentum = 1.0
     if layers:
-        network.train()(images)
+        network.train()(inputs)
         network.eval()
 
 
@@ -220,23 +223,23 @@ def to_pixels(images: Tensor, normalise: Normaliser) -> Tensor:
     return ((images * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
 
 
-def phase_labels(model: Classifier, client: ClientData, shared: Tensors) -> Tensor:
-    """Forget images with their label in the ascent, retain images with theirs in the recovery; the others left out."""
-    return client.labels.masked_fill(client.forget != shared["forget"].bool(), -1)
+def phase_samples(model: Network, client: ClientData, context: RoundContext) -> Assignment:
+    """Forget images in the ascent, retain images in the recovery; the others are left out."""
+    return Assignment((client.forget == context.shared["forget"].bool()).float())
 
 
-def report_distilled(model: Classifier, client: ClientData, settings: QuickDrop, spec: StageSpec) -> Tensors:
+def report_distilled(model: Network, client: ClientData, settings: QuickDrop, spec: StageSpec) -> Tensors:
     """The answer to the query `distil`: `images` made, and `samples` that went through the network for that."""
     images = len(distilled(settings, model, client))
-    real = client.labels.bincount().clamp_max(settings.real_batch).sum()
+    real = client.targets.bincount().clamp_max(settings.real_batch).sum()
     return {"images": torch.tensor(float(images)), "samples": settings.steps * (images + real).double()}
 
 
-def count_known(model: Classifier, client: ClientData, settings: QuickDrop, spec: StageSpec) -> Tensors:
+def count_known(model: Network, client: ClientData, settings: QuickDrop, spec: StageSpec) -> Tensors:
     """The answer to the query `known`: the number of distilled forget images, and of those the model gets right."""
     data = distilled(settings, model, client)
     held = data.forget.nonzero()[:, 0]
-    right = observe(model, data, held)[1].argmax(1) == data.labels[held]
+    right = observed(model, data, held)["logits"].argmax(1) == data.targets[held]
     return {"right": right.sum().float(), "held": torch.tensor(float(len(held)))}
 
 
@@ -245,9 +248,9 @@ METHODS = {
         name="quickdrop",
         settings=QuickDrop,
         objective=lambda settings, spec: Objective(
-            phase_labels, cross_entropy, clip=settings.clip, substitute=partial(distilled, settings)
+            phase_samples, clip=settings.clip, substitute=partial(distilled, settings)
         ),
-        server=DroppingServer,
+        strategy=DroppingServer,
         queries={"distil": report_distilled, "known": count_known},
         levels=frozenset({"class", "client"}),
         check=lambda settings, config: check_fit(config, forget_rounds=settings.forget_rounds),

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from fedunlearn.federation.federation import ClientData
 from fedunlearn.federation.method import Method, NoSettings
-from fedunlearn.federation.objective import Objective, Tensors, cross_entropy
+from fedunlearn.federation.objective import Assignment, Objective, RoundContext
 from fedunlearn.federation.spec import StageSpec
-from fedunlearn.models.base import Classifier
+from fedunlearn.models.base import Network
 from fedunlearn.randomness import torch_stream
 
 
@@ -28,15 +28,16 @@ def other_labels(labels: Tensor, spec: StageSpec, stream: torch.Generator) -> Te
     return (labels + torch.randint(1, spec.classes, labels.shape, generator=stream)) % spec.classes
 
 
-def confused_labels(spec: StageSpec, model: Classifier, client: ClientData, shared: Tensors) -> Tensor:
+def confused(spec: StageSpec, model: Network, client: ClientData, context: RoundContext) -> Assignment:
     """Retain samples with their own label; forget samples with another one, the same in every round."""
-    drawn = other_labels(client.labels.cpu(), spec, torch_stream(client.seed, spec.stage, "labels"))
-    return torch.where(client.forget, drawn.to(client.labels.device), client.labels)
+    drawn = other_labels(client.targets.cpu(), spec, torch_stream(client.seed, spec.stage, "labels"))
+    labels = torch.where(client.forget, drawn.to(client.targets.device), client.targets)
+    return Assignment(torch.ones(len(client), device=labels.device), labels)
 
 
 def objective(settings: NoSettings, spec: StageSpec) -> Objective:
     """Cross-entropy on the confused labels."""
-    return Objective(partial(confused_labels, spec), cross_entropy)
+    return Objective(partial(confused, spec))
 
 
 METHODS = {"random_relabel": Method(name="random_relabel", settings=NoSettings, objective=objective)}

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import torch
 
-from fedunlearn.federation import wire
 from fedunlearn.federation.federation import ClientData
 from fedunlearn.federation.method import Method
-from fedunlearn.federation.objective import Objective, cross_entropy
+from fedunlearn.federation.objective import Assignment, Objective, RoundContext
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.federation.strategy import Clients, Tensors, UnlearningStrategy
 from fedunlearn.methods.transformation import ORIGINAL, Selection, elect, transformed_labels, vote
-from fedunlearn.models.base import Classifier
+from fedunlearn.models.base import Network
 
 
 @dataclass(frozen=True)
@@ -30,16 +30,14 @@ class Relabel:
 class TransformationServer(UnlearningStrategy):
     """Holds the vote before the first round and sends the result along with the model."""
 
-    def __init__(self, spec: StageSpec, settings: Relabel, pack: wire.Pack, device: torch.device) -> None:
-        super().__init__(spec, pack, device)
-        self.selection = settings.selection
+    settings: Any  # of the method, with a field `selection`
 
     def prepare(self, model: Tensors, clients: Clients) -> Tensors:
         """Ask for ballots and elect the global transformation sets."""
         ballots = clients.total("vote", model)
-        allowed = elect(ballots, self.selection, self.spec)
+        allowed = elect(ballots, self.settings.selection, self.spec)
         self.shared["allowed"] = allowed.to(torch.uint8).to(self.device)
-        if self.selection.relabel == "once":
+        if self.settings.selection.relabel == "once":
             self.shared.update({ORIGINAL + name: value for name, value in model.items()})
         self.notes["transformation_classes"] = {
             str(label): allowed[row].nonzero()[:, 0].tolist() for row, label in enumerate(self.spec.forget_classes)
@@ -49,7 +47,13 @@ class TransformationServer(UnlearningStrategy):
         return model
 
 
-def cast_vote(model: Classifier, client: ClientData, settings: Relabel, spec: StageSpec) -> Tensors:
+def transformed(spec: StageSpec, model: Network, client: ClientData, context: RoundContext) -> Assignment:
+    """Every sample counts, forget samples with their transformation class."""
+    labels = transformed_labels(spec, model, client, context.shared)
+    return Assignment(torch.ones(len(client), device=labels.device), labels)
+
+
+def cast_vote(model: Network, client: ClientData, settings: Relabel, spec: StageSpec) -> Tensors:
     """The client's answer to the query `vote`."""
     return vote(model, client, settings.selection, spec)
 
@@ -58,8 +62,8 @@ METHODS = {
     "relabel": Method(
         name="relabel",
         settings=Relabel,
-        objective=lambda settings, spec: Objective(partial(transformed_labels, spec), cross_entropy),
-        server=TransformationServer,
+        objective=lambda settings, spec: Objective(partial(transformed, spec)),
+        strategy=TransformationServer,
         queries={"vote": cast_vote},
         levels=frozenset({"class"}),
     )

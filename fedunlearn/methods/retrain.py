@@ -7,13 +7,15 @@ Choice as a method it is one more retraining with a seed of its own: whatever ga
 from __future__ import annotations
 
 from fedunlearn.federation.method import Method, NoSettings
-from fedunlearn.federation.objective import Objective, cross_entropy, retain_labels
+from fedunlearn.federation.objective import Objective, retain_only
+from fedunlearn.tasks.base import EVERY
 
 METHODS = {
     "retrain": Method(
         name="retrain",
         settings=NoSettings,
-        objective=lambda settings, spec: Objective(retain_labels, cross_entropy),
+        objective=lambda settings, spec: Objective(retain_only),
+        tasks=EVERY,
         start="fresh",
         rounds=lambda train, unlearn: train + unlearn,
     )

@@ -17,14 +17,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fedunlearn.federation import wire
 from fedunlearn.federation.federation import ClientData
 from fedunlearn.federation.method import Method
-from fedunlearn.federation.objective import Objective, soft_cross_entropy
+from fedunlearn.federation.objective import Assignment, Objective, RoundContext
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.federation.strategy import Clients, Tensors, UnlearningStrategy
 from fedunlearn.methods.transformation import ORIGINAL, labelling_logits
-from fedunlearn.models.base import Classifier
+from fedunlearn.models.base import Network
 from fedunlearn.settings.schema import Positive
 
 
@@ -39,9 +38,7 @@ class SoftRelabel:
 class SoftRelabelServer(UnlearningStrategy):
     """FedAvg; sends the original model along where it decides about the targets."""
 
-    def __init__(self, spec: StageSpec, settings: SoftRelabel, pack: wire.Pack, device: torch.device) -> None:
-        super().__init__(spec, pack, device)
-        self.settings = settings
+    settings: SoftRelabel
 
     def prepare(self, model: Tensors, clients: Clients) -> Tensors:
         """Clients keep nothing between rounds, so that the original model travels in every one of them."""
@@ -56,23 +53,23 @@ def masked_prediction(logits: Tensor, forget_classes: tuple[int, ...], temperatu
     return (masked / temperature).softmax(1)
 
 
-def soft_targets(
-    settings: SoftRelabel, spec: StageSpec, model: Classifier, client: ClientData, shared: Tensors
-) -> Tensor:
-    """Float [n, classes]: one-hot true labels of retain samples, masked predictions of forget samples."""
-    targets = F.one_hot(client.labels, spec.classes).float()
+def softened(
+    settings: SoftRelabel, spec: StageSpec, model: Network, client: ClientData, context: RoundContext
+) -> Assignment:
+    """Every sample counts: retain samples with their own label, forget samples with the masked prediction."""
+    labels = F.one_hot(client.targets, spec.classes).float()
     held = client.forget.nonzero()[:, 0]
-    logits = labelling_logits(model, client, held, shared)
-    targets[held] = masked_prediction(logits, spec.forget_classes, settings.temperature)
-    return targets
+    logits = labelling_logits(model, client, held, context.shared)
+    labels[held] = masked_prediction(logits, spec.forget_classes, settings.temperature)
+    return Assignment(torch.ones(len(client), device=labels.device), labels)
 
 
 METHODS = {
     "soft_relabel": Method(
         name="soft_relabel",
         settings=SoftRelabel,
-        objective=lambda settings, spec: Objective(partial(soft_targets, settings, spec), soft_cross_entropy),
-        server=SoftRelabelServer,
+        objective=lambda settings, spec: Objective(partial(softened, settings, spec)),
+        strategy=SoftRelabelServer,
         levels=frozenset({"class"}),
     )
 }

@@ -20,9 +20,9 @@ from torch.func import functional_call
 
 from fedunlearn.federation.federation import ClientData
 from fedunlearn.federation.objective import Tensors
-from fedunlearn.federation.sgd import EVALUATION_BATCH, observe
+from fedunlearn.federation.sgd import EVALUATION_BATCH, observed
 from fedunlearn.federation.spec import StageSpec
-from fedunlearn.models.base import Classifier
+from fedunlearn.models.base import Network
 from fedunlearn.settings.schema import NonNegative, Whole
 
 ORIGINAL = "original/"  # prefix of the original model's tensors among the shared ones
@@ -40,7 +40,7 @@ class Selection:
     vote: Literal["clients", "sample"] = "clients"  # the clients' votes, or no set: each sample's own runner-up class
 
 
-def vote(model: Classifier, client: ClientData, selection: Selection, spec: StageSpec) -> Tensors:
+def vote(model: Network, client: ClientData, selection: Selection, spec: StageSpec) -> Tensors:
     """A client's ballot, made so that ballots can be added up.
 
     `sizes`: [groups, classes + 1], a one at the size of the local set (all zero: abstained); `votes`: [groups,
@@ -50,11 +50,11 @@ def vote(model: Classifier, client: ClientData, selection: Selection, spec: Stag
     sizes = torch.zeros(len(groups), spec.classes + 1)
     votes = torch.zeros(len(groups), spec.classes)
     for row, group in enumerate(groups):
-        held = torch.isin(client.labels, torch.tensor(group, device=client.labels.device)).nonzero()[:, 0]
+        held = torch.isin(client.targets, torch.tensor(group, device=client.targets.device)).nonzero()[:, 0]
         if len(held) <= selection.min_samples:
             continue
-        probabilities = observe(model, client, held)[1].softmax(1)
-        members = local_set(probabilities, client.labels[held], spec.retain_classes, selection).cpu()
+        probabilities = observed(model, client, held)["logits"].softmax(1)
+        members = local_set(probabilities, client.targets[held], spec.retain_classes, selection).cpu()
         if members.any():
             sizes[row, int(members.sum())] = 1
             votes[row] = members.float()
@@ -102,33 +102,33 @@ def elect(ballots: Tensors, selection: Selection, spec: StageSpec) -> Tensor:
     return allowed
 
 
-def transformed_labels(spec: StageSpec, model: Classifier, client: ClientData, shared: Tensors) -> Tensor:
+def transformed_labels(spec: StageSpec, model: Network, client: ClientData, shared: Tensors) -> Tensor:
     """Retain samples with their own label; forget samples with their most probable transformation class.
 
     `shared["allowed"]`: [forgotten classes, classes], non-zero for the members of each global set.
     """
-    labels = client.labels.clone()
+    labels = client.targets.clone()
     held = client.forget.nonzero()[:, 0]
     if len(held):
-        row = torch.tensor([spec.forget_classes.index(int(label)) for label in client.labels[held].cpu()])
+        row = torch.tensor([spec.forget_classes.index(int(label)) for label in client.targets[held].cpu()])
         allowed = shared["allowed"].bool()[row.to(labels.device)]
         labels[held] = labelling_logits(model, client, held, shared).masked_fill(~allowed, -torch.inf).argmax(1)
     return labels
 
 
-def labelling_logits(model: Classifier, client: ClientData, held: Tensor, shared: Tensors) -> Tensor:
+def labelling_logits(model: Network, client: ClientData, held: Tensor, shared: Tensors) -> Tensor:
     """Logits [m, classes] of the samples at positions `held`, by the model that decides about labels.
 
     That is the received model, or the original one where the server sent it along (`relabel="once"`).
     """
     if not any(name.startswith(ORIGINAL) for name in shared):
-        return observe(model, client, held)[1]
+        return observed(model, client, held)["logits"]
     return logits_of(ORIGINAL, shared, model, client, held)
 
 
 @torch.no_grad()
-def logits_of(prefix: str, shared: Tensors, model: Classifier, client: ClientData, held: Tensor) -> Tensor:
+def logits_of(prefix: str, shared: Tensors, model: Network, client: ClientData, held: Tensor) -> Tensor:
     """Logits [m, classes] by another model, whose tensors are shared under `prefix`; `model` lends its architecture."""
     other = {name.removeprefix(prefix): value for name, value in shared.items() if name.startswith(prefix)}
-    parts = [functional_call(model, other, (client.images(part),)) for part in torch.split(held, EVALUATION_BATCH)]
+    parts = [functional_call(model, other, (client.inputs(part),)) for part in torch.split(held, EVALUATION_BATCH)]
     return torch.cat(parts)

@@ -1,1 +1,1 @@
-"""Architectures, one file per family. Every model is `features(x)` followed by a linear `head(z)` (see base.py)."""
+"""Architectures, one file per family. Every model is an encoder of features and a head (base.py)."""

@@ -1,53 +1,79 @@
-"""What a model is here: `features(x)`, then `head(z)`; and how one is registered and built."""
+"""What a model is here: an encoder, whose features are the representation, and a head on top of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from fedunlearn.data.types import Inputs
+from fedunlearn.errors import RequestError
 from fedunlearn.randomness import derive
 from fedunlearn.settings import registry
 
 
-class Classifier(nn.Module):
-    """A feature extractor [n, C, H, W] → [n, d] (`encoder`) and a linear head [n, d] → [n, classes] (`head`)."""
+class Network(nn.Module):
+    """An encoder of the inputs (in their order) into features [n, d], and a head on these, which the task brings."""
 
-    def __init__(self, encoder: nn.Module, feature_dim: int, classes: int) -> None:
+    def __init__(self, encoder: nn.Module, head: nn.Module) -> None:
         super().__init__()
         self.encoder = encoder
-        self.head = nn.Linear(feature_dim, classes)
+        self.head = head
 
-    def features(self, x: Tensor) -> Tensor:
+    def features(self, inputs: Inputs) -> Tensor:
         """Penultimate representation z, float [n, d]."""
-        features: Tensor = self.encoder(x)
+        features: Tensor = self.encoder(*inputs.values())
         return features
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits, float [n, classes]."""
-        logits: Tensor = self.head(self.features(x))
-        return logits
+    def forward(self, inputs: Inputs) -> Tensor:
+        """What the head makes of the features, such as logits [n, classes]."""
+        said: Tensor = self.head(self.features(inputs))
+        return said
+
+
+class LinearHead(NamedTuple):
+    """The names of a linear head's tensors in the model: weight [classes, d] and bias [classes]."""
+
+    weight: str
+    bias: str
+
+
+def linear_head(model: Network) -> LinearHead:
+    """Where the model's linear head is, for methods that edit it. Raises RequestError if it has none with a bias."""
+    if not isinstance(model.head, nn.Linear) or model.head.bias is None:
+        raise RequestError("this method edits a linear head with a bias, and the model's head is none")
+    return LinearHead("head.weight", "head.bias")
 
 
 @dataclass(frozen=True)
 class ModelFamily:
     """A registered architecture. `encoder(settings, shape)` returns the feature extractor and its output width d.
 
-    Raises RequestError from `encoder` where the image shape (C, H, W) does not fit the architecture.
+    `shape`: of a sample's first input, such as (C, H, W). Raises RequestError from `encoder` where it does not fit.
     """
 
     name: str
     settings: type
-    encoder: Callable[[Any, tuple[int, int, int]], tuple[nn.Module, int]]
+    encoder: Callable[[Any, tuple[int, ...]], tuple[nn.Module, int]]
 
 
-def build(name: str, settings: Any, shape: tuple[int, int, int], classes: int, seed: int) -> Classifier:
-    """A freshly initialised model; its weights depend on `seed` alone."""
+def build(name: str, settings: Any, shape: tuple[int, ...], head: Callable[[int], nn.Module], seed: int) -> Network:
+    """A freshly initialised model; its weights depend on `seed` alone. `head(d)`: a head on d features."""
     family = registry.find("model", name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "init"))
         encoder, width = family.encoder(settings, shape)
-        return Classifier(encoder, width, classes)
+        return Network(encoder, head(width))
+
+
+def image_shape(model: str, shape: tuple[int, ...], smallest: int) -> tuple[int, int, int]:
+    """(C, H, W), for models of images. Raises RequestError where `shape` is none, or below `smallest` pixels."""
+    if len(shape) != 3:
+        raise RequestError(f"{model} is for images, and a sample of this dataset has the shape {list(shape)}")
+    channels, height, width = shape
+    if min(height, width) < smallest:
+        raise RequestError(f"{model} needs images of at least {smallest}x{smallest}, not {height}x{width}")
+    return channels, height, width

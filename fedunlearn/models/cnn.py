@@ -10,8 +10,7 @@ from typing import Literal
 
 from torch import nn
 
-from fedunlearn.errors import RequestError
-from fedunlearn.models.base import ModelFamily
+from fedunlearn.models.base import ModelFamily, image_shape
 from fedunlearn.models.norm import group_norm
 from fedunlearn.settings.schema import Count
 
@@ -27,11 +26,9 @@ class CnnSettings:
     norm: Literal["none", "batch", "group"] = "none"  # normalisation after each convolution
 
 
-def encoder(settings: CnnSettings, shape: tuple[int, int, int]) -> tuple[nn.Module, int]:
+def encoder(settings: CnnSettings, shape: tuple[int, ...]) -> tuple[nn.Module, int]:
     """Images [n, C, H, W] of any size from 8x8 to features [n, feature_dim], not negative (they come from a ReLU)."""
-    channels, height, width = shape
-    if min(height, width) < SMALLEST:
-        raise RequestError(f"model cnn needs images of at least {SMALLEST}x{SMALLEST}, not {height}x{width}")
+    channels, height, width = image_shape("model cnn", shape, SMALLEST)
     maps = 2 * settings.width
     layers = [
         *_block(channels, settings.width, settings.norm),

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from fedunlearn.errors import RequestError
-from fedunlearn.models.base import ModelFamily
+from fedunlearn.models.base import ModelFamily, image_shape
 
 DRAWN_FOR = 32  # pixels
 SMALLEST = 12  # pixels; with its padding, this leaves 1x1 after the second pooling
@@ -24,11 +23,9 @@ class LenetSettings:
     """LeNet-5 has one size: 61,706 parameters for ten classes of 28x28 grey images."""
 
 
-def encoder(settings: LenetSettings, shape: tuple[int, int, int]) -> tuple[nn.Module, int]:
+def encoder(settings: LenetSettings, shape: tuple[int, ...]) -> tuple[nn.Module, int]:
     """Images [n, C, H, W] of any size from 12x12 to features [n, 84], not negative (they come from a ReLU)."""
-    channels, height, width = shape
-    if min(height, width) < SMALLEST:
-        raise RequestError(f"model lenet needs images of at least {SMALLEST}x{SMALLEST}, not {height}x{width}")
+    channels, height, width = image_shape("model lenet", shape, SMALLEST)
     padding = 2 if min(height, width) < DRAWN_FOR else 0
     layers = [
         *_block(channels, 6, padding),

@@ -14,8 +14,7 @@ from typing import Literal
 from torch import nn
 from torchvision import models
 
-from fedunlearn.errors import RequestError
-from fedunlearn.models.base import ModelFamily
+from fedunlearn.models.base import ModelFamily, image_shape
 from fedunlearn.models.norm import group_norm
 
 SMALL_IMAGE = 64  # pixels of the longer side, up to which `auto` chooses the stem for CIFAR
@@ -31,17 +30,12 @@ class ResNetSettings:
 
 
 def encoder(
-    build: Callable[..., models.ResNet], settings: ResNetSettings, shape: tuple[int, int, int]
+    build: Callable[..., models.ResNet], settings: ResNetSettings, shape: tuple[int, ...]
 ) -> tuple[nn.Module, int]:
     """Images [n, C, H, W] to globally averaged features [n, d]; d is 512 for ResNet-18 and 2048 for ResNet-50."""
-    channels, height, width = shape
-    small = max(height, width) <= SMALL_IMAGE
+    small = max(shape[1:], default=0) <= SMALL_IMAGE
     stem = settings.stem if settings.stem != "auto" else "cifar" if small else "imagenet"
-    smallest = SMALLEST[stem]
-    if min(height, width) < smallest:
-        raise RequestError(
-            f"a resnet with the {stem} stem needs images of at least {smallest}x{smallest}, not {height}x{width}"
-        )
+    channels, _, _ = image_shape(f"a resnet with the {stem} stem", shape, SMALLEST[stem])
     net = build(weights=None, norm_layer=nn.BatchNorm2d if settings.norm == "batch" else group_norm)
     feature_dim = net.fc.in_features
     net.fc = nn.Identity()

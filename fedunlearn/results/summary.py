@@ -33,7 +33,7 @@ def summarise(outcome: Outcome, command: str) -> dict[str, Any]:
     lists = {subject: _lists(findings) for subject, findings in outcome.findings.items()}
     every = [lists[f"retrained_{i}"] for i in range(len(outcome.retrained))]
     federation = outcome.federation
-    forget_test_samples = int(np.isin(federation.dataset.test.labels.numpy(), federation.request.classes).sum())
+    forget_test_samples = int(np.isin(federation.dataset.test.groups.numpy(), federation.request.classes).sum())
     return {
         "status": "done",
         "config": outcome.config.as_dict(),
@@ -54,7 +54,7 @@ def summarise(outcome: Outcome, command: str) -> dict[str, Any]:
         "forget_samples": int(federation.request.forget.sum()),
         "partition": {
             "counts": counts(
-                federation.parts, federation.dataset.train.labels.numpy(), federation.dataset.classes
+                federation.parts, federation.dataset.train.groups.numpy(), federation.dataset.classes
             ).tolist(),
             "forget": [int(federation.request.forget[part].sum()) for part in federation.parts],
         },

@@ -18,12 +18,12 @@ import numpy as np
 import torch
 
 from fedunlearn.audits.base import Evidence, Findings, Reference, Shadow
-from fedunlearn.audits.observe import observe, outputs
+from fedunlearn.audits.observe import observe, viewed
 from fedunlearn.engines.base import Progress, run_stage
 from fedunlearn.errors import RequestError, listed
 from fedunlearn.federation.federation import Federation, open_federation
 from fedunlearn.federation.method import Method
-from fedunlearn.models.base import Classifier
+from fedunlearn.models.base import Network
 from fedunlearn.randomness import derive
 from fedunlearn.runs import steps
 from fedunlearn.runs.console import Console
@@ -32,6 +32,7 @@ from fedunlearn.runs.steps import AuditStage, ModelStage, RunStages, ShadowStage
 from fedunlearn.settings import registry
 from fedunlearn.settings.config import RunConfig
 from fedunlearn.store import Artifact, Checkpoint, Store
+from fedunlearn.tasks.base import defined
 from fedunlearn.tracking.base import SILENT, Tracker
 
 
@@ -72,8 +73,12 @@ def opened_store(config: RunConfig, console: Console) -> Iterator[Store]:
 
 
 def check_method(config: RunConfig) -> None:
-    """Does the method define the kind of request that is made, and do its settings fit the run? Raises RequestError."""
+    """Does the method fit the task, the kind of request and the rest of the run? Raises RequestError."""
     method: Method = registry.find("method", config.method.name)
+    task = registry.find("dataset", config.dataset.name).task
+    if not defined(method.tasks, task):
+        given = f"dataset={config.dataset.name} is for {task}"
+        raise RequestError(f"method {method.name} is for {listed(sorted(method.tasks))}, but {given}")
     request = config.request
     asked = bool(request.classes or request.clients or request.samples)  # an empty request is refused elsewhere
     level = request.level
@@ -154,7 +159,7 @@ class Runner:
     def _begin(self, planned: ModelStage) -> Progress:
         """What the first round starts from."""
         if planned.start is None:
-            return Progress(self.federation.fresh_model(derive(planned.spec.seed, planned.spec.stage)).state_dict())
+            return Progress(self.federation.models.fresh(derive(planned.spec.seed, planned.spec.stage)).state_dict())
         start = self._models[planned.start.stage.key].tensors
         memory = self.model(planned.history).memory if planned.history else {}
         return Progress(on(self.federation.device, start), memory=on(self.federation.device, memory))
@@ -173,8 +178,8 @@ class Runner:
         for entry in history if planned.spec.shadow is None else ():
             self.tracker.measured(planned.stage.name, entry["round"], round_values(entry, self.federation))
 
-    def _network(self, model: StageModel) -> Classifier:
-        network = self.federation.fresh_model(0)
+    def _network(self, model: StageModel) -> Network:
+        network = self.federation.models.fresh(0)
         network.load_state_dict(model.tensors)
         return network
 
@@ -184,11 +189,11 @@ class Runner:
     def _shadow(self, planned: ShadowStages) -> Shadow:
         forget, parts = self.federation.request.forget, self.federation.of_shadow(planned.number).parts
         held = np.isin(np.flatnonzero(forget), np.concatenate(parts))
-        images = self.federation.dataset.train.images[torch.from_numpy(forget)]
+        asked = self.federation.dataset.train.at(torch.from_numpy(np.flatnonzero(forget)))
+        task, prepare, device = self.federation.task, self.federation.dataset.prepare, self.federation.device
+        everything = np.ones(len(asked), dtype=bool)
         original, unlearned = (
-            outputs(
-                self._network(self._stored(stage)).eval(), images, self.federation.normalise, self.federation.device
-            )[1]
+            viewed(self._network(self._stored(stage)).eval(), task, asked, everything, prepare, device).logits
             for stage in (planned.original, planned.unlearned)
         )
         return Shadow(held, original, unlearned)
@@ -219,7 +224,7 @@ def round_values(entry: dict[str, Any], federation: Federation) -> dict[str, flo
 
     Forget and retain accuracy on the test split, the training loss and, if there were any, the clients left out.
     """
-    forget, retain = split_accuracy(entry["class_accuracy"], federation)
+    forget, retain = split_scores(entry["scores"], federation)
     values = {
         "forget_accuracy": forget,
         "retain_accuracy": retain,
@@ -229,10 +234,10 @@ def round_values(entry: dict[str, Any], federation: Federation) -> dict[str, flo
     return {name: value for name, value in values.items() if value is not None}
 
 
-def split_accuracy(class_accuracy: list[float], federation: Federation) -> tuple[float | None, float]:
-    """(forget, retain) test accuracy from the accuracies of the classes; forget is None below class level."""
-    counts = np.bincount(federation.test.labels.cpu().numpy(), minlength=federation.dataset.classes)
+def split_scores(scores: list[float], federation: Federation) -> tuple[float | None, float]:
+    """(forget, retain) test score from the mean scores of the groups; forget is None below class level."""
+    counts = np.bincount(federation.test.groups.cpu().numpy(), minlength=federation.dataset.classes)
     forget = np.isin(np.arange(federation.dataset.classes), federation.request.classes)
-    accuracy = np.asarray(class_accuracy)
-    retain = float(np.average(accuracy[~forget], weights=counts[~forget]))
-    return (float(np.average(accuracy[forget], weights=counts[forget])) if forget.any() else None), retain
+    each = np.asarray(scores)
+    retain = float(np.average(each[~forget], weights=counts[~forget]))
+    return (float(np.average(each[forget], weights=counts[forget])) if forget.any() else None), retain

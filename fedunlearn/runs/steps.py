@@ -17,13 +17,14 @@ import numpy as np
 from fedunlearn.data.request import held_out
 from fedunlearn.engines.base import traits as engine_traits
 from fedunlearn.federation.federation import Federation
-from fedunlearn.federation.method import Method, Server
+from fedunlearn.federation.method import MakeStrategy, Method
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.results.provenance import fingerprint
 from fedunlearn.settings import registry
 from fedunlearn.settings.config import Choice, RunConfig, TrainConfig
 from fedunlearn.settings.schema import plain
 from fedunlearn.store import key_of
+from fedunlearn.tasks.base import defined
 
 Determinants = dict[str, Any]
 TRAINING_CODE = ("randomness", "settings", "data", "models", "federation", "engines")
@@ -55,7 +56,7 @@ class ModelStage:
     spec: StageSpec
     rounds: int
     start: ModelStage | None
-    server: Server | None = None
+    server: MakeStrategy | None = None
     history: ModelStage | None = None
 
 
@@ -99,11 +100,12 @@ def of_run(config: RunConfig, federation: Federation) -> RunStages:
     original = _train(config, federation)
     retrained = {f"retrained_{number}": _retrain(config, federation, number) for number in range(config.retrain.seeds)}
     models = {"original": original, **retrained, "unlearned": _unlearn(config, federation, original)}
-    wanted = max((_shadows_of(chosen) for chosen in config.audit), default=0)
+    measured = [
+        chosen for chosen in config.audit if defined(registry.find("audit", chosen.name).tasks, federation.task.name)
+    ]
+    wanted = max((_shadows_of(chosen) for chosen in measured), default=0)
     shadows = tuple(_shadow(config, federation, number) for number in range(wanted))
-    audits = tuple(
-        _audit(config, federation, models, shadows, name, chosen) for name in models for chosen in config.audit
-    )
+    audits = tuple(_audit(config, federation, models, shadows, name, chosen) for name in models for chosen in measured)
     return RunStages(models, shadows, audits)
 
 
@@ -144,12 +146,17 @@ def _shadow(config: RunConfig, federation: Federation, number: int) -> ShadowSta
     return ShadowStages(number, original, _unlearn(config, federation, original, number))
 
 
+def _is_defined(audit: Choice, federation: Federation) -> bool:
+    """Audits that the task does not define are left out, since the default set is the same for all of them."""
+    return defined(registry.find("audit", audit.name).tasks, federation.task.name)
+
+
 def _shadows_of(audit: Choice) -> int:
     """How many shadow models an audit needs."""
     return int(registry.find("audit", audit.name).shadows(audit.settings))
 
 
-def _history(original: ModelStage, server: Server) -> ModelStage:
+def _history(original: ModelStage, server: MakeStrategy) -> ModelStage:
     """The original training once more, for what `server` remembers of it."""
     watched = {"server": fingerprint((), server), "forget_clients": plain(original.spec.forget_clients)}
     stage = Stage("history", _title("history", original.spec.shadow), {**original.stage.determinants, **watched})

@@ -13,9 +13,9 @@ from torch import nn
 
 from fedunlearn.audits.base import Evidence, Reference, View
 from fedunlearn.audits.observe import observe
-from fedunlearn.data.types import Dataset, ImageSet, Request
+from fedunlearn.data.types import Dataset, Request, Split, labelled_images
 from fedunlearn.federation.federation import Federation
-from fedunlearn.models.base import Classifier
+from fedunlearn.models.base import Network
 
 
 class MakeView(Protocol):
@@ -57,18 +57,18 @@ def faint_federation() -> Federation:
     return Federation(dataset, parts, wanted, _small_model, torch.device("cpu"), 0)
 
 
-def _faint(per_class: int, seed: int) -> ImageSet:
+def _faint(per_class: int, seed: int) -> Split:
     stream, labels = np.random.default_rng(seed), np.repeat(np.arange(4), per_class)
     images = stream.integers(0, 60, (len(labels), 1, 4, 4))
     images[np.arange(len(labels)), 0, np.array([0, 2, 2, 3])[labels], 0] += 150
     images[labels == 1, 0, 3, 3] += 60
-    return ImageSet(torch.from_numpy(images.astype(np.uint8)), torch.from_numpy(labels))
+    return labelled_images(torch.from_numpy(images.astype(np.uint8)), torch.from_numpy(labels))
 
 
-def _small_model(seed: int) -> Classifier:
+def _small_model(seed: int) -> Network:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Classifier(nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ReLU()), 8, 4)
+        return Network(nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ReLU()), 8, 4)
 
 
 @dataclass(frozen=True)
@@ -100,9 +100,9 @@ def trained(faint_federation: Federation) -> Trained:
     return Trained(faint_federation, models, reference)
 
 
-def _fitted(federation: Federation, name: str, seed: int) -> Classifier:
+def _fitted(federation: Federation, name: str, seed: int) -> Network:
     """By plain gradient descent, without class 1 if it is a retrained model."""
-    model = federation.fresh_model(seed)
+    model = federation.models.fresh(seed)
     keep = torch.from_numpy(~federation.request.forget) if name.startswith("retrained") else slice(None)
     images, labels = federation.normalise(federation.train.images[keep]), federation.train.labels[keep]
     optimiser = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)

@@ -10,9 +10,9 @@ import torch
 from omegaconf import OmegaConf
 
 from fedunlearn.audits.observe import CHUNK, observe
-from fedunlearn.data.types import Dataset, ImageSet, Normaliser, Request
+from fedunlearn.data.types import Dataset, Normaliser, Request, Split, labelled_images
 from fedunlearn.errors import RunError
-from fedunlearn.models.base import Classifier, build
+from fedunlearn.models.base import Network, build
 from fedunlearn.models.cnn import CnnSettings
 from fedunlearn.settings import registry
 from fedunlearn.settings.schema import parse
@@ -21,10 +21,10 @@ CPU = torch.device("cpu")
 CONF = Path(__file__).parents[2] / "conf" / "audit" / "default.yaml"
 
 
-def images(samples: int, seed: int) -> ImageSet:
+def images(samples: int, seed: int) -> Split:
     stream = torch.Generator().manual_seed(seed)
     pixels = torch.randint(256, (samples, 1, 8, 8), generator=stream, dtype=torch.uint8)
-    return ImageSet(pixels, torch.arange(samples) % 4)
+    return labelled_images(pixels, torch.arange(samples) % 4)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def dataset() -> Dataset:
 
 
 @pytest.fixture
-def model() -> Classifier:
+def model() -> Network:
     return build("cnn", CnnSettings(width=2, feature_dim=6, norm="batch"), (1, 8, 8), classes=4, seed=0)
 
 
@@ -41,7 +41,7 @@ def request(dataset: Dataset, classes: tuple[int, ...]) -> Request:
     return Request("class", np.isin(dataset.train.labels.numpy(), classes), classes)
 
 
-def test_views_hold_the_outputs_of_the_model_in_order(model: Classifier, dataset: Dataset) -> None:
+def test_views_hold_the_outputs_of_the_model_in_order(model: Network, dataset: Dataset) -> None:
     found = observe(model, dataset, request(dataset, (1, 3)), CPU)
     model.eval()
     for view, split in ((found.train, dataset.train), (found.test, dataset.test)):
@@ -56,7 +56,7 @@ def test_views_hold_the_outputs_of_the_model_in_order(model: Classifier, dataset
         assert view.features.shape == (len(split), 6)
 
 
-def test_a_view_holds_the_images_that_the_model_was_shown(model: Classifier, dataset: Dataset) -> None:
+def test_a_view_holds_the_images_that_the_model_was_shown(model: Network, dataset: Dataset) -> None:
     found = observe(model, dataset, request(dataset, (1,)), CPU).test
     chosen = np.array([7, 0, 7])
     shown = found.images.at(chosen)
@@ -66,14 +66,14 @@ def test_a_view_holds_the_images_that_the_model_was_shown(model: Classifier, dat
         assert np.allclose(model(shown).numpy(), found.logits[chosen], atol=1e-6)
 
 
-def test_below_class_level_no_test_sample_is_forgotten(model: Classifier, dataset: Dataset) -> None:
+def test_below_class_level_no_test_sample_is_forgotten(model: Network, dataset: Dataset) -> None:
     marked = np.arange(len(dataset.train)) < 7
     found = observe(model, dataset, Request("client", marked, ()), CPU)
     assert found.train.forget.sum() == 7
     assert found.test.forget.tolist() == [False] * 10
 
 
-def test_the_model_is_left_as_it_was(model: Classifier, dataset: Dataset) -> None:
+def test_the_model_is_left_as_it_was(model: Network, dataset: Dataset) -> None:
     model.train()
     model.encoder[1].eval()  # type: ignore[index]  # a frozen batch norm in a model that trains
     modes = [module.training for module in model.modules()]
@@ -85,10 +85,12 @@ def test_the_model_is_left_as_it_was(model: Classifier, dataset: Dataset) -> Non
     assert all(parameter.grad is None and parameter.requires_grad for parameter in model.parameters())
 
 
-def test_an_image_looks_the_same_in_any_company(model: Classifier, dataset: Dataset) -> None:
+def test_an_image_looks_the_same_in_any_company(model: Network, dataset: Dataset) -> None:
     """Evaluation mode: batch norm must not mix the images of a chunk."""
     model.train()
-    alone = Dataset("one", dataset.train, ImageSet(dataset.test.images[:1], dataset.test.labels[:1]), *dataset_tail())
+    alone = Dataset(
+        "one", dataset.train, labelled_images(dataset.test.images[:1], dataset.test.labels[:1]), *dataset_tail()
+    )
     together, single = (observe(model, data, request(dataset, (0,)), CPU).test for data in (dataset, alone))
     assert np.allclose(together.logits[:1], single.logits, atol=1e-6)
 
@@ -97,7 +99,7 @@ def dataset_tail() -> tuple[tuple[str, ...], tuple[float, ...], tuple[float, ...
     return ("a", "b", "c", "d"), (0.4,), (0.3,), ""
 
 
-def test_outputs_that_are_not_finite_are_an_error(model: Classifier, dataset: Dataset) -> None:
+def test_outputs_that_are_not_finite_are_an_error(model: Network, dataset: Dataset) -> None:
     with torch.no_grad():
         model.head.bias[2] = -torch.inf
     with pytest.raises(RunError, match="not finite"):

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from fedunlearn.data.backdoor import Backdoor, planted, stamped
-from fedunlearn.data.types import Dataset, ImageSet, Request
+from fedunlearn.data.types import Dataset, Request, Split, labelled_images
 from fedunlearn.errors import RequestError
 
 
-def images(samples: int) -> ImageSet:
+def images(samples: int) -> Split:
     stream = torch.Generator().manual_seed(0)
-    return ImageSet(
+    return labelled_images(
         torch.randint(200, (samples, 2, 5, 6), generator=stream, dtype=torch.uint8), torch.arange(samples) % 3
     )
 

@@ -28,7 +28,7 @@ def run(method, *words, rounds=2):
     config = read(f"method={method}", "train.participation=0.8", *words)
     federation = open_federation(config)
     spec = _spec(config, federation, "unlearn", Choice(method, config.method.settings), config.train)
-    begin = Progress(federation.fresh_model(0).state_dict())
+    begin = Progress(federation.models.fresh(0).state_dict())
     return run_stage(spec, begin, rounds, federation, config, lambda progress: None)
 
 

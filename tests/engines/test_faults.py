@@ -36,7 +36,7 @@ def stage(make_federation, monkeypatch):
         def targets(model, client, shared):
             if client.number == 1:
                 misbehave(client)
-            return client.labels
+            return client.targets
 
         objective = Objective(targets, cross_entropy, substitute=substitute)
         probe = Method("probe", NoSettings, lambda settings, spec: objective, queries={"ask": ask})
@@ -44,7 +44,7 @@ def stage(make_federation, monkeypatch):
         monkeypatch.setattr(registry, "find", lambda kind, name: probe if name == "probe" else find(kind, name))
         federation = federation or make_federation(clients=3)
         seen = []
-        begin = begin or Progress(federation.fresh_model(0).state_dict())
+        begin = begin or Progress(federation.models.fresh(0).state_dict())
         config = SimpleNamespace(engine=Choice("local", Local(**{"workers": 2, **engine})))
         try:
             run_stage(spec, begin, rounds, federation, config, seen.append)
@@ -64,9 +64,9 @@ def ask(model, client, settings, spec):
 def average_without_client_1(federation):
     states, weights = [], []
     for number in (0, 2):
-        model, client = federation.fresh_model(0), federation.client(number)
+        model, client = federation.models.fresh(0), federation.client(number)
         order = torch_stream(0, "train", "batches", 1, number)
-        sgd.train(model, client, Objective(true_labels, cross_entropy), {}, TRAINING, order)
+        sgd.train(model, client, Objective(everything), {}, TRAINING, order)
         states.append(model.state_dict())
         weights.append(len(client))
     return {

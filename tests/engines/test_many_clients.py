@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from fedunlearn.federation.evaluation import class_accuracy, correct, evaluate_clients
+from fedunlearn.federation.evaluation import group_scores, correct, evaluate_clients
 
 # Prints the largest amount of memory (RSS, KiB) of two rounds of `asked` clients out of `clients`.
 MEASURE = """
@@ -16,25 +16,25 @@ import sys, resource
 import numpy as np, torch
 from types import SimpleNamespace
 from fedunlearn.settings.config import Choice, TrainConfig
-from fedunlearn.data.types import Dataset, ImageSet, Request
+from fedunlearn.data.types import Dataset, labelled_images, Request
 from fedunlearn.engines.base import Progress, run_stage
 from fedunlearn.engines.local import Local
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.federation.federation import Federation
-from fedunlearn.models.base import Classifier
+from fedunlearn.models.base import Network
 
 clients, asked, width = int(sys.argv[1]), int(sys.argv[2]), 2000
-data = ImageSet(torch.zeros(4000, 1, 8, 8, dtype=torch.uint8), torch.arange(4000) % 4)
+data = labelled_images(torch.zeros(4000, 1, 8, 8, dtype=torch.uint8), torch.arange(4000) % 4)
 dataset = Dataset("zeros", data, data, tuple("abcd"), (0.0,), (1.0,), "zeros")
 
 def new_model(seed):
-    return Classifier(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, width), torch.nn.ReLU()), width, 4)
+    return Network(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, width), torch.nn.ReLU()), width, 4)
 
 wanted = Request("class", np.zeros(4000, dtype=bool), ())
 federation = Federation(dataset, np.array_split(np.arange(4000), clients), wanted, new_model, torch.device("cpu"), 0)
 spec = StageSpec("train", 0, "fedavg", TrainConfig(batch_size=2, local_epochs=1, participation=asked / clients), 4)
 config = SimpleNamespace(engine=Choice("local", Local(workers=2)))
-run_stage(spec, Progress(federation.fresh_model(0).state_dict()), 2, federation, config, lambda progress: None)
+run_stage(spec, Progress(federation.models.fresh(0).state_dict()), 2, federation, config, lambda progress: None)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
@@ -57,20 +57,20 @@ def federation(make_federation):
 
 
 def test_clients_are_evaluated_on_their_own_retain_data(federation):
-    state = federation.fresh_model(5).state_dict()
-    model = federation.fresh_model(5).eval()
+    state = federation.models.fresh(5).state_dict()
+    model = federation.models.fresh(5).eval()
     expected = []
     for number in range(3):
         client = federation.client(number)
         kept = (~client.forget).nonzero()[:, 0]
-        expected.append((model(client.images(kept)).argmax(1) == client.labels[kept]).float().mean().item())
+        expected.append((model(client.inputs(kept)).argmax(1) == client.targets[kept]).float().mean().item())
     assert evaluate_clients(federation, state).tolist() == pytest.approx(expected)
     assert len(set(expected)) > 1
 
 
 def test_a_client_without_retain_data_has_no_accuracy(federation):
     federation.parts[2] = np.flatnonzero(federation.request.forget)
-    assert [math.isnan(value) for value in evaluate_clients(federation, federation.fresh_model(0).state_dict())] == [
+    assert [math.isnan(value) for value in evaluate_clients(federation, federation.models.fresh(0).state_dict())] == [
         False,
         False,
         True,
@@ -81,9 +81,9 @@ def test_any_number_of_threads_evaluates_to_the_same(federation, monkeypatch):
     from fedunlearn.federation import evaluation
 
     monkeypatch.setattr(evaluation, "EVALUATION_BATCH", 4)
-    state = federation.fresh_model(5).state_dict()
+    state = federation.models.fresh(5).state_dict()
     assert torch.equal(correct(federation, state, federation.train, 1), correct(federation, state, federation.train, 3))
-    model = federation.fresh_model(5).eval()
+    model = federation.models.fresh(5).eval()
     images = federation.normalise(federation.test.images)
     right = model(images).argmax(1) == federation.test.labels
     expected = [right[federation.test.labels == label].float().mean().item() for label in range(4)]

@@ -16,7 +16,7 @@ from fedunlearn.errors import RunError
 from fedunlearn.federation import sgd
 from fedunlearn.federation.objective import Objective, cross_entropy, soft_cross_entropy, true_labels
 from fedunlearn.federation.spec import StageSpec
-from fedunlearn.models.base import Classifier
+from fedunlearn.models.base import Network
 from fedunlearn.settings import registry
 from fedunlearn.settings.config import Choice, TrainConfig
 from fedunlearn.settings.schema import plain
@@ -36,7 +36,7 @@ def convolutional(seed, norm=None):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         layers = [nn.Conv2d(1, 4, 3, padding=1), *([norm()] if norm else []), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()]
-        return Classifier(nn.Sequential(*layers), 16, 4)
+        return Network(nn.Sequential(*layers), 16, 4)
 
 
 def engine_called(name="local", **settings):
@@ -46,7 +46,7 @@ def engine_called(name="local", **settings):
 def run(make_federation, spec, new_model=convolutional, rounds=2, say=pytest.fail, server=None, memory=(), **engine):
     federation = uneven(make_federation(clients=5, forget=spec.forget_classes))
     federation._new_model = new_model
-    begin = Progress(federation.fresh_model(7).state_dict(), memory=dict(memory))
+    begin = Progress(federation.models.fresh(7).state_dict(), memory=dict(memory))
     config = SimpleNamespace(engine=engine_called(**engine))
     return run_stage(spec, begin, rounds, federation, config, lambda progress: None, server, say)
 
@@ -106,7 +106,7 @@ PROJECTED = Objective(
     },
 )
 SOFT = Objective(
-    lambda model, client, shared: nn.functional.one_hot(client.labels, 4).float() * ~client.forget[:, None],
+    lambda model, client, shared: nn.functional.one_hot(client.targets, 4).float() * ~client.forget[:, None],
     soft_cross_entropy,
 )
 
@@ -114,14 +114,14 @@ SOFT = Objective(
 @pytest.mark.parametrize("objective", [PROJECTED, SOFT])
 def test_clipping_constraints_and_soft_targets(make_federation, objective):
     federation = uneven(make_federation(clients=5, forget=(1,)))
-    received = federation.fresh_model(7).state_dict()
+    received = federation.models.fresh(7).state_dict()
     expected, shares = [], []
     for number in range(5):
-        client, model = federation.client(number), federation.fresh_model(7)
+        client, model = federation.client(number), federation.models.fresh(7)
         orders = [torch.Generator().manual_seed(number) for _ in range(2)]
         expected.append((sgd.train(model, client, objective, {}, TRAINING, orders[0]), model.state_dict()))
         shares.append(stacking.share(client, objective.targets(model, client, {}), TRAINING, orders[1]))
-    gradients = stacking.Gradients(federation.fresh_model(0), objective)
+    gradients = stacking.Gradients(federation.models.fresh(0), objective)
     trained = stacking.train(gradients, received, shares, {}, TRAINING)
     for (outcome, state), (found, mine) in zip(expected, [(done, state) for state, done in trained], strict=True):
         assert (outcome.trained, outcome.processed) == (found.trained, found.processed)
@@ -144,10 +144,10 @@ def test_parameters_without_a_gradient_stay(make_federation):
     objective = Objective(
         true_labels, lambda features, logits, targets, shared: cross_entropy(features, features[:, :4], targets, shared)
     )
-    received = federation.fresh_model(7).state_dict()
-    share = stacking.share(client, client.labels, TRAINING, torch.Generator().manual_seed(0))
+    received = federation.models.fresh(7).state_dict()
+    share = stacking.share(client, client.targets, TRAINING, torch.Generator().manual_seed(0))
     (state, _), _ = stacking.train(
-        stacking.Gradients(federation.fresh_model(0), objective), received, [share, share], {}, TRAINING
+        stacking.Gradients(federation.models.fresh(0), objective), received, [share, share], {}, TRAINING
     )
     assert torch.equal(state["head.weight"], received["head.weight"])
     assert not torch.equal(state["encoder.1.weight"], received["encoder.1.weight"])
@@ -211,7 +211,7 @@ def test_one_bad_client_spoils_nobody_elses_training(make_federation, monkeypatc
     def targets(model, client, shared):
         if client.number == 0:
             raise ValueError("no labels")
-        return client.labels
+        return client.targets
 
     broken = SimpleNamespace(**{**vars(method), "objective": lambda settings, spec: Objective(targets, cross_entropy)})
     find = registry.find

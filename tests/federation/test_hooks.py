@@ -28,7 +28,7 @@ def count_calls(model, client, settings, spec):
 
 def first_two(model, client):
     client.memory["calls"] = client.memory.get("calls", torch.zeros(())) + 1
-    return replace(client, index=client.index[:2], labels=client.labels[:2], forget=client.forget[:2])
+    return replace(client, index=client.index[:2], labels=client.targets[:2], forget=client.forget[:2])
 
 
 OBJECTIVE = Objective(
@@ -47,7 +47,7 @@ def run(make_federation, monkeypatch):
 
     def go(strategy, rounds=2):
         federation = make_federation(clients=3)
-        model = federation.fresh_model(0).state_dict()
+        model = federation.models.fresh(0).state_dict()
         app = server_app(strategy, model, rounds, False, lambda number, state: None)
         with LocalGrid(client_app(lambda: federation, wire.by_reference), 3, 2, Event()) as grid:
             app(grid, Context(1, 1, {}, RecordDict(), {}))

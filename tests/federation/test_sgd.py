@@ -20,13 +20,13 @@ def test_a_client_with_one_sample_trains_on_nothing():
 
 def test_one_step_is_sgd_with_momentum_and_weight_decay(make_federation):
     federation = make_federation(clients=1)
-    client, model = federation.client(0), federation.fresh_model(3)
+    client, model = federation.client(0), federation.models.fresh(3)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     training = TrainConfig(rounds=1, local_epochs=1, batch_size=1000, lr=0.1, momentum=0.9, weight_decay=0.01)
     x = client.images(torch.arange(len(client)))
-    loss = torch.nn.functional.cross_entropy(model(x), client.labels)
+    loss = torch.nn.functional.cross_entropy(model(x), client.targets)
     gradients = torch.autograd.grad(loss, list(model.parameters()))
-    outcome = sgd.train(model, client, Objective(true_labels, cross_entropy), {}, training, torch.Generator())
+    outcome = sgd.train(model, client, Objective(everything), {}, training, torch.Generator())
     for (name, _), gradient in zip(model.named_parameters(), gradients, strict=True):
         expected = before[name] - 0.1 * (gradient + 0.01 * before[name])
         torch.testing.assert_close(model.state_dict()[name], expected, atol=1e-6, rtol=1e-5)
@@ -38,8 +38,8 @@ def test_left_out_samples_do_not_influence_training(make_federation):
     federation = make_federation(clients=1, forget=(1,))
     training = TrainConfig(local_epochs=2, batch_size=5)
     client = federation.client(0)
-    first, second = federation.fresh_model(1), federation.fresh_model(1)
-    objective = Objective(retain_labels, cross_entropy)
+    first, second = federation.models.fresh(1), federation.models.fresh(1)
+    objective = Objective(retain_only)
     outcome = sgd.train(first, client, objective, {}, training, torch.Generator().manual_seed(4))
     federation.train.images[client.index[client.forget]] = 255  # spoil what must not be looked at
     sgd.train(second, client, objective, {}, training, torch.Generator().manual_seed(4))
@@ -51,7 +51,7 @@ def test_left_out_samples_do_not_influence_training(make_federation):
 
 def test_a_check_that_raises_ends_training_and_leaves_nothing_for_the_next_borrower(make_federation):
     federation, training = make_federation(), TrainConfig(local_epochs=1, batch_size=4)
-    client, objective, calls = federation.client(0), Objective(true_labels, cross_entropy), []
+    client, objective, calls = federation.client(0), Objective(everything), []
 
     def check():
         calls.append(1)
@@ -62,8 +62,8 @@ def test_a_check_that_raises_ends_training_and_leaves_nothing_for_the_next_borro
         sgd.train(model, client, objective, {}, training, torch.Generator().manual_seed(4), check)
         return model.state_dict()
 
-    used, fresh = federation.fresh_model(0), federation.fresh_model(1)
-    loss = torch.nn.functional.cross_entropy(used(client.images(torch.arange(4))), client.labels[:4])
+    used, fresh = federation.models.fresh(0), federation.models.fresh(1)
+    loss = torch.nn.functional.cross_entropy(used(client.inputs(torch.arange(4))), client.targets[:4])
     loss.backward()  # as if the last borrower had been interrupted between gradient and step
     with pytest.raises(sgd.Interrupted):
         trained(used, check)
@@ -78,9 +78,9 @@ def test_many_images_are_fetched_batch_by_batch_with_the_same_outcome(make_feder
     outcomes = []
     for limit in (sgd.FETCH_AT_ONCE, 0):
         monkeypatch.setattr(sgd, "FETCH_AT_ONCE", limit)
-        model = federation.fresh_model(0)
+        model = federation.models.fresh(0)
         order = torch.Generator().manual_seed(4)
-        sgd.train(model, federation.client(0), Objective(true_labels, cross_entropy), {}, training, order)
+        sgd.train(model, federation.client(0), Objective(everything), {}, training, order)
         outcomes.append(model.state_dict())
     for name, value in outcomes[0].items():
         torch.testing.assert_close(value, outcomes[1][name])
@@ -89,16 +89,16 @@ def test_many_images_are_fetched_batch_by_batch_with_the_same_outcome(make_feder
 @pytest.mark.parametrize("clip", [None, 0.05])
 def test_training_is_what_torchs_own_optimiser_does(make_federation, clip):
     federation = make_federation(clients=1)
-    client, model, own = federation.client(0), federation.fresh_model(3), federation.fresh_model(3)
+    client, model, own = federation.client(0), federation.models.fresh(3), federation.models.fresh(3)
     training = TrainConfig(local_epochs=3, batch_size=7, lr=0.1, momentum=0.9, weight_decay=0.01)
-    objective = Objective(true_labels, cross_entropy, clip=clip)
+    objective = Objective(everything, clip=clip)
     sgd.train(model, client, objective, {}, training, torch.Generator().manual_seed(4))
     optimiser = torch.optim.SGD(own.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01)
     order = torch.Generator().manual_seed(4)
     for _ in range(3):
         for batch in sgd.batches(torch.arange(len(client)), 7, order):
             optimiser.zero_grad()
-            torch.nn.functional.cross_entropy(own(client.images(batch)), client.labels[batch]).backward()
+            torch.nn.functional.cross_entropy(own(client.inputs(batch)), client.targets[batch]).backward()
             if clip:
                 torch.nn.utils.clip_grad_norm_(own.parameters(), clip)
             optimiser.step()
@@ -108,6 +108,6 @@ def test_training_is_what_torchs_own_optimiser_does(make_federation, clip):
 
 def test_observe_of_nothing_has_the_right_shape(make_federation):
     federation = make_federation()
-    features, logits = sgd.observe(federation.fresh_model(0), federation.client(0), torch.arange(0))
+    features, logits = sgd.observe(federation.models.fresh(0), federation.client(0), torch.arange(0))
     assert features.shape == (0, 6)
     assert logits.shape == (0, 4)

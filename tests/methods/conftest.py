@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from fedunlearn.data.types import Dataset, ImageSet, Request
+from fedunlearn.data.types import Dataset, labelled_images, Request
 from fedunlearn.engines.base import Progress, run_stage
 from fedunlearn.engines.local import Local
 from fedunlearn.federation.federation import Federation
 from fedunlearn.federation.method import NoSettings
 from fedunlearn.federation.spec import StageSpec
-from fedunlearn.models.base import Classifier
+from fedunlearn.models.base import Network
 from fedunlearn.settings.config import Choice, TrainConfig
 from fedunlearn.settings.schema import plain
 
@@ -24,7 +24,7 @@ def play_stage(federation, method, settings, training=PACE, begin=None, config=N
     request = federation.request
     level = {"level": request.level, "forget_classes": request.classes}
     spec = StageSpec("unlearn", 0, method, training, federation.dataset.classes, **level, settings=plain(settings))
-    begin = begin or Progress({name: value.clone() for name, value in federation.fresh_model(0).state_dict().items()})
+    begin = begin or Progress({name: value.clone() for name, value in federation.models.fresh(0).state_dict().items()})
     seen = []
     config = config or SimpleNamespace(engine=Choice("local", Local(workers=1)))
     run_stage(spec, begin, training.rounds, federation, config, seen.append)
@@ -59,7 +59,7 @@ class TwoWeights(torch.nn.Module):
 
 def two_weights(weight=(0.0, 0.0)):
     """The model with those two weights, for images of two pixels."""
-    model = Classifier(torch.nn.Flatten(), 2, 2)
+    model = Network(torch.nn.Flatten(), 2, 2)
     model.head = TwoWeights()
     model.head.weight.data = torch.tensor(weight)
     return model
@@ -75,7 +75,7 @@ def pair_federation():
     def make(*clients, start=(0.0, 0.0)):
         rows = [row for client in clients for row in client]
         pixels = torch.tensor([row[0] for row in rows], dtype=torch.uint8).view(-1, 1, 1, 2) * 255
-        images = ImageSet(pixels, torch.tensor([row[1] for row in rows]))
+        images = labelled_images(pixels, torch.tensor([row[1] for row in rows]))
         dataset = Dataset("pairs", images, images, ("a", "b"), (0.0,), (1.0,), "pairs")
         ends = np.cumsum([len(client) for client in clients])
         parts = np.split(np.arange(len(rows)), ends[:-1])

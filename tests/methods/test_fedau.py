@@ -9,7 +9,7 @@ from flwr.app import ConfigRecord, RecordDict
 from fedunlearn.federation import sgd, wire
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.methods.fedau import AuxiliaryServer, FedAU, frozen_encoder, objective
-from fedunlearn.models.base import Classifier
+from fedunlearn.models.base import Network
 from fedunlearn.settings.config import TrainConfig
 
 TRAINING = TrainConfig(local_epochs=1, batch_size=100, lr=0.3, momentum=0.0, weight_decay=0.0)
@@ -27,7 +27,7 @@ def state(model):
 
 def test_one_round_at_class_level_by_hand(make_federation):
     client = make_federation(clients=1, classes=3).client(0)
-    model = Classifier(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2)), 2, 3)
+    model = Network(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2)), 2, 3)
     original = state(model)
     method = server()
     method.prepare(original, [None] * 5)
@@ -46,7 +46,7 @@ def test_one_round_at_class_level_by_hand(make_federation):
 
 def test_at_class_level_no_comparison_between_retain_classes_changes(make_federation):
     federation = make_federation(clients=1)
-    client, model = federation.client(0), federation.fresh_model(3)
+    client, model = federation.client(0), federation.models.fresh(3)
     model.head.bias.data[1] += 0.3  # so that the forgotten class is predicted at all
     spec = replace(PLAN, classes=4)
     method = server(spec)
@@ -81,13 +81,13 @@ def test_below_class_level_the_heads_are_mixed():
 
 def test_targets(make_federation):
     federation = make_federation()
-    client, model = federation.client(0), federation.fresh_model(0)
+    client, model = federation.client(0), federation.models.fresh(0)
     two = replace(PLAN, classes=4, forget_classes=(1, 3))
     found = objective(FedAU(), two).targets(model, client, {})
     assert torch.equal(found, torch.tensor([0.0, 0.5, 0.0, 0.5]).expand(len(client), 4))
     labels = objective(FedAU(), replace(BELOW, classes=4)).targets(model, client, {})
-    assert torch.equal(labels[~client.forget], client.labels[~client.forget])
-    assert client.forget.any() and (labels[client.forget] != client.labels[client.forget]).all()
+    assert torch.equal(labels[~client.forget], client.targets[~client.forget])
+    assert client.forget.any() and (labels[client.forget] != client.targets[client.forget]).all()
 
 
 def test_the_encoder_does_not_move():

@@ -102,9 +102,9 @@ def test_the_direction_is_orthogonal_to_every_row_and_as_long_as_before(seed, ro
 def test_the_retain_gradient_is_that_of_the_mean_and_sees_no_forget_data(batch, make_federation, monkeypatch):
     monkeypatch.setattr(fedosd, "EVALUATION_BATCH", batch)
     federation = make_federation(clients=1)
-    client, model = federation.client(0), federation.fresh_model(1)
+    client, model = federation.client(0), federation.models.fresh(1)
     rows = (~client.forget).nonzero()[:, 0]
-    loss = torch.nn.functional.cross_entropy(model(client.images(rows)), client.labels[rows])
+    loss = torch.nn.functional.cross_entropy(model(client.inputs(rows)), client.targets[rows])
     expected = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.parameters()))])
     with torch.no_grad():  # as queries are asked
         found = retain_gradient(model, client, FedOSD(), None)["gradient"]
@@ -113,7 +113,7 @@ def test_the_retain_gradient_is_that_of_the_mean_and_sees_no_forget_data(batch, 
 
 def test_a_client_with_nothing_to_retain_constrains_nothing(pair_federation):
     client = pair_federation([((1, 1), 1, True)] * 2).client(0)
-    gradient = retain_gradient(pair_federation([((1, 1), 1, True)]).fresh_model(0), client, FedOSD(), None)["gradient"]
+    gradient = retain_gradient(pair_federation([((1, 1), 1, True)]).models.fresh(0), client, FedOSD(), None)["gradient"]
     assert gradient.tolist() == [0.0, 0.0]
 
 

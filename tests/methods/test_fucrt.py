@@ -43,7 +43,7 @@ def test_distance_is_another_global_loss():
 
 def test_class_sums_of_clients_add_up_to_those_of_all_data(make_federation):
     parts, whole = make_federation(clients=3), make_federation(clients=1)
-    model = parts.fresh_model(0)
+    model = parts.models.fresh(0)
     split = [class_sums(FUCRT(), PLAN, model, parts.client(k), {}) for k in range(3)]
     together = class_sums(FUCRT(), PLAN, model, whole.client(0), {})
     torch.testing.assert_close(sum(s["sums"] for s in split), together["sums"])
@@ -52,13 +52,13 @@ def test_class_sums_of_clients_add_up_to_those_of_all_data(make_federation):
 
 def test_prototypes_are_means_of_unit_features(make_federation):
     federation = make_federation(clients=1)
-    model, client = federation.fresh_model(0), federation.client(0)
+    model, client = federation.models.fresh(0), federation.client(0)
     z = F.normalize(model.features(client.images(torch.arange(len(client)))), dim=1)
     totals = class_sums(FUCRT(), PLAN, model, client, {})
     server = FUCRTServer(PLAN, FUCRT(), wire.by_reference, torch.device("cpu"))
     server.shared = {"prototypes": torch.full((4, 6), 5.0), "known": torch.zeros(4, dtype=torch.uint8)}
     server.on_totals(totals)
-    torch.testing.assert_close(server.shared["prototypes"][2], z[client.labels == 2].mean(0))
+    torch.testing.assert_close(server.shared["prototypes"][2], z[client.targets == 2].mean(0))
     assert server.shared["prototypes"][1].tolist() == [5.0] * 6  # nobody holds it: kept
     assert server.shared["known"].tolist() == [1, 0, 1, 1]
 
@@ -67,5 +67,5 @@ def test_prototypes_of_all_count_transformed_samples(make_federation):
     federation = make_federation(clients=1)
     shared = {"allowed": torch.tensor([[1, 0, 0, 0]], dtype=torch.uint8)}
     settings = replace(FUCRT(), prototypes_of="all")
-    counts = class_sums(settings, PLAN, federation.fresh_model(0), federation.client(0), shared)["counts"]
+    counts = class_sums(settings, PLAN, federation.models.fresh(0), federation.client(0), shared)["counts"]
     assert counts.tolist() == [24, 0, 12, 12]

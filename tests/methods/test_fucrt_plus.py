@@ -55,14 +55,14 @@ def test_rows_that_are_not_there_change_nothing():
 
 def test_labels_are_those_of_the_original_model(make_federation):
     federation = make_federation()
-    client, model = federation.client(0), federation.fresh_model(2)
+    client, model = federation.client(0), federation.models.fresh(2)
     shared = {"allowed": torch.tensor([[0, 0, 1, 1]], dtype=torch.uint8)}
     soft = targets(FUCRTPlus(), PLAN, model, client, shared)
     hard = targets(FUCRTPlus(labels="hard"), PLAN, model, client, shared)
     kept, held = ~client.forget, client.forget
     assert held.any()
     for rows in (soft, hard):
-        assert torch.equal(rows[kept, :4].argmax(1), client.labels[kept]) and not rows[kept, 4].any()
+        assert torch.equal(rows[kept, :4].argmax(1), client.targets[kept]) and not rows[kept, 4].any()
         assert set(rows[held, 4].tolist()) <= {3.0, 4.0}, "one more than a transformation class"
         torch.testing.assert_close(rows[:, :4].sum(1), torch.ones(len(rows)))
         assert not rows[held, 1].any()

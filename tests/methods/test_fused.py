@@ -86,7 +86,7 @@ def test_everything_moves_while_there_are_no_adapters_and_then_only_they_do():
 @pytest.mark.parametrize("labels", ["leave_out", "random"])
 def test_training_moves_masked_entries_only(labels, make_federation):
     federation = make_federation(clients=1)
-    client, model = federation.client(0), federation.fresh_model(1)
+    client, model = federation.client(0), federation.models.fresh(1)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     mask = random_mask(before["encoder.1.weight"].shape, 0.3, PLAN, "w")
     work = objective(Fused(forget_labels=labels), PLAN)

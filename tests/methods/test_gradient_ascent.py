@@ -84,7 +84,7 @@ def test_the_usual_radius_is_a_third_of_the_mean_squared_distance(pair_federatio
     calls = iter(range(100))
 
     def model(seed):  # random models alternate between (1, 0) and (0, 5): 2² + 1² = 5 or 1² + 4² = 17 from (1, 1) …
-        fresh = federation.fresh_model(seed)
+        fresh = federation.models.fresh(seed)
         fresh.head.weight.data = torch.tensor([[3.0, 0.0], [0.0, 5.0]][next(calls) % 2])
         return fresh
 

@@ -8,7 +8,7 @@ import torch
 from fedunlearn.federation import wire
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.methods.lra_npp import LraNpp, LraNppServer, count_relevant, most_frequent
-from fedunlearn.models.base import Classifier
+from fedunlearn.models.base import Network
 from fedunlearn.settings.config import TrainConfig
 
 PLAN = StageSpec("unlearn", 0, "lra_npp", TrainConfig(), 3, forget_classes=(1,))
@@ -36,9 +36,9 @@ def edit(counts, spec=PLAN, **settings):
 
 def test_relevance_is_the_feature_times_the_weight_of_the_predicted_class(make_federation):
     client = make_federation(clients=1, classes=3).client(0)
-    model = Classifier(torch.nn.Flatten(), 16, 3)
+    model = Network(torch.nn.Flatten(), 16, 3)
     pixels = torch.zeros(len(client), 1, 4, 4, dtype=torch.uint8)
-    held = (client.labels == 1).nonzero()[:, 0]
+    held = (client.targets == 1).nonzero()[:, 0]
     pixels[held[0]].view(16)[[2, 3, 4]] = torch.tensor([255, 255, 255], dtype=torch.uint8)
     pixels[held[1]].view(16)[[3, 5, 6]] = torch.tensor([100, 200, 255], dtype=torch.uint8)
     client = replace(client, pixels=pixels, normalise=lambda images: images.float() / 255)
@@ -57,7 +57,7 @@ def test_relevance_is_the_feature_times_the_weight_of_the_predicted_class(make_f
 def test_histograms_of_clients_add_up_to_the_pooled_one(make_federation):
     settings = LraNpp(images=1000, analysed=0.4)
     split, pooled = make_federation(clients=3), make_federation(clients=1)
-    model = split.fresh_model(0)
+    model = split.models.fresh(0)
     spec = replace(PLAN, classes=4, forget_classes=(1, 2))
     parts = [count_relevant(model, split.client(i), settings, spec)["counts"] for i in range(3)]
     whole = count_relevant(model, pooled.client(0), settings, spec)["counts"]
@@ -71,7 +71,7 @@ def test_a_client_looks_at_no_more_images_than_asked_and_abstains_without_any(ma
     spec = replace(PLAN, classes=4)
 
     def count(spec):
-        counted = count_relevant(federation.fresh_model(0), federation.client(0), LraNpp(images=5), spec)
+        counted = count_relevant(federation.models.fresh(0), federation.client(0), LraNpp(images=5), spec)
         return counted["counts"].sum()
 
     assert count(spec) == 5

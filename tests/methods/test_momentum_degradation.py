@@ -60,16 +60,16 @@ def test_what_comes_back_in_the_first_rounds_is_the_degradation_model():
 @pytest.mark.parametrize("kind", ["hard", "soft"])
 def test_forget_samples_get_what_the_degradation_model_says(kind, make_federation):
     federation = make_federation()
-    client, model, degraded = federation.client(0), federation.fresh_model(1), federation.fresh_model(2)
+    client, model, degraded = federation.client(0), federation.models.fresh(1), federation.models.fresh(2)
     work = objective(MomentumDegradation(pseudo_labels=kind), PLAN)
     labels = work.targets(model.eval(), client, prefixed(degraded.state_dict()))
     held = client.forget.nonzero()[:, 0]
-    said = degraded(client.images(held)).detach()
-    assert not torch.equal(said.argmax(1), model(client.images(held)).argmax(1))
+    said = degraded(client.inputs(held)).detach()
+    assert not torch.equal(said.argmax(1), model(client.inputs(held)).argmax(1))
     expected = said.softmax(1) if kind == "soft" else torch.nn.functional.one_hot(said.argmax(1), 4).float()
     torch.testing.assert_close(labels[held], expected)
     kept = labels[~client.forget]
-    assert torch.equal(kept.argmax(1), client.labels[~client.forget])
+    assert torch.equal(kept.argmax(1), client.targets[~client.forget])
     assert kept.sum(1).eq(1).all()
     warmup = work.targets(model, client, {})
     assert not warmup[held].any()

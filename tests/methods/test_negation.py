@@ -36,7 +36,7 @@ def test_weights_are_those_of_convolutions_and_dense_layers_in_order():
 )
 def test_the_chosen_weights_change_sign_and_nothing_else_does(layers, negated, make_federation, play):
     federation = make_federation()
-    original = federation.fresh_model(0).state_dict()
+    original = federation.models.fresh(0).state_dict()
     start = play(federation, "not", Negation(layers=layers))[0]
     for name, value in original.items():
         assert torch.equal(start.model[name], -value if name in negated else value), name

@@ -25,7 +25,7 @@ from fedunlearn.methods.pruning import (
     report_answers,
     tf_idf,
 )
-from fedunlearn.models.base import Classifier, build
+from fedunlearn.models.base import Network, build
 from fedunlearn.settings import registry
 from fedunlearn.settings.config import Choice, TrainConfig
 
@@ -67,12 +67,12 @@ class OneLayer(nn.Module):
 
 def test_answers_are_means_of_the_positive_part_by_class(make_federation):
     client = make_federation(clients=2).client(0)
-    model = Classifier(OneLayer(), 3, 4)
+    model = Network(OneLayer(), 3, 4)
     answers = report_answers(model, client, Pruning(), StageSpec("unlearn", 0, "pruning", TrainConfig(), 5))
     assert answers["holders"].tolist() == [1, 1, 1, 1, 0]
     images = client.images(torch.arange(len(client)))
     for label in range(4):
-        own = images[client.labels == label]
+        own = images[client.targets == label]
         expected = torch.stack([own.clamp_min(0).mean(), (-own).clamp_min(0).mean(), 2 * own.clamp_min(0).mean()])
         torch.testing.assert_close(answers["encoder.conv"][label], expected)
     assert not answers["encoder.conv"][4].any()
@@ -165,7 +165,7 @@ class Answering:
 def one_layer_server(forget, share=0.3):
     spec = StageSpec("unlearn", 0, "pruning", TrainConfig(), 3, forget_classes=forget)
     server = PruningServer(spec, Pruning(share=share), wire.by_reference, torch.device("cpu"))
-    server.new_model = lambda seed: Classifier(OneLayer(), 3, 3)
+    server.new_model = lambda seed: Network(OneLayer(), 3, 3)
     return server
 
 
@@ -177,7 +177,7 @@ def test_classes_are_pruned_one_by_one_each_on_what_the_last_one_left():
         {"encoder.conv": first, "holders": holders}, {"encoder.conv": second * 2, "holders": holders * 2}
     )
     server = one_layer_server((1, 2))
-    model = server.prepare(Classifier(OneLayer(), 3, 3).state_dict(), clients)
+    model = server.prepare(Network(OneLayer(), 3, 3).state_dict(), clients)
     assert clients.models == [[1.0, -1.0, 2.0], [1.0, 0.0, 2.0]]
     assert model["encoder.conv.weight"].flatten().tolist() == [1.0, 0.0, 0.0]
     assert server.notes["pruned"] == {"encoder.conv": [1, 2]}
@@ -189,7 +189,7 @@ def test_classes_that_nobody_holds_are_no_documents():
     strength = torch.tensor([[3.0, 0.0, 1.0], [0.0, 5.0, 1.0], [0.0, 0.0, 0.0]])
     clients = Answering({"encoder.conv": strength, "holders": torch.tensor([1.0, 1.0, 0.0])})
     server = one_layer_server((1,))
-    server.prepare(Classifier(OneLayer(), 3, 3).state_dict(), clients)
+    server.prepare(Network(OneLayer(), 3, 3).state_dict(), clients)
     assert server.notes["pruned"] == {"encoder.conv": [1]}
 
 

@@ -26,7 +26,7 @@ from fedunlearn.methods.quickdrop import (
     report_distilled,
     to_pixels,
 )
-from fedunlearn.models.base import Classifier
+from fedunlearn.models.base import Network
 from fedunlearn.randomness import torch_stream
 from fedunlearn.settings.config import TrainConfig
 
@@ -56,7 +56,7 @@ def test_pixels_undo_the_normalisation():
 
 
 def test_matching_brings_the_gradient_of_the_images_nearer_to_the_real_one(make_federation, monkeypatch):
-    client, model = make_federation(clients=1).client(0), make_federation().fresh_model(0)
+    client, model = make_federation(clients=1).client(0), make_federation().models.fresh(0)
     network = fresh(model, torch_stream(1, "network"))
     monkeypatch.setattr(quickdrop, "fresh", lambda model, stream: network)  # a network that stays where it is
     still = QuickDrop(share=0.2, steps=30, image_lr=1e-9, network_lr=1e-9, real_batch=1000)
@@ -70,9 +70,9 @@ def distance(network, client, made):
     """Between the gradients of the real and the distilled images, summed over classes."""
     parameters, total = list(network.parameters()), 0.0
     for label in range(4):
-        rows = (client.labels == label).nonzero()[:, 0]
+        rows = (client.targets == label).nonzero()[:, 0]
         images = client.normalise(made["images"][made["labels"] == label])
-        pair = [gradient(network, x, torch.tensor([label]), parameters) for x in (client.images(rows), images)]
+        pair = [gradient(network, x, torch.tensor([label]), parameters) for x in (client.inputs(rows), images)]
         total += gradient_distance(*pair).item()
     return total
 
@@ -80,22 +80,22 @@ def distance(network, client, made):
 def test_distilled_images_stand_for_every_class_and_stay_the_same(make_federation):
     federation = make_federation()
     client = federation.client(0)
-    data = distilled(FEW, federation.fresh_model(0), client)
-    counts = client.labels.bincount()
+    data = distilled(FEW, federation.models.fresh(0), client)
+    counts = client.targets.bincount()
     assert data.labels.bincount().tolist() == [images_for(int(count), 0.2) for count in counts]
     assert torch.equal(data.forget, data.labels == 1)
     assert data.pixels.dtype == torch.uint8 and data.images(torch.arange(2)).shape == (2, 1, 4, 4)
-    assert torch.equal(data.pixels, distilled(FEW, federation.fresh_model(9), client).pixels)
+    assert torch.equal(data.pixels, distilled(FEW, federation.models.fresh(9), client).pixels)
     assert torch.equal(
-        data.pixels, distilled(FEW, federation.fresh_model(9), federation.client(0)).pixels
+        data.pixels, distilled(FEW, federation.models.fresh(9), federation.client(0)).pixels
     )  # memory lost
-    assert not torch.equal(data.pixels, distil(FEW, federation.fresh_model(0), replace(client, seed=1))["images"])
+    assert not torch.equal(data.pixels, distil(FEW, federation.models.fresh(0), replace(client, seed=1))["images"])
 
 
 def test_a_client_without_data_distils_nothing(make_federation):
     client = make_federation().client(0)
-    nothing = replace(client, index=client.index[:0], labels=client.labels[:0], forget=client.forget[:0])
-    model = make_federation().fresh_model(0)
+    nothing = replace(client, index=client.index[:0], labels=client.targets[:0], forget=client.forget[:0])
+    model = make_federation().models.fresh(0)
     assert len(distilled(FEW, model, nothing)) == 0
     assert report_distilled(model, replace(nothing, memory={}), FEW, PLAN)["samples"] == 0
 
@@ -103,7 +103,7 @@ def test_a_client_without_data_distils_nothing(make_federation):
 def test_distilling_leaves_the_model_and_its_statistics_alone(make_federation):
     client = make_federation().client(0)
     blocks = torch.nn.Conv2d(1, 3, 3), torch.nn.BatchNorm2d(3), torch.nn.ReLU(), torch.nn.Flatten()
-    model = Classifier(torch.nn.Sequential(*blocks), 12, 4)
+    model = Network(torch.nn.Sequential(*blocks), 12, 4)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     assert torch.isfinite(distil(FEW, model, client)["images"].float()).all()
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
@@ -112,14 +112,14 @@ def test_distilling_leaves_the_model_and_its_statistics_alone(make_federation):
 
 def test_the_work_of_distilling_is_counted(make_federation):
     federation = make_federation(clients=1)  # twelve images of each of four classes, three of which stand for them
-    done = report_distilled(federation.fresh_model(0), federation.client(0), replace(FEW, real_batch=5), PLAN)
+    done = report_distilled(federation.models.fresh(0), federation.client(0), replace(FEW, real_batch=5), PLAN)
     assert done["images"] == 12
     assert done["samples"] == 2 * (4 * 3 + 4 * 5)
 
 
 def test_known_images_are_counted_among_the_distilled_forget_images(make_federation):
     federation = make_federation(clients=1)
-    model = federation.fresh_model(0)
+    model = federation.models.fresh(0)
     model.head.bias.data[1] = 100.0
     counts = count_known(model, federation.client(0), FEW, PLAN)
     assert (counts["right"], counts["held"]) == (3, 3)
@@ -129,9 +129,9 @@ def test_known_images_are_counted_among_the_distilled_forget_images(make_federat
 
 def test_each_phase_trains_on_its_own_images(make_federation):
     federation = make_federation()
-    data = distilled(FEW, federation.fresh_model(0), federation.client(0))
+    data = distilled(FEW, federation.models.fresh(0), federation.client(0))
     for forgets in (0, 1):
-        labels = phase_labels(federation.fresh_model(0), data, {"forget": torch.tensor(forgets, dtype=torch.uint8)})
+        labels = phase_labels(federation.models.fresh(0), data, {"forget": torch.tensor(forgets, dtype=torch.uint8)})
         assert torch.equal(labels >= 0, data.forget == bool(forgets))
         assert torch.equal(labels[labels >= 0], data.labels[labels >= 0])
 
@@ -204,7 +204,7 @@ def test_images_are_distilled_once_and_a_resumed_stage_ends_with_the_same_bits(m
     federation = make_federation(clients=3)
     spec = replace(PLAN, settings={"share": 0.2, "steps": 2, "forget_rounds": 2, "stop_accuracy": 0.0})
     states = []
-    start = Progress(federation.fresh_model(1).state_dict())
+    start = Progress(federation.models.fresh(1).state_dict())
     whole = run_stage(spec, start, 4, federation, config, states.append)
     assert len(calls) == 3
     resumed = run_stage(spec, states[2], 4, federation, config, lambda state: None)

@@ -19,19 +19,19 @@ def targets(method, federation, settings=None):
     found = registry.find("method", method)
     client = federation.client(0)
     work = found.objective(settings or found.settings(), spec(method))
-    return work.targets(federation.fresh_model(0), client, {}), client
+    return work.targets(federation.models.fresh(0), client, {}), client
 
 
 @pytest.mark.parametrize("method", ["retrain", "finetune"])
 def test_forget_samples_are_left_out(method, make_federation):
     labels, client = targets(method, make_federation())
     assert (labels[client.forget] == -1).all()
-    assert torch.equal(labels[~client.forget], client.labels[~client.forget])
+    assert torch.equal(labels[~client.forget], client.targets[~client.forget])
 
 
 def test_fedavg_learns_everything(make_federation):
     labels, client = targets("fedavg", make_federation())
-    assert torch.equal(labels, client.labels)
+    assert torch.equal(labels, client.targets)
 
 
 def test_retrain_gets_all_rounds_and_a_fresh_start():
@@ -48,7 +48,7 @@ def test_random_labels_are_retain_classes_fixed_and_spread(make_federation):
     drawn = torch.bincount(labels[client.forget], minlength=4)
     assert drawn[1] == 0
     assert drawn[[0, 2, 3]].min() > 40  # 200 draws over three classes: 67 expected, 40 is four deviations away
-    assert torch.equal(labels[~client.forget], client.labels[~client.forget])
+    assert torch.equal(labels[~client.forget], client.targets[~client.forget])
 
 
 def test_below_class_level_a_random_label_is_any_other_class():
@@ -59,7 +59,7 @@ def test_below_class_level_a_random_label_is_any_other_class():
 
 
 def test_head_mask_changes_the_forgotten_biases_and_nothing_else(make_federation):
-    model = make_federation().fresh_model(0).state_dict()
+    model = make_federation().models.fresh(0).state_dict()
     server = MaskingServer(spec("head_mask"), HeadMask(constant=100.0), wire.by_reference, torch.device("cpu"))
     masked = server.prepare(model, None)
     changed = {name: masked[name] - model[name] for name in model if not torch.equal(masked[name], model[name])}

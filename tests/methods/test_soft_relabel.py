@@ -30,10 +30,10 @@ def test_temperature_flattens():
 
 def test_retain_samples_keep_their_label_and_forget_samples_get_the_masked_prediction(make_federation):
     federation = make_federation()
-    client, model = federation.client(0), federation.fresh_model(2)
+    client, model = federation.client(0), federation.models.fresh(2)
     targets = soft_targets(SoftRelabel(), PLAN, model, client, {})
     kept, held = ~client.forget, client.forget.nonzero()[:, 0]
-    assert torch.equal(targets[kept], torch.nn.functional.one_hot(client.labels[kept], 4).float())
+    assert torch.equal(targets[kept], torch.nn.functional.one_hot(client.targets[kept], 4).float())
     expected = masked_prediction(observe(model, client, held)[1], (1,), 1.0)
     assert len(held) > 0
     torch.testing.assert_close(targets[held], expected)
@@ -42,7 +42,7 @@ def test_retain_samples_keep_their_label_and_forget_samples_get_the_masked_predi
 @pytest.mark.parametrize("relabel", ["once", "round"])
 def test_the_original_decides_once_and_the_received_model_each_round(relabel, make_federation):
     federation = make_federation()
-    client, original, received = federation.client(0), federation.fresh_model(1), federation.fresh_model(2)
+    client, original, received = federation.client(0), federation.models.fresh(1), federation.models.fresh(2)
     server = SoftRelabelServer(PLAN, SoftRelabel(relabel=relabel), wire.by_reference, torch.device("cpu"))
     server.prepare({name: value.clone() for name, value in original.state_dict().items()}, None)
     targets = soft_targets(SoftRelabel(), PLAN, received, client, server.shared)

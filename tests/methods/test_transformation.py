@@ -72,7 +72,7 @@ def test_pooled_sets_serve_all_forgotten_classes():
 
 def test_ballots_add_up_and_small_clients_abstain(make_federation):
     federation = make_federation(clients=2)
-    model = federation.fresh_model(0)
+    model = federation.models.fresh(0)
     spec = PLAN
     held = [int((federation.client(k).labels == 1).sum()) for k in range(2)]
     selection = Selection(min_samples=max(held))
@@ -83,18 +83,18 @@ def test_ballots_add_up_and_small_clients_abstain(make_federation):
 
 def test_labels_move_to_the_most_probable_allowed_class(make_federation):
     federation = make_federation(clients=1)
-    model, client = federation.fresh_model(0), federation.client(0)
+    model, client = federation.models.fresh(0), federation.client(0)
     allowed = torch.tensor([[1, 0, 0, 1]], dtype=torch.uint8)
     labels = transformed_labels(PLAN, model, client, {"allowed": allowed})
     logits = model(client.images(torch.arange(len(client))))
     expected = torch.where(logits[:, 0] >= logits[:, 3], 0, 3)
     assert torch.equal(labels[client.forget], expected[client.forget])
-    assert torch.equal(labels[~client.forget], client.labels[~client.forget])
+    assert torch.equal(labels[~client.forget], client.targets[~client.forget])
 
 
 def test_relabelling_once_uses_the_original_model(make_federation):
     federation = make_federation(clients=1)
-    original, current, client = federation.fresh_model(0), federation.fresh_model(1), federation.client(0)
+    original, current, client = federation.models.fresh(0), federation.models.fresh(1), federation.client(0)
     shared = {"allowed": torch.tensor([[1, 0, 1, 1]], dtype=torch.uint8)}
     by_original = transformed_labels(PLAN, original, client, shared)
     sent_along = shared | {ORIGINAL + name: value for name, value in original.state_dict().items()}

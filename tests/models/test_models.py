@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from fedunlearn.errors import RequestError
-from fedunlearn.models.base import Classifier, build
+from fedunlearn.models.base import Network, build
 from fedunlearn.models.norm import group_norm
 from fedunlearn.settings import registry
 from fedunlearn.settings.schema import parse
@@ -20,7 +20,7 @@ CONF = Path(__file__).parents[2] / "conf" / "model"
 OURS = ["cnn", "lenet", "resnet18", "resnet50"]
 
 
-def make(name: str, shape: tuple[int, int, int], classes: int = 10, seed: int = 0, **settings: Any) -> Classifier:
+def make(name: str, shape: tuple[int, int, int], classes: int = 10, seed: int = 0, **settings: Any) -> Network:
     return build(name, registry.find("model", name).settings(**settings), shape, classes, seed)
 
 

@@ -17,7 +17,7 @@ from fedunlearn.federation.federation import ClientData
 from fedunlearn.federation.method import Method
 from fedunlearn.federation.objective import Objective, Tensors, soft_cross_entropy
 from fedunlearn.federation.spec import StageSpec
-from fedunlearn.models.base import Classifier
+from fedunlearn.models.base import Network
 from fedunlearn.settings.schema import Share
 
 
@@ -28,9 +28,9 @@ class Uniform:
     amount: Share = 1.0  # share of a forget sample's label that goes to the other classes, above 0 and at most 1
 
 
-def targets(settings: Uniform, spec: StageSpec, model: Classifier, client: ClientData, shared: Tensors) -> Tensor:
+def targets(settings: Uniform, spec: StageSpec, model: Network, client: ClientData, shared: Tensors) -> Tensor:
     """Float [n, classes]: what each of the client's samples is trained on. Asked once per round."""
-    own = F.one_hot(client.labels, spec.classes).float()
+    own = F.one_hot(client.targets, spec.classes).float()
     others = (1 - own) / (spec.classes - 1)
     relabelled = (1 - settings.amount) * own + settings.amount * others
     return relabelled.where(client.forget[:, None], own)

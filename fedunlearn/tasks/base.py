@@ -1,0 +1,95 @@
+"""What a task is: how samples become batches, what a model puts out for them, and how that is held against targets.
+
+Nothing above this room knows whether it trains on classes or on anything else. A sample belongs to a *group*, which is
+what a request can name and a partition skews; what it is held against is its *target*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from fedunlearn.data.types import Dataset, Inputs
+from fedunlearn.models.base import Network
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a model eats, and what it is held against.
+
+    `inputs`: prepared, on the device, one row for each of b samples; `targets`: [b] or whatever the task says;
+    `weights`: float [b], 0 leaves a sample out of the loss (that is how ragged batches are filled up).
+    """
+
+    inputs: Inputs
+    targets: Tensor
+    weights: Tensor
+
+
+class Outputs(Protocol):
+    """What a model says of b samples; a task adds what it needs, such as logits."""
+
+    @property
+    def features(self) -> Tensor:
+        """One vector for each sample, float [b, d]."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A registered task. All functions are pure, and may be vectorised: no step may depend on the values in a tensor.
+
+    `head(d, dataset)`: a fresh head on d features. `outputs(model, inputs)`: what the model says. `losses(outputs,
+    batch)`: the loss of every sample, float [b], at least 0. `likelihood(outputs, batch)`: how likely the model finds
+    every target, float [b] in [0, 1], with a gradient. `score(outputs, batch)`: how right it is, float [b] in [0, 1];
+    means over groups are the curves of a round and the *accuracies* of audits. `kept(outputs)`: what audits see
+    beside the features, one row for each sample. `chance(dataset)`: the score of one who has seen nothing.
+
+    `unseen_at_chance`: does a model score no better than chance on a group that it never saw? Classes: yes, there is
+    no row for them in the head. Values or individuals: no; there forgetting means falling to the level of a
+    retrained model.
+    """
+
+    name: str
+    head: Callable[[int, Dataset], nn.Module]
+    outputs: Callable[[Network, Inputs], Any]
+    losses: Callable[[Any, Batch], Tensor]
+    likelihood: Callable[[Any, Batch], Tensor]
+    score: Callable[[Any, Batch], Tensor]
+    kept: Callable[[Any], dict[str, Tensor]]
+    chance: Callable[[Dataset], float]
+    unseen_at_chance: bool
+
+
+EVERY = frozenset({"every task"})  # what methods and audits are for that only need what every task offers
+CLASSIFICATION = frozenset({"classification"})
+
+
+def defined(tasks: frozenset[str], task: str) -> bool:
+    """Is something that is for `tasks` defined for the task of that name?"""
+    return tasks == EVERY or task in tasks
+
+
+def weighted_mean(losses: Tensor, weights: Tensor) -> Tensor:
+    """Σ w l / #{w ≠ 0}, scalar: the mean over the samples that are not left out, each times its weight; 0 for none."""
+    there = weights != 0
+    return torch.where(there, losses * weights, 0.0).sum() / there.sum().clamp_min(1)
+
+
+class Speaker(nn.Module):
+    """A model that returns its task's outputs when it is called, for `torch.func.functional_call`.
+
+    Parameters and buffers have the prefix `model.`.
+    """
+
+    def __init__(self, task: Task, model: Network) -> None:
+        super().__init__()
+        self.model = model
+        self._outputs = task.outputs
+
+    def forward(self, inputs: Inputs) -> Any:
+        """What the model says."""
+        return self._outputs(self.model, inputs)
