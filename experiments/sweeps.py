@@ -25,7 +25,9 @@ from fedunlearn.errors import RequestError
 from fedunlearn.files import write_text
 from fedunlearn.report import runs, tables
 from fedunlearn.report.formats import UNKNOWN, fixed, quantity
+from fedunlearn.results.findings import named
 from fedunlearn.results.provenance import environment
+from fedunlearn.runs.summarise import declared
 
 ROOT = Path(__file__).resolve().parents[1]
 INTERRUPTED = 130
@@ -146,6 +148,12 @@ def table(sweeps: Sequence[Sweep], work: Path) -> pd.DataFrame:
     frame = tables.frame_of([runs.read((work / sweep.name / job["dir"]).resolve()) for sweep, job in listed])
     asked = [(sweep.name, varied(job["overrides"], sweeps)) for sweep, job in listed]
     return pd.concat([pd.DataFrame(asked, columns=["sweep", "asked"]), frame], axis=1)
+
+
+def labels(findings: Iterable[str]) -> list[str]:
+    """What these findings, of the audits that are on if nothing is said, are called."""
+    known = declared(command_line.read([], main.conf_dir()))
+    return [named(name, known).label for name in findings]
 
 
 def jobs_of(folder: Path) -> list[dict]:

@@ -8,8 +8,7 @@ from collections.abc import Collection
 
 import pandas as pd
 
-from experiments.sweeps import markdown, spread
-from fedunlearn.report import words
+from experiments.sweeps import labels, markdown, spread
 from fedunlearn.report.formats import signed
 from fedunlearn.report.statistics import column, failed_gates
 
@@ -57,7 +56,7 @@ def _section(title: str, about: str, rows: pd.DataFrame, per_line: bool) -> list
 def _table(rows: pd.DataFrame, per_line: bool) -> str:
     """A line for each variant. `per_line`: each has a noise floor of its own, which then stands in brackets."""
     audits = [audit for audit in AUDITS if column(rows, f"gap.{audit}").notna().any()]
-    header = ["", *map(words.label, audits)]
+    header = ["", *labels(audits)]
     lines, notes = [], []
     for (sweep, asked), group in rows.groupby(["sweep", "asked"], sort=False):
         gates = failed_gates(group)

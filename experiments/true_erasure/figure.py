@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from experiments.true_erasure.page import CONTROLS, cells, counts
 from fedunlearn.report import style
 from fedunlearn.report.statistics import column
-from fedunlearn.report.verdicts import WORDS
+from fedunlearn.report.verdict import WORDS
 
 # Colour and hatch by verdict; the last is for cells without one.
 LOOKS = {

@@ -12,8 +12,7 @@ import pandas as pd
 from experiments.sweeps import markdown, share_of_retraining, spread
 from fedunlearn.report.formats import UNKNOWN, fixed, signed
 from fedunlearn.report.statistics import column, failed_gates
-from fedunlearn.report.verdicts import NONE, WORDS
-from fedunlearn.results.verdict import CRITERIA
+from fedunlearn.report.verdict import NONE, WORDS
 
 CONTROLS = {"retrain": "one more retraining", "head_mask": "one bias lowered", "fedavg": "more rounds on everything"}
 NAMES = {
@@ -113,14 +112,14 @@ def _of(table: pd.DataFrame, method: str, word: str) -> str:
 
 
 def _table(done: pd.DataFrame) -> str:
-    header = ["method", *WORDS, *(f"{NAMES[name]} margin" for name in CRITERIA), "forget accuracy", "retain gap"]
+    header = ["method", *WORDS, *(f"{name} margin" for name in NAMES.values()), "forget accuracy", "retain gap"]
     rows = [_row(method, done[done["method"] == method]) for method in ranked(done)]
     return markdown([*header, "time", "samples"], [*rows, _original(done)])
 
 
 def _row(method: str, group: pd.DataFrame) -> Sequence[str]:
     counted = [str(number) if number else "" for number in _counts(group)]
-    margins = [_margin(column(group, f"margin.{finding}")) for finding in CRITERIA]
+    margins = [_margin(column(group, f"margin.{finding}")) for finding in NAMES]
     utility = spread(column(group, "gap.retain_accuracy"), show=signed)
     costs = [share_of_retraining(group, cost) for cost in ("seconds", "samples")]
     return [_named(method), *counted, *margins, spread(column(group, "unlearned.forget_accuracy")), utility, *costs]
@@ -155,7 +154,7 @@ def _short(value: float) -> str:
 def _original(done: pd.DataFrame) -> Sequence[str]:
     """The model that everything starts from: a finding on which it is not above 0 can tell nothing."""
     once = done.drop_duplicates(["setting", "seed"])
-    margins = [_margin(column(once, f"original_margin.{finding}")) for finding in CRITERIA]
+    margins = [_margin(column(once, f"original_margin.{finding}")) for finding in NAMES]
     retain = column(once, "original.retain_accuracy") - column(once, "retrained.retain_accuracy")
     forget = spread(column(once, "original.forget_accuracy"))
     return ["original model", *[""] * len(WORDS), *margins, forget, spread(retain, show=signed), "", ""]

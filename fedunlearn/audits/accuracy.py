@@ -57,6 +57,7 @@ DECLARED = (
         "up",
         "0 to 1",
         headline=True,
+        finest="forget sample",
     ),
     Finding(
         "retain_accuracy",

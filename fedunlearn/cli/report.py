@@ -39,7 +39,7 @@ def _rebuild(screen: Console, options: argparse.Namespace) -> int:
     folder: Path = options.folder
     drawn, undrawn = sweep.draw_runs(folder, options.figures)
     report = sweep.build(folder)
-    screen.print(formats.to_rich(report.summary))
+    screen.print(formats.to_rich(report.summary, report.declared))
     for line in [*(f"not in the table: {problem}" for problem in report.problems), *undrawn]:
         screen.print(line, soft_wrap=True)
     screen.print(f"wrote {len(report.files) + len(drawn)} files in {folder} and below", soft_wrap=True)

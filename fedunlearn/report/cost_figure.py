@@ -11,10 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from fedunlearn.report import style, words
+from fedunlearn.report import style
 from fedunlearn.report.statistics import Estimate, column, estimate
 from fedunlearn.report.style import RETRAINED
 from fedunlearn.report.sweep_figure import Look, bar, doubtful_of, limits, looks_of
+from fedunlearn.results.findings import Declared, named
 
 TITLE = "Near the retrained models, at a fraction of their price: lower left is good."
 NOTE = (
@@ -34,16 +35,19 @@ class Distance:
     floor: pd.Series
 
 
-def distance_cost(rows: pd.DataFrame) -> Figure | None:
+def distance_cost(rows: pd.DataFrame, declared: Declared) -> Figure | None:
     """A line of panels per setting: gap in accuracy and, where measured, flow TV, against the share of time.
 
-    `rows` is what `tables.tidy` returns; None where no finished run has both a distance and its times.
+    `rows` is what `tables.tidy` returns, `declared` what its runs declare; None where no finished run has both a
+    distance and its times.
     """
     done = rows[rows["status"] == "done"].copy()
     if done.empty:
         return None
     done["share"] = (column(done, "cost.unlearn.seconds") / column(done, "cost.retrain.seconds")).clip(lower=FASTEST)
-    panels = {str(setting): (block, distances(block)) for setting, block in done.groupby("setting", sort=False)}
+    panels = {
+        str(setting): (block, distances(block, declared)) for setting, block in done.groupby("setting", sort=False)
+    }
     panels = {setting: panel for setting, panel in panels.items() if panel[1] and panel[0]["share"].notna().any()}
     if not panels:
         return None
@@ -59,17 +63,18 @@ def distance_cost(rows: pd.DataFrame) -> Figure | None:
     return figure
 
 
-def distances(block: pd.DataFrame) -> list[Distance]:
+def distances(block: pd.DataFrame, declared: Declared) -> list[Distance]:
     """The largest gap among the accuracies, then the flow's total variation; those that some run has."""
-    audits = [*ACCURACIES, *(words.STAND_IN[name] for name in ACCURACIES if name in words.STAND_IN)]
+    stand_ins = {finding.name: finding.stands_in_for for finding in declared.values()}
+    audits = [*ACCURACIES, *(name for name, other in stand_ins.items() if other in ACCURACIES)]
     known = [audit for audit in audits if column(block, f"gap.{audit}").notna().any()]
-    known = [audit for audit in known if not any(words.STAND_IN.get(other) == audit for other in known)]
+    known = [audit for audit in known if stand_ins.get(audit) not in known]
     gaps, floors = (
         pd.DataFrame({audit: column(block, f"{part}.{audit}") for audit in known}, index=block.index)
         for part in ("gap", "noise")
     )
-    named = ", ".join(words.label(audit).replace(" accuracy", "") for audit in known)
-    accuracy = Distance(f"largest gap in accuracy\n({named})", gaps.abs().max(axis=1), floors.max(axis=1))
+    said = ", ".join(named(audit, declared).label.replace(" accuracy", "") for audit in known)
+    accuracy = Distance(f"largest gap in accuracy\n({said})", gaps.abs().max(axis=1), floors.max(axis=1))
     flow = Distance(
         "total variation between flows of\nforgotten samples (flow TV)",
         column(block, "unlearned.flow_tv"),

@@ -25,10 +25,10 @@ NOTE = (
 
 def feature_map(run: Run) -> Figure | None:
     """One panel per model, from `exhibits/feature_map.json`."""
-    maps, forgotten = read(run), list(run.get("forget_classes") or [])
+    maps, forgotten = read(run), list(run.summary.forget_classes)
     if not maps or not forgotten:
         return None
-    names = [str(name) for name in run.get("class_names") or []]
+    names = list(run.summary.class_names)
     figure = style.canvas(2.9)
     for axes, (model, found) in zip(figure.subplots(1, len(maps), squeeze=False)[0], maps.items(), strict=True):
         _panel(axes, np.array([found["x"], found["y"]], dtype=float), np.array(found["label"]), forgotten, names)

@@ -16,6 +16,7 @@ from fedunlearn.report import (
     sweep_figure,
 )
 from fedunlearn.report.runs import Run, read
+from fedunlearn.results.findings import Declared
 
 OF_A_RUN = {
     "erasure_utility": run_figures.erasure_utility,
@@ -45,10 +46,10 @@ def draw(run: Run) -> list[Path]:
     return written
 
 
-def draw_sweep(rows: pd.DataFrame, folder: Path) -> list[Path]:
-    """Write `NAME.png` and `.svg` of the figures of a sweep into `folder`, from the rows of `tables.tidy`."""
+def draw_sweep(rows: pd.DataFrame, declared: Declared, folder: Path) -> list[Path]:
+    """Write `NAME.png` and `.svg` of a sweep's figures into `folder`, from `tables.tidy` and what its runs declare."""
     written: list[Path] = []
     with style.styled():
         for name, figure_of in OF_A_SWEEP.items():
-            written += style.replace(figure_of(rows), folder, name)
+            written += style.replace(figure_of(rows, declared), folder, name)
     return written

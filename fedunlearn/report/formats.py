@@ -12,7 +12,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from fedunlearn.report import verdicts, words
+from fedunlearn.report import verdict
+from fedunlearn.results.findings import Declared, named
 
 CAPTION = (
     "Mean ± standard deviation over seeds; in brackets the gap to the models retrained from scratch in the same run. "
@@ -66,8 +67,8 @@ class Line:
     @property
     def cells(self) -> list[Cell]:
         """One cell per column of a wide table."""
-        verdict = [] if self.verdict is None else [self.verdict]
-        first = map(Cell, [self.name, self.seeds, *verdict])
+        said = [] if self.verdict is None else [self.verdict]
+        first = map(Cell, [self.name, self.seeds, *said])
         return [*first, *self.audits, Cell(self.within), *map(Cell, self.costs)]
 
 
@@ -80,11 +81,11 @@ class Block:
     methods: list[Line]
 
 
-def to_markdown(table: pd.DataFrame) -> str:
+def to_markdown(table: pd.DataFrame, declared: Declared) -> str:
     """GitHub Markdown: one table per setting, the caption and the footnotes."""
     if table.empty:
         return f"{NOTHING}\n"
-    parts = [_markdown_block(header_of(table), block) for block in blocks_of(table)]
+    parts = [_markdown_block(header_of(table, declared), block) for block in blocks_of(table)]
     return "\n\n".join([*parts, *map(_markdown_text, notes_of(table))]) + "\n"
 
 
@@ -109,7 +110,7 @@ def _markdown_text(text: str) -> str:
     return text
 
 
-def to_rich(table: pd.DataFrame) -> Table:
+def to_rich(table: pd.DataFrame, declared: Declared) -> Table:
     """For the console, 80 columns being enough for five audits: what belongs to one number stands below it.
 
     Where there are several settings, each stands under a letter that the caption explains.
@@ -125,7 +126,7 @@ def to_rich(table: pd.DataFrame) -> Table:
     title = Text("" if several else blocks[0].setting, style="bold")
     caption = Text("\n".join([*keys, *notes_of(table)]), justify="left")
     screen = Table(title=title, caption=caption, box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0))
-    for name in ["model", *map(words.label, _audits(table)), "cost"]:
+    for name in ["model", *_labels(table, declared), "cost"]:
         left = name == "model"
         screen.add_column(capital(name).replace(" ", "\n"), justify="left" if left else "right", no_wrap=not left)
     for letter, block in zip(letters, blocks, strict=True):
@@ -141,7 +142,7 @@ def _rich_row(line: Line) -> list[Text]:
     name = Text(line.name)
     name.append(f"\n{line.seeds} {'seed' if line.seeds == '1' else 'seeds'}" if line.seeds else "", style="dim")
     name.append(f"\n≈ in {line.within}" if line.within else "", style="dim")
-    name.append("".join(f"\n{verdict}" for verdict in (line.verdict or "").split(", ") if verdict))
+    name.append("".join(f"\n{word}" for word in (line.verdict or "").split(", ") if word))
     spent = [f"{cost} {unit}" for cost, unit in zip(line.costs, COSTS.values(), strict=True) if cost]
     return [name, *map(_rich, line.audits), Text("\n".join(spent))]
 
@@ -153,15 +154,19 @@ def _rich(cell: Cell) -> Text:
     return text.append(f"\n({cell.gap})" if cell.gap else "", style="not bold dim")
 
 
-def header_of(table: pd.DataFrame) -> list[str]:
+def header_of(table: pd.DataFrame, declared: Declared) -> list[str]:
     """The names of a wide table's columns: model, seeds, verdict if any, an audit each, within noise, costs."""
-    verdict = ["verdict"] if _has_verdict(table) else []
-    names = ["model", "seeds", *verdict, *map(words.label, _audits(table)), "within noise", *COSTS]
+    judged = ["verdict"] if _has_verdict(table) else []
+    names = ["model", "seeds", *judged, *_labels(table, declared), "within noise", *COSTS]
     return [capital(name) for name in [*names[:-1], "MB"]]
 
 
 def _audits(table: pd.DataFrame) -> list[str]:
     return [str(name).removesuffix(".sd") for name in table if str(name).endswith(".sd")]
+
+
+def _labels(table: pd.DataFrame, declared: Declared) -> list[str]:
+    return [named(name, declared).label for name in _audits(table)]
 
 
 def _has_verdict(table: pd.DataFrame) -> bool:
@@ -184,13 +189,13 @@ def blocks_of(table: pd.DataFrame) -> list[Block]:
 
 
 def _line(row: dict[Any, Any], audits: list[str], marks: dict[str, str], judged: bool) -> Line:
-    verdict = (row["verdict"] or (verdicts.NONE if row["kind"] == "method" else "")) if judged else None
+    said = (row["verdict"] or (verdict.NONE if row["kind"] == "method" else "")) if judged else None
     known = [row[f"{audit}.within"] for audit in audits if pd.notna(row[f"{audit}.within"])]
     within = f"{sum(map(bool, known))} of {len(known)}" if known else (UNKNOWN if row["kind"] == "method" else "")
     name = f"{row['row']}{marks.get(row['failed_gates'], '')}"
     seeds = f"{row['runs']:.0f}" if pd.notna(row["runs"]) else ""
     cells, costs = [_cell(row, audit) for audit in audits], [quantity(row[cost]) for cost in COSTS]
-    return Line(name, seeds, verdict, cells, within, costs)
+    return Line(name, seeds, said, cells, within, costs)
 
 
 def _cell(row: dict[Any, Any], audit: str) -> Cell:

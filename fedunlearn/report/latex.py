@@ -9,13 +9,14 @@ from collections.abc import Sequence
 import pandas as pd
 
 from fedunlearn.report.formats import NOTHING, Block, Cell, blocks_of, header_of, notes_of
+from fedunlearn.results.findings import Declared
 
 
-def to_latex(table: pd.DataFrame) -> str:
+def to_latex(table: pd.DataFrame, declared: Declared) -> str:
     """A `table*` environment for a two-column paper; needs `booktabs`. Gaps stand in small type below the values."""
     if table.empty:
         return f"% {NOTHING}\n"
-    header = header_of(table)
+    header = header_of(table, declared)
     caption, *notes = map(_tex, notes_of(table))
     body = [line for block in blocks_of(table) for line in _latex_block(block, len(header))]
     return "\n".join(

@@ -17,9 +17,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from fedunlearn.files import write_text
-from fedunlearn.report import formats, tables, verdicts, words
+from fedunlearn.report import formats, tables, verdict
 from fedunlearn.report.page_facts import COSTS, Facts, facts
 from fedunlearn.report.runs import Run, relative, sweep_command
+from fedunlearn.results.findings import Declared, named
 
 NAME = "report.html"
 CAPTIONS = {
@@ -54,9 +55,11 @@ def write_run(run: Run) -> Path:
     return write_text(run.folder / NAME, page.render(facts=safe_facts(run), figures=figures, costs=COSTS))
 
 
-def write_sweep(folder: Path, found: Sequence[Run], rows: pd.DataFrame, summary: pd.DataFrame) -> Path:
-    """The page of all runs below `folder`; `found`, `rows` and `summary` as `sweep.build` has them."""
-    audits = tables.headline(rows[rows["status"] == "done"])
+def write_sweep(
+    folder: Path, found: Sequence[Run], rows: pd.DataFrame, summary: pd.DataFrame, declared: Declared
+) -> Path:
+    """The page of all runs below `folder`; the rest as `sweep.build` has it."""
+    audits = tables.headline(rows[rows["status"] == "done"], declared)
     listed = [
         _listed(number, run, row, audits, folder)
         for number, (run, row) in enumerate(zip(found, rows.to_dict("records"), strict=True), start=1)
@@ -66,13 +69,13 @@ def write_sweep(folder: Path, found: Sequence[Run], rows: pd.DataFrame, summary:
         name=folder.name,
         command=sweep_command(folder),
         counts={status: int((rows["status"] == status).sum()) for status in ("done", "failed", "missing")},
-        header=formats.header_of(summary),
+        header=formats.header_of(summary, declared),
         blocks=formats.blocks_of(summary),
         notes=formats.notes_of(summary) if len(summary) else [formats.NOTHING],
         figures=[_figure(path) for name in CAPTIONS if (path := folder / f"{name}.svg").is_file()],
-        audits=[formats.capital(words.label(audit)) for audit in audits],
+        audits=[formats.capital(named(audit, declared).label) for audit in audits],
         runs=listed,
-        judged=any(run.verdict not in ("", verdicts.NONE) for run in listed),
+        judged=any(run.verdict not in ("", verdict.NONE) for run in listed),
         several=len({run.setting for run in listed if run.facts.status == "done"}) > 1,
         costs=COSTS,
     )
@@ -94,8 +97,8 @@ def _listed(number: int, run: Run, row: Mapping[Hashable, Any], audits: Sequence
     inside, page = run.folder.is_relative_to(folder), run.folder / NAME
     link = page.relative_to(folder).as_posix() if inside and run.folder != folder and page.is_file() else ""
     place, said = relative(run, folder), str(row["setting"])
-    verdict = str(row["verdict"] or verdicts.NONE) if run.status == "done" else ""
-    return Listed(f"run-{number}", place, label, seed, said, verdict, values, safe_facts(run, label), link)
+    word = str(row["verdict"] or verdict.NONE) if run.status == "done" else ""
+    return Listed(f"run-{number}", place, label, seed, said, word, values, safe_facts(run, label), link)
 
 
 def _fixed(value: Any) -> str:
@@ -108,7 +111,7 @@ def _signed(value: Any) -> str:
 
 def _figure(path: Path) -> tuple[str, Markup]:
     """A caption, and the drawing as part of a page: without prolog and size, its names made this figure's own."""
-    caption = CAPTIONS.get(path.stem, words.label(path.stem).capitalize())
+    caption = CAPTIONS.get(path.stem, path.stem.replace("_", " ").capitalize())
     text = path.read_text(encoding="utf-8")
     drawing = text[text.index("<svg") :]
     drawing = re.sub(r"<metadata>.*?</metadata>", "", drawing, flags=re.DOTALL)
@@ -120,10 +123,12 @@ def _figure(path: Path) -> tuple[str, Markup]:
 
 @cache
 def _templates() -> Environment:
-    return Environment(
+    found = Environment(
         loader=PackageLoader("fedunlearn.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    found.filters["signed"] = lambda value: formats.UNKNOWN if value is None else formats.signed(value)
+    return found

@@ -10,16 +10,14 @@ import numpy as np
 import yaml
 from markupsafe import Markup
 
-from fedunlearn.report import feature_map_figure, run_figures, words
+from fedunlearn.report import feature_map_figure, names, run_figures
 from fedunlearn.report.formats import UNKNOWN, fixed, quantity, signed
-from fedunlearn.report.meanings import meaning
 from fedunlearn.report.page_curves import course
 from fedunlearn.report.page_map import feature_map
-from fedunlearn.report.page_verdict import Verdict, verdict_of
-from fedunlearn.report.runs import Run
-from fedunlearn.results.verdict import excess
+from fedunlearn.report.runs import MODELS, Run, known
+from fedunlearn.report.verdict import Said, said_of
+from fedunlearn.results import gates
 
-MODELS = ("original", "retrained", "unlearned")
 COSTS = {"rounds": "rounds", "seconds": "seconds", "samples": "samples", "megabytes": "MB", "failures": "failures"}
 SHOWN_APART = ("transformation_classes",)  # of a method's notes
 
@@ -57,7 +55,7 @@ class Facts:
     reason: str
     command: str
     warnings: list[str]
-    verdict: Verdict | None
+    verdict: Said | None
     audits: list[AuditRow]
     flow_names: list[tuple[str, bool]]  # (class, is it forgotten?)
     flow: list[FlowRow]
@@ -72,27 +70,26 @@ class Facts:
 
 def facts(run: Run, label: str = "") -> Facts:
     """The facts of a run, however it ended. `label`: the method with what tells it from its variants."""
-    config = run.get("config") or {}
-    names = [str(name) for name in run.get("class_names") or ()]
+    summary = run.summary
     flow_names, flow = _flow(run)
-    stored = [stage for stage, was in (run.get("cached") or {}).items() if was]
+    stored = [stage for stage, was in summary.cached.items() if was]
     return Facts(
         title=_title(run, label),
-        setting=words.setting(config, names) if config else "",
+        setting=names.setting(summary.config, summary.class_names),
         status=run.status,
         reason=run.reason,
-        command=str(run.get("command") or ""),
-        warnings=[f"Sanity gate not passed: {words.gate(name)}." for name in run.failed_gates()],
-        verdict=verdict_of(run) if run.status == "done" else None,
+        command=summary.command,
+        warnings=[f"Sanity gate not passed: {gates.sentence(name)}." for name in run.failed_gates()],
+        verdict=said_of(run) if run.status == "done" else None,
         audits=_audits(run) if run.status == "done" else [],
         flow_names=flow_names,
         flow=flow,
-        maps=_maps(run, names) if run.status == "done" else [],
+        maps=_maps(run) if run.status == "done" else [],
         courses=_courses(run) if run.status == "done" else [],
-        transformations=_transformations(run, names),
+        transformations=_transformations(run),
         costs=_costs(run),
         cached=", ".join(stored),
-        config=_as_yaml(config) if config else "",
+        config=_as_yaml(summary.config) if summary.config else "",
         notes=_notes(run),
     )
 
@@ -103,17 +100,17 @@ def _as_yaml(config: dict[str, Any]) -> str:
 
 
 def _title(run: Run, label: str) -> str:
-    name, seed = label or run.get("config", "method", "name") or run.folder.name, run.get("config", "seed")
-    return str(name) if seed is None else f"{name}, seed {seed}"
+    name = label or run.chosen("method") or run.folder.name
+    return name if run.seed is None else f"{name}, seed {run.seed}"
 
 
 def _audits(run: Run) -> list[AuditRow]:
-    values = {model: run.numbers("models", model) for model in MODELS}
-    gaps, floors = run.numbers("gap"), run.numbers("noise_floor")
+    values = {model: run.values(model) for model in MODELS}
+    gaps, floors = known(run.summary.gap), known(run.summary.noise_floor)
     return [
         AuditRow(
-            name=words.label(audit),
-            meaning=meaning(audit),
+            name=run.finding(audit).label,
+            meaning=run.finding(audit).meaning,
             original=_number(values["original"].get(audit)),
             retrained=_number(values["retrained"].get(audit)),
             spread=_spread(run.retrained(audit)),
@@ -122,7 +119,16 @@ def _audits(run: Run) -> list[AuditRow]:
             floor=_number(floors.get(audit)) if len(run.retrained(audit)) > 1 else UNKNOWN,
             within=_within(gaps.get(audit), floors.get(audit), run, audit),
         )
-        for audit in dict.fromkeys(audit for model in MODELS for audit in values[model])
+        for audit in _ordered(run, values)
+    ]
+
+
+def _ordered(run: Run, values: dict[str, dict[str, float]]) -> list[str]:
+    """The findings that some model has, as they were declared, then those that were not."""
+    found = dict.fromkeys(audit for model in MODELS for audit in values[model])
+    return [
+        *(name for name in run.summary.findings if name in found),
+        *(n for n in found if n not in run.summary.findings),
     ]
 
 
@@ -130,7 +136,7 @@ def _within(gap: float | None, floor: float | None, run: Run, audit: str) -> boo
     """Is the gap within the noise floor, in the wrong direction if there is but one? None where that is not known."""
     if gap is None or floor is None or len(run.retrained(audit)) < 2 or run.failed_gates():
         return None
-    return excess(audit, gap) <= floor
+    return run.finding(audit).excess(gap) <= floor
 
 
 def _number(value: float | None) -> str:
@@ -147,27 +153,25 @@ def _spread(values: list[float]) -> str:
 
 def _flow(run: Run) -> tuple[list[tuple[str, bool]], list[FlowRow]]:
     """The class flow of the models that have one, its columns as in the figure."""
-    found = {model: run.get("details", model, "class_flow") for model in MODELS}
-    known = {model: np.array(flow, dtype=float) for model, flow in found.items() if flow}
-    forgotten = list(run.get("forget_classes") or [])
-    if not known or not forgotten:
+    flows, forgotten = run_figures.flows_of(run), list(run.summary.forget_classes)
+    if not flows or not forgotten:
         return [], []
-    names = [str(name) for name in run.get("class_names") or range(len(next(iter(known.values()))))]
-    columns = run_figures.flow_columns(np.stack(list(known.values())), forgotten, names)
+    stacked = np.stack(list(flows.values()))
+    columns = run_figures.flow_columns(stacked, forgotten, run_figures.class_names(run, stacked.shape[1]))
     rows = [
         FlowRow(model, [(_per_cent(column.shares[number]), float(column.shares[number])) for column in columns])
-        for number, model in enumerate(known)
+        for number, model in enumerate(flows)
     ]
     return [(column.name, column.forgotten) for column in columns], rows
 
 
-def _maps(run: Run, names: list[str]) -> list[tuple[str, Markup]]:
+def _maps(run: Run) -> list[tuple[str, Markup]]:
     """The map of features of each model that has one."""
-    forgotten = list(run.get("forget_classes") or [])
+    forgotten = run.summary.forget_classes
     found = feature_map_figure.read(run) if forgotten else {}
     called = {model: feature_map_figure.PANELS[model] for model in found}
     return [
-        (name, feature_map(found[model], forgotten, names, f"features of the {name} model"))
+        (name, feature_map(found[model], forgotten, run.summary.class_names, f"features of the {name} model"))
         for model, name in called.items()
     ]
 
@@ -177,24 +181,23 @@ def _per_cent(share: float) -> str:
 
 
 def _courses(run: Run) -> list[tuple[str, Markup]]:
-    measured = run.numbers("models", "unlearned")
-    forget = "forget_accuracy" if "forget_accuracy" in measured else words.STAND_IN["forget_accuracy"]
+    measured = run.values("unlearned")
     drawn = []
-    for audit in (name for name in (forget, "retain_accuracy") if name in measured):
+    for audit in (name for name in (run.present("forget_accuracy"), "retain_accuracy") if name in measured):
         rounds = run_figures.path(run, audit)
-        name, first, *_, last = words.label(audit), *rounds.values()
+        name, first, *_, last = run.finding(audit).label, *rounds.values()
         said = f"{name} by round: from {fixed(first)} to {fixed(last)}"
-        original = run.numbers("models", "original").get(audit)
+        original = run.values("original").get(audit)
         drawn.append((f"{name}, round 0 to {max(rounds)}", course(rounds, original, run.retrained(audit), said)))
     return drawn
 
 
-def _transformations(run: Run, names: list[str]) -> list[tuple[str, str]]:
+def _transformations(run: Run) -> list[tuple[str, str]]:
     """What FUCRT and its relatives elected: forgotten class -> the classes that its samples are moved to."""
-    elected = run.get("method", "transformation_classes")
+    elected = run.summary.method.get("transformation_classes")
     if not isinstance(elected, dict):
         return []
-    named = {str(number): name for number, name in enumerate(names)}
+    named = {str(number): name for number, name in enumerate(run.summary.class_names)}
     return [
         (named.get(str(source), str(source)), ", ".join(named.get(str(target), str(target)) for target in targets))
         for source, targets in elected.items()
@@ -204,7 +207,7 @@ def _transformations(run: Run, names: list[str]) -> list[tuple[str, str]]:
 def _costs(run: Run) -> list[tuple[str, list[str]]]:
     rows = []
     for stage in ("train", "retrain", "unlearn"):
-        spent = run.numbers("cost", stage)
+        spent = known(run.summary.cost.get(stage, {}))
         spent["megabytes"] = (spent.get("bytes_up", 0) + spent.get("bytes_down", 0)) / 1e6
         if len(spent) > 1:
             rows.append((stage, [quantity(spent[name]) if name in spent else "" for name in COSTS]))
@@ -212,6 +215,5 @@ def _costs(run: Run) -> list[tuple[str, list[str]]]:
 
 
 def _notes(run: Run) -> str:
-    notes: dict[str, Any] = run.get("method") or {}
-    others = {name: value for name, value in notes.items() if name not in SHOWN_APART}
+    others = {name: value for name, value in run.summary.method.items() if name not in SHOWN_APART}
     return json.dumps(others, indent=None, separators=(", ", ": ")) if others else ""

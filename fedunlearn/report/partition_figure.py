@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from fedunlearn.report import style
-from fedunlearn.report.run_figures import headline
+from fedunlearn.report.run_figures import class_names, headline
 from fedunlearn.report.runs import Run
 from fedunlearn.report.style import UNLEARNED
 
@@ -24,17 +25,17 @@ THOUSANDS = FuncFormatter(lambda value, _: f"{value:,g}")
 
 def partition(run: Run) -> Figure | None:
     """Samples by client and class, the forgotten classes framed; beside it the samples to forget, by client."""
-    counts = np.array(run.get("partition", "counts") or [], dtype=float)
-    if counts.ndim != 2 or not counts.size:
+    held = run.summary.partition
+    if held is None or not held.counts:
         return None
-    forget = np.array(run.get("partition", "forget") or np.zeros(len(counts)), dtype=float)
+    counts = np.array(held.counts, dtype=float)
+    forget = np.array(held.forget or np.zeros(len(counts)), dtype=float)
     few = len(counts) <= FEW_CLIENTS
     figure = style.canvas(1.6 + 0.17 * max(len(counts), 6) if few else 4.2)
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[3.2, 1])
     order = np.arange(len(counts)) if few else sorted_clients(counts, forget)
     _holdings(figure, left, counts[order], few)
-    names = [str(name) for name in run.get("class_names") or range(counts.shape[1])]
-    _classes(left, names, run.get("forget_classes") or [])
+    _classes(left, class_names(run, counts.shape[1]), run.summary.forget_classes)
     _to_forget(right, forget[order], few)
     _clients(left, forget, few)
     style.headed(figure, headline(run), _note(counts, forget))
@@ -73,7 +74,7 @@ def _holdings(figure: Figure, axes: Axes, counts: np.ndarray, few: bool) -> None
             axes.text(label, client, text, ha="center", va="center", color=ink, fontsize=style.SMALL)
 
 
-def _classes(axes: Axes, names: list[str], forgotten: list[int]) -> None:
+def _classes(axes: Axes, names: list[str], forgotten: Sequence[int]) -> None:
     """Names below the columns if there is room, and a frame and a mark for each class to be forgotten."""
     few = len(names) <= FEW_CLASSES
     if few:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from fedunlearn.report import style
-from fedunlearn.report.runs import Run
+from fedunlearn.report.runs import Run, known
 
 COLOURS = (*style.METHOD_COLOURS, style.GREY, style.PALE)
 HATCHES = ("", "///", "\\\\\\", "...", "xxx", "", "|||")
@@ -18,7 +18,7 @@ HATCHES = ("", "///", "\\\\\\", "...", "xxx", "", "|||")
 
 def table(run: Run) -> Table | None:
     """Seconds per round and shares, a column for every stage; None if the run was not profiled."""
-    profile = run.get("profile")
+    profile = {stage: known(parts) for stage, parts in run.summary.profile.items()}
     if not profile:
         return None
     shown = Table("Seconds per round", *profile, title="Where the rounds' time went", title_justify="left")
@@ -34,7 +34,7 @@ def table(run: Run) -> Table | None:
 
 def figure(run: Run) -> Figure | None:
     """A bar for every stage, divided among the parts; None if the run was not profiled."""
-    profile = run.get("profile")
+    profile = {stage: known(parts) for stage, parts in run.summary.profile.items()}
     if not profile:
         return None
     drawn = style.canvas(0.9 + 0.35 * len(profile))

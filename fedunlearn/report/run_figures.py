@@ -12,25 +12,25 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from fedunlearn.report import names, style
 from fedunlearn.report import runs as reading
-from fedunlearn.report import style, words
-from fedunlearn.report.runs import Run
+from fedunlearn.report.runs import MODELS, Run
 from fedunlearn.report.style import ORIGINAL, RETRAINED, UNLEARNED
+from fedunlearn.results import gates
 
-MODELS = ("original", "retrained", "unlearned")
 HEIGHT = 2.75  # inches of the erasure figure
 FEW_FORGOTTEN, FEW_CLASSES = 3, 12  # how many columns the flow figure has for forgotten classes, and in all
 
 
 def headline(run: Run) -> str:
     """`fucrt (seed 0)`, then the setting on a line of its own."""
-    name, seed = run.get("config", "method", "name"), run.get("config", "seed")
-    return f"{name} (seed {seed})\n{words.setting(run.get('config') or {}, run.get('class_names') or ())}"
+    summary = run.summary
+    return f"{run.chosen('method')} (seed {run.seed})\n{names.setting(summary.config, summary.class_names)}"
 
 
 def erasure_utility(run: Run) -> Figure | None:
     """Forget and retain accuracy by unlearning round, next to the retrained models and the original."""
-    audits = [name for name in (_forget_audit(run), "retain_accuracy") if name in run.numbers("models", "unlearned")]
+    audits = [name for name in (run.present("forget_accuracy"), "retain_accuracy") if name in run.values("unlearned")]
     if not audits:
         return None
     figure = style.canvas(HEIGHT)
@@ -40,14 +40,9 @@ def erasure_utility(run: Run) -> Figure | None:
     return figure
 
 
-def _forget_audit(run: Run) -> str:
-    measured = run.numbers("models", "unlearned")
-    return "forget_accuracy" if "forget_accuracy" in measured else words.STAND_IN["forget_accuracy"]
-
-
 def _by_round(axes: Axes, run: Run, audit: str) -> None:
     rounds = path(run, audit)
-    original, retrained = run.numbers("models", "original").get(audit), run.retrained(audit)
+    original, retrained = run.values("original").get(audit), run.retrained(audit)
     labels = []
     if retrained:
         mean = float(np.mean(retrained))
@@ -71,7 +66,12 @@ def _by_round(axes: Axes, run: Run, audit: str) -> None:
         clip_on=False,
     )
     labels.append((last, f"unlearned {last:.3f}", UNLEARNED))
-    _frame(axes, audit, sorted(rounds), [*rounds.values(), *retrained, *([] if original is None else [original])])
+    _frame(
+        axes,
+        run.finding(audit).label,
+        sorted(rounds),
+        [*rounds.values(), *retrained, *([] if original is None else [original])],
+    )
     style.label_ends(axes, 0.6 * HEIGHT, labels)
 
 
@@ -81,20 +81,20 @@ def path(run: Run, audit: str) -> dict[int, float]:
     A method without rounds (such as masking the head) goes from round 0 to its result in one step.
     """
     rounds = reading.curve(run.folder, "unlearn", audit)
-    start = run.numbers("models", "original").get(audit)
+    start = run.values("original").get(audit)
     if 0 not in rounds and start is not None:
         rounds = {0: start, **rounds}
-    last = max([1, *rounds, int(run.numbers("cost", "unlearn").get("rounds", 0))])
-    return {**rounds, last: run.numbers("models", "unlearned")[audit]}
+    last = max([1, *rounds, int(run.summary.cost.get("unlearn", {}).get("rounds") or 0)])
+    return {**rounds, last: run.values("unlearned")[audit]}
 
 
-def _frame(axes: Axes, audit: str, rounds: list[int], values: list[float]) -> None:
+def _frame(axes: Axes, title: str, rounds: list[int], values: list[float]) -> None:
     """Limits that hold every value, at least 0.1 apart (so that noise does not look like an effect)."""
     low, high = (0.0, 1.0) if max(values) - min(values) > 0.5 else (min(values), max(values))
     middle, half = (high + low) / 2, max((high - low) / 2, 0.05)
     axes.set_ylim(middle - 1.12 * half, middle + 1.12 * half)
     axes.set_xlim(-0.03 * rounds[-1], 1.03 * rounds[-1])
-    axes.set_title(words.label(audit))
+    axes.set_title(title)
     axes.yaxis.grid(True, color=style.PALE, linewidth=0.5, zorder=0)
     if rounds[-1] == 1:
         axes.set_xlim(-0.5, 1.3)
@@ -108,7 +108,7 @@ def _note(run: Run, audit: str) -> str:
     count = len(run.retrained(audit))
     band = f"Blue band: lowest to highest of {count} retrained models; line: their mean."
     notes = [band if count > 1 else "Blue line: the one retrained model (no noise floor)."]
-    notes += [f"Sanity gate not passed: {words.gate(name)}." for name in run.failed_gates()]
+    notes += [f"Sanity gate not passed: {gates.sentence(name)}." for name in run.failed_gates()]
     return "\n".join(notes)
 
 
@@ -140,16 +140,23 @@ def flow_columns(flows: np.ndarray, forgotten: list[int], names: list[str]) -> l
     return columns + ([Column(f"{len(rest)} others", flows[:, rest].sum(axis=1), False)] if rest else [])
 
 
+def flows_of(run: Run) -> dict[str, np.ndarray]:
+    """The class flow [classes] of every model that has one."""
+    found = {model: run.summary.details.get(model, {}).get("class_flow") for model in MODELS}
+    return {model: np.array(flow, dtype=float) for model, flow in found.items() if flow}
+
+
+def class_names(run: Run, classes: int) -> list[str]:
+    """What the classes are called; their numbers where that is not known."""
+    return list(run.summary.class_names) or [str(number) for number in range(classes)]
+
+
 def class_flow(run: Run) -> Figure | None:
     """One row per model: the share of the forgotten classes' test samples that it takes for each class."""
-    found = [(model, run.get("details", model, "class_flow")) for model in MODELS]
-    flows = {model: np.array(flow, dtype=float) for model, flow in found if flow}
-    forgotten = list(run.get("forget_classes") or [])
+    flows, forgotten = flows_of(run), list(run.summary.forget_classes)
     if not flows or not forgotten:
         return None
-    count = len(next(iter(flows.values())))
-    names = [str(name) for name in run.get("class_names") or range(count)]
-    columns = flow_columns(np.stack(list(flows.values())), forgotten, names)
+    columns = flow_columns(np.stack(list(flows.values())), forgotten, class_names(run, len(next(iter(flows.values())))))
     figure = style.canvas(2.1 + 0.03 * max(len(column.name) for column in columns))
     _shares(figure.subplots(), columns, list(flows))
     style.headed(figure, headline(run), _flow_note(run))
@@ -175,7 +182,7 @@ def _shares(axes: Axes, columns: list[Column], models: list[str]) -> None:
 
 
 def _flow_note(run: Run) -> str:
-    distance = run.numbers("models", "unlearned").get("flow_tv")
+    distance = run.values("unlearned").get("flow_tv")
     said = (
         "Per cent of the forgotten classes' test samples that each model takes for each class (forgotten: bold, first)."
     )

@@ -11,17 +11,22 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from fedunlearn.errors import RequestError
+from fedunlearn.report import names
+from fedunlearn.results import summary as summaries
+from fedunlearn.results.findings import Finding, named
+from fedunlearn.results.summary import Summary
 
 Status = Literal["done", "failed", "missing"]
 
-NAMED = tuple(("config", section, "name") for section in ("method", "dataset", "model", "partition"))
-MEASURED = tuple(("models", model) for model in ("original", "retrained", "unlearned"))
+NAMED = ("method", "dataset", "model", "partition")  # sections of a configuration that name what was chosen
+MODELS = ("original", "retrained", "unlearned")
+NOTHING = Summary("missing")
 
 
 @dataclass(frozen=True)
@@ -31,29 +36,56 @@ class Run:
     folder: Path
     status: Status
     reason: str = ""
-    summary: dict[str, Any] = field(default_factory=dict)
+    summary: Summary = NOTHING
 
-    def get(self, *path: str) -> Any:
-        """What the summary holds under nested keys, such as `get("models", "original")`; None if it holds nothing."""
-        value: Any = self.summary
-        for key in path:
-            value = value.get(key) if isinstance(value, dict) else None
-        return value
+    def chosen(self, section: str) -> str:
+        """The name of the method (dataset, model, partition) of this run; empty if it is not known."""
+        part = self.summary.config.get(section)
+        return str(part.get("name", "")) if isinstance(part, Mapping) else ""
 
-    def numbers(self, *path: str) -> dict[str, float]:
-        """The finite numbers of the mapping under `path`, by name; other entries (null, lists) are left out."""
-        value = self.get(*path)
-        items = value.items() if isinstance(value, dict) else ()
-        return {name: float(number) for name, number in items if is_number(number)}
+    @property
+    def seed(self) -> int | None:
+        """The seed that it was run with."""
+        seed = self.summary.config.get("seed")
+        return seed if isinstance(seed, int) else None
 
-    def retrained(self, audit: str) -> list[float]:
-        """The audit's value on each retrained model; the mean alone where the summary does not list them."""
-        seeds = self.get("retrained_seeds") or [self.get("models", "retrained") or {}]
-        return [float(seed[audit]) for seed in seeds if is_number(seed.get(audit))]
+    def values(self, model: str) -> dict[str, float]:
+        """The findings on a model that are known, by name."""
+        return known(self.summary.models.get(model, {}))
+
+    def retrained(self, finding: str) -> list[float]:
+        """The finding's value on each retrained model; the mean alone where the summary does not list them."""
+        seeds = self.summary.retrained_seeds or (self.summary.models.get("retrained", {}),)
+        return [value for seed in seeds if (value := seed.get(finding)) is not None]
+
+    def finding(self, name: str) -> Finding:
+        """The declaration of a finding of this run."""
+        return named(name, self.summary.findings)
+
+    def present(self, name: str) -> str:
+        """The finding, or the one that stands in for it where this run has that one alone."""
+        measured = self.values("unlearned")
+        others = [other for other in measured if self.finding(other).stands_in_for == name]
+        return next((found for found in (name, *others) if found in measured), name)
 
     def failed_gates(self) -> list[str]:
         """Names of the sanity gates that this run did not pass."""
-        return [name for name, passed in (self.get("gates") or {}).items() if passed is False]
+        return [name for name, passed in self.summary.gates.items() if not passed]
+
+
+def known(numbers: Mapping[str, float | None]) -> dict[str, float]:
+    """Those that are there."""
+    return {name: number for name, number in numbers.items() if number is not None}
+
+
+def declared(runs: Iterable[Run]) -> dict[str, Finding]:
+    """The findings of all runs, in the order in which they first come; a declaration goes before none."""
+    found: dict[str, Finding] = {}
+    for run in runs:
+        for name in {**run.summary.findings, **run.values("unlearned")}:
+            if name not in found or name in run.summary.findings:
+                found[name] = run.finding(name)
+    return found
 
 
 def is_number(value: object) -> bool:
@@ -63,35 +95,28 @@ def is_number(value: object) -> bool:
 
 def read(folder: Path) -> Run:
     """The run in `folder`, however it ended."""
-    path = folder / "summary.json"
-    if not path.is_file():
+    if not (folder / summaries.NAME).is_file():
         return Run(folder, "missing", "unfinished: there is no summary.json" if folder.is_dir() else "not started")
     try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        summary = summaries.read(folder)
+        names.setting(summary.config, summary.class_names)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return Run(folder, "failed", f"summary.json cannot be read: {error}")
-    if not isinstance(summary, dict):
-        return Run(folder, "failed", "summary.json holds no summary of a run")
     return _judged(folder, summary)
 
 
-def _judged(folder: Path, summary: dict[str, Any]) -> Run:
-    status = summary.get("status")
-    nameless = _absent(summary, NAMED, str)
-    known = {} if nameless else summary  # how far it got, a failed run still says what it was
-    if status == "failed":
-        return Run(folder, "failed", str(summary.get("reason") or "no reason given"), known)
-    if status != "done":
-        return Run(folder, "missing", f"unfinished: its status is {status!r}", known)
-    absent = [*nameless, *_absent(summary, MEASURED, dict)]
+def _judged(folder: Path, summary: Summary) -> Run:
+    run = Run(folder, "done", "", summary)
+    nameless = [f"config.{section}.name" for section in NAMED if not run.chosen(section)]
+    known = NOTHING if nameless else summary  # how far it got, a failed run still says what it was
+    if summary.status == "failed":
+        return Run(folder, "failed", summary.reason or "no reason given", known)
+    if summary.status != "done":
+        return Run(folder, "missing", f"unfinished: its status is {summary.status!r}", known)
+    absent = [*nameless, *(f"models.{model}" for model in MODELS if model not in summary.models)]
     if absent:
         return Run(folder, "failed", f"summary.json is incomplete: no {' and no '.join(absent)}")
-    return Run(folder, "done", "", summary)
-
-
-def _absent(summary: dict[str, Any], paths: Iterable[tuple[str, ...]], kind: type) -> list[str]:
-    run = Run(Path(), "done", "", summary)
-    return [".".join(path) for path in paths if not isinstance(run.get(*path), kind)]
+    return run
 
 
 def find(root: Path) -> list[Run]:

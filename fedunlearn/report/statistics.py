@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from fedunlearn.report import words
+from fedunlearn.report.names import several
+from fedunlearn.results import gates
 
 
 @dataclass(frozen=True)
@@ -45,5 +46,5 @@ def failed_gates(group: pd.DataFrame) -> str:
         failed = group.loc[group[name].eq(False), "seed"]
         if len(failed):
             seeds = [str(int(seed)) for seed in sorted(failed.unique())]
-            said.append(f"{words.gate(name.removeprefix('gate.'))} ({words.several('seed', 'seeds', seeds)})")
+            said.append(f"{gates.sentence(name.removeprefix('gate.'))} ({several('seed', 'seeds', seeds)})")
     return "; ".join(said)

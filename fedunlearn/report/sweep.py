@@ -10,13 +10,18 @@ import pandas as pd
 from fedunlearn.files import write_text
 from fedunlearn.report import figures, page, runs, tables
 from fedunlearn.report.runs import Run
+from fedunlearn.results.findings import Declared
 
 
 @dataclass(frozen=True)
 class Report:
-    """What `build` found and wrote. `rows`: `tables.tidy` of all runs, folders relative to the report's own."""
+    """What `build` found and wrote. `rows`: `tables.tidy` of all runs, folders relative to the report's own.
+
+    `declared`: the findings of all runs; `summary`: the table of methods.
+    """
 
     rows: pd.DataFrame
+    declared: Declared
     summary: pd.DataFrame
     files: tuple[Path, ...]
     problems: tuple[str, ...]
@@ -33,18 +38,20 @@ def build(folder: Path) -> Report:
     found = runs.find(folder)
     rows = tables.frame_of(found)
     rows["folder"] = [runs.relative(run, folder) for run in found]
-    summary = tables.summary_table(rows)
+    declared = runs.declared(found)
+    summary = tables.summary_table(rows, declared)
     problems = tuple(
         f"{runs.relative(run, folder)} {run.status}: {run.reason}" for run in found if run.status != "done"
     )
     files = [
         write_text(folder / "runs.csv", rows.to_csv(index=False, lineterminator="\n")),
-        write_text(folder / "table.md", tables.to_markdown(summary) + _listed(problems)),
-        write_text(folder / "table.tex", tables.to_latex(summary) + _commented(problems)),
-        *figures.draw_sweep(rows, folder),
+        write_text(folder / "table.md", tables.to_markdown(summary, declared) + _listed(problems)),
+        write_text(folder / "table.tex", tables.to_latex(summary, declared) + _commented(problems)),
+        *figures.draw_sweep(rows, declared, folder),
     ]
-    files.append(page.write_run(found[0]) if is_run(found, folder) else page.write_sweep(folder, found, rows, summary))
-    return Report(rows, summary, tuple(files), problems)
+    alone = is_run(found, folder)
+    own = page.write_run(found[0]) if alone else page.write_sweep(folder, found, rows, summary, declared)
+    return Report(rows, declared, summary, (*files, own), problems)
 
 
 def is_run(found: list[Run], folder: Path) -> bool:

@@ -14,9 +14,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from fedunlearn.report import style, words
+from fedunlearn.report import style
 from fedunlearn.report.statistics import Estimate, column, estimate, failed_gates
 from fedunlearn.report.style import METHOD_COLOURS, METHOD_MARKERS, ORIGINAL, RETRAINED
+from fedunlearn.results.findings import Declared, Finding, named
 
 UTILITY = "retain_accuracy"
 ERASURES = (("forget_accuracy", "forget_accuracy_train"), ("leak",))  # a panel each; the second name stands in
@@ -39,10 +40,10 @@ class Point:
     y: Estimate
 
 
-def erasure_utility(rows: pd.DataFrame) -> Figure | None:
+def erasure_utility(rows: pd.DataFrame, declared: Declared) -> Figure | None:
     """A line of panels per setting: retain accuracy against forget accuracy and, where measured, against leak.
 
-    `rows` is what `tables.tidy` returns; None if no finished run measured both sides.
+    `rows` is what `tables.tidy` returns, `declared` what its runs declare; None if no finished run measured both sides.
     """
     done = rows[rows["status"] == "done"]
     panels = {str(setting): _audits(block) for setting, block in done.groupby("setting", sort=False)}
@@ -55,7 +56,8 @@ def erasure_utility(rows: pd.DataFrame) -> Figure | None:
     for part, (setting, audits) in zip(parts, panels.items(), strict=True):
         part.suptitle(setting, x=0.01, ha="left")
         for axes, audit in zip(part.subplots(1, len(audits), squeeze=False)[0], audits, strict=True):
-            _panel(axes, done[done["setting"] == setting], audit, looks)
+            _panel(axes, done[done["setting"] == setting], named(audit, declared), looks)
+            axes.set_xlabel(f"{named(UTILITY, declared).label} (more is better →)")
     note = f"{BARS} {GATES}" if doubtful else BARS
     legend = figure.legend(handles=list(_legend(looks, doubtful)), title=note, loc="outside lower center", ncols=4)
     legend.get_title().set(color=style.GREY, fontsize=style.SMALL)
@@ -89,7 +91,8 @@ def doubtful_of(done: pd.DataFrame) -> set[str]:
     return {str(label) for label, group in done.groupby("label") if failed_gates(group)}
 
 
-def _panel(axes: Axes, block: pd.DataFrame, audit: str, looks: dict[str, Look]) -> None:
+def _panel(axes: Axes, block: pd.DataFrame, finding: Finding, looks: dict[str, Look]) -> None:
+    audit = finding.name
     _region(axes, block, audit)
     retrained, original = _point(block, "retrained", audit), _point(block, "original", audit)
     axes.plot(
@@ -104,12 +107,11 @@ def _panel(axes: Axes, block: pd.DataFrame, audit: str, looks: dict[str, Look]) 
             point.x.mean, point.y.mean, xerr=bar(point.x), yerr=bar(point.y), color=colour, elinewidth=0.8,
             capsize=1.5, marker=marker, markersize=5, markeredgecolor="white", markeredgewidth=0.4, zorder=4,
         )  # fmt: skip
-    _axis(axes, audit, [retrained, original, *methods.values()])
+    _axis(axes, EXPLAINED.get(audit, finding.label), [retrained, original, *methods.values()])
 
 
-def _axis(axes: Axes, audit: str, points: list[Point]) -> None:
-    axes.set_xlabel(f"{words.label(UTILITY)} (more is better →)")
-    axes.set_ylabel(f"{EXPLAINED.get(audit, words.label(audit))}\n(← less is better, down to the star)")
+def _axis(axes: Axes, name: str, points: list[Point]) -> None:
+    axes.set_ylabel(f"{name}\n(← less is better, down to the star)")
     axes.grid(True, color=style.PALE, linewidth=0.5)
     axes.set_axisbelow(True)
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))

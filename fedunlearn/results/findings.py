@@ -72,6 +72,14 @@ def by_name(findings: Iterable[Finding]) -> dict[str, Finding]:
     return found
 
 
+# What summaries that hold no declarations, of earlier versions, had as columns of their tables.
+COLUMNS_BEFORE = ("forget_accuracy", "retain_accuracy", "flow_tv", "leak", "probe_forget_accuracy")
+STOOD_IN_BEFORE = {"forget_accuracy_train": "forget_accuracy"}
+
+
 def named(name: str, declared: Declared) -> Finding:
-    """The declaration of `name`; where there is none (summaries of old), one that says no more than its name does."""
-    return declared.get(name) or Finding(name, name.replace("_", " "), "")
+    """The declaration of `name`; where there is none, one that says no more than its name does."""
+    if name in declared:
+        return declared[name]
+    stands_in_for = STOOD_IN_BEFORE.get(name, "")
+    return Finding(name, name.replace("_", " "), "", headline=name in COLUMNS_BEFORE, stands_in_for=stands_in_for)

@@ -1,189 +1,122 @@
-"""From a run's outcome to the files of its folder: summary.json, metrics.jsonl, config.yaml, environment.json."""
+"""summary.json: what a run found, as it is written, and as everybody reads it (docs/output.md).
+
+It is the only thing that reports know of a run, and comes from anybody's folder: every field is checked when it is
+read. Fields that this version does not know (of a later one) are passed over, those that an older one did not write are
+empty.
+"""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from omegaconf import OmegaConf
-
-from fedunlearn.audits.base import FigureData, Findings
-from fedunlearn.data.partition import counts
 from fedunlearn.files import write_text
-from fedunlearn.results.provenance import environment
-from fedunlearn.results.verdict import judge
-from fedunlearn.runs import steps
-from fedunlearn.runs.pipeline import Outcome, round_values
-from fedunlearn.runs.step_model import StageModel
-from fedunlearn.settings.config import RunConfig
+from fedunlearn.plain import finite
+from fedunlearn.results.findings import Finding
+from fedunlearn.results.verdict import Verdict
+from fedunlearn.settings.schema import parse, plain
 
-LEARNT = 0.3  # gate: the original model is at least this far from chance (0) towards perfection (1)
-COSTS = ("rounds", "seconds", "bytes_up", "bytes_down", "samples", "failures")
-
-
-def summarise(outcome: Outcome, command: str) -> dict[str, Any]:
-    """The content of summary.json (docs/output.md)."""
-    numbers = {subject: _scalars(findings) for subject, findings in outcome.findings.items()}
-    seeds = [numbers[f"retrained_{i}"] for i in range(len(outcome.retrained))]
-    retrained = {name: _mean([seed[name] for seed in seeds]) for name in seeds[0]}
-    original, unlearned = numbers["original"], numbers["unlearned"]
-    gates = check_gates(original, seeds, outcome.federation.dataset.classes)
-    lists = {subject: _lists(findings) for subject, findings in outcome.findings.items()}
-    every = [lists[f"retrained_{i}"] for i in range(len(outcome.retrained))]
-    federation = outcome.federation
-    forget_test_samples = int(np.isin(federation.dataset.test.groups.numpy(), federation.request.classes).sum())
-    return {
-        "status": "done",
-        "config": outcome.config.as_dict(),
-        "command": command,
-        "code": steps.code(outcome.config),
-        "models": {"original": original, "retrained": retrained, "unlearned": unlearned},
-        "retrained_seeds": seeds,
-        "noise_floor": {name: _spread([seed[name] for seed in seeds]) for name in retrained},
-        "gap": {name: _difference(unlearned[name], retrained[name]) for name in unlearned},
-        "details": {
-            "original": lists["original"],
-            "retrained": {name: np.mean([seed[name] for seed in every], axis=0).tolist() for name in every[0]},
-            "unlearned": lists["unlearned"],
-        },
-        "method": outcome.unlearned.notes,
-        "class_names": list(federation.dataset.class_names),
-        "forget_classes": list(federation.request.classes),
-        "forget_samples": int(federation.request.forget.sum()),
-        "partition": {
-            "counts": counts(
-                federation.parts, federation.dataset.train.groups.numpy(), federation.dataset.classes
-            ).tolist(),
-            "forget": [int(federation.request.forget[part].sum()) for part in federation.parts],
-        },
-        "gates": gates,
-        "verdict": judge(
-            original, unlearned, seeds, gates, classes=federation.dataset.classes, samples=forget_test_samples
-        ),
-        "warnings": [GATES[name] for name, passed in gates.items() if not passed],
-        "cost": {
-            "train": _cost([outcome.original]),
-            "retrain": _cost(outcome.retrained),
-            "unlearn": _cost([outcome.unlearned]),
-        },
-        "cached": {
-            "train": outcome.original.cached,
-            "retrain": all(model.cached for model in outcome.retrained),
-            "unlearn": outcome.unlearned.cached,
-        },
-        **({"profile": profile(outcome)} if outcome.config.engine.settings.profile else {}),
-    }
+NAME = "summary.json"
+OPTIONAL = ("reason", "profile")  # not written where they are empty
+Numbers = dict[str, float | None]  # by finding; None where it is not defined
+Lists = dict[str, tuple[float | None, ...]]
+Plain = dict[str, Any]  # what JSON can hold: a configuration, or the notes of a method
 
 
-def profile(outcome: Outcome) -> dict[str, dict[str, float]]:
-    """Seconds per round by stage and part, of the stages that ran (also if that was earlier, for the store)."""
-    stages = {"train": [outcome.original], "retrain": outcome.retrained, "unlearn": [outcome.unlearned]}
-    spent = {name: _per_round([model.cost for model in models]) for name, models in stages.items()}
-    return {name: parts for name, parts in spent.items() if parts}
+@dataclass(frozen=True)
+class Partition:
+    """Who holds what: training samples by client and class (`counts`), and those to be forgotten by client."""
+
+    counts: tuple[tuple[int, ...], ...] = ()
+    forget: tuple[int, ...] = ()
 
 
-def _per_round(costs: list[dict[str, Any]]) -> dict[str, float]:
-    rounds = max(1, sum(cost["rounds"] for cost in costs))
-    profiles = [cost.get("profile", {}) for cost in costs]
-    return {part: sum(spent.get(part, 0.0) for spent in profiles) / rounds for part in profiles[0]}
+@dataclass(frozen=True)
+class Summary:
+    """A run: `status` is done, or failed for a `reason`, with no more than `config` and `command`.
+
+    `models`: findings by role (original, retrained: the mean of `retrained_seeds`, unlearned); `details`: those that
+    are lists. `noise_floor`: highest minus lowest retrained model; `gap`: unlearned minus retrained. `findings`: what
+    the run's audits declare, in their order. `gates`: was each passed. `method`: its notes. `samples`: how many of the
+    test split are to be forgotten (`forget_test`), and so on. `cost` and `profile` (seconds per round, by part) by
+    stage; `cached`: did a stage come from the store. `code`: a fingerprint of what the run depends on.
+    """
+
+    status: str
+    config: Plain = field(default_factory=dict)
+    command: str = ""
+    reason: str = ""
+    code: str = ""
+    models: dict[str, Numbers] = field(default_factory=dict)
+    retrained_seeds: tuple[Numbers, ...] = ()
+    noise_floor: Numbers = field(default_factory=dict)
+    gap: Numbers = field(default_factory=dict)
+    details: dict[str, Lists] = field(default_factory=dict)
+    findings: dict[str, Finding] = field(default_factory=dict)
+    verdict: Verdict | None = None
+    gates: dict[str, bool] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    method: Plain = field(default_factory=dict)
+    class_names: tuple[str, ...] = ()
+    forget_classes: tuple[int, ...] = ()
+    samples: dict[str, int] = field(default_factory=dict)
+    partition: Partition | None = None
+    cost: dict[str, Numbers] = field(default_factory=dict)
+    cached: dict[str, bool] = field(default_factory=dict)
+    profile: dict[str, Numbers] = field(default_factory=dict)
 
 
-GATES = {
-    "original_learnt_task": "the original model has hardly learnt the task: no verdict about forgetting is possible",
-    "original_learnt_forget": "the original model hardly knew the forget class: there is nothing to forget",
-    "retrained_at_chance": "a retrained model is above chance on the forget class: this is no reference",
-}
+def as_plain(summary: Summary) -> Plain:
+    """The content of summary.json, strict JSON; of a failed run only what there is."""
+    content = finite(plain(summary))
+    content["findings"] = {name: _without_name(entry) for name, entry in content["findings"].items()}
+    optional = OPTIONAL if summary.status == "done" else content
+    return {name: value for name, value in content.items() if value or name not in optional}
 
 
-def check_gates(original: dict[str, Any], retrained: list[dict[str, Any]], classes: int) -> dict[str, bool]:
-    """Sanity before any verdict. Gates whose audit was switched off or is not defined are left out."""
-    chance = 1.0 / classes
-    learnt = chance + LEARNT * (1 - chance)
-    gates = {}
-    if original.get("retain_accuracy") is not None:
-        gates["original_learnt_task"] = original["retain_accuracy"] >= learnt
-    if original.get("forget_accuracy") is not None:
-        gates["original_learnt_forget"] = original["forget_accuracy"] >= learnt
-        gates["retrained_at_chance"] = all(seed["forget_accuracy"] <= chance for seed in retrained)
-    return gates
+def _without_name(entry: Plain) -> Plain:
+    return {key: value for key, value in entry.items() if key != "name"}
 
 
-def metric_lines(outcome: Outcome) -> list[dict[str, Any]]:
-    """The content of metrics.jsonl: every stage by round, then every audit."""
-    stages = {"train": outcome.original}
-    stages |= {f"retrain_{i}": model for i, model in enumerate(outcome.retrained)}
-    stages["unlearn"] = outcome.unlearned
-    lines = [line for stage, model in stages.items() for line in _stage_lines(stage, model, outcome)]
-    for subject, findings in outcome.findings.items():
-        values = {**_scalars(findings), **_lists(findings)}
-        lines += [{"stage": f"audit_{subject}", "round": 0, "name": n, "value": v} for n, v in values.items()]
-    return lines
+def to_json(summary: Summary) -> str:
+    """The text of summary.json."""
+    return json.dumps(as_plain(summary), indent=1, allow_nan=False) + "\n"
 
 
-def exhibits(outcome: Outcome) -> dict[str, dict[str, FigureData]]:
-    """The content of exhibits/NAME.json by name, each by model."""
-    found: dict[str, dict[str, FigureData]] = {}
-    for subject, findings in outcome.findings.items():
-        for name, value in findings.items():
-            if isinstance(value, dict):
-                found.setdefault(name, {})[subject] = value
-    return found
+def from_json(text: str) -> Summary:
+    """The summary in `text`. Raises ValueError with one sentence that names the field that is not what it should be."""
+    given = json.loads(text)
+    if not isinstance(given, dict):
+        raise ValueError(f"it holds no summary of a run but {given!r:.60}")
+    return parse(Summary, _known(finite(given)))
 
 
-def _stage_lines(stage: str, model: StageModel, outcome: Outcome) -> list[dict[str, Any]]:
-    lines = []
-    for entry in model.history:
-        values = round_values(entry, outcome.federation)
-        lines += [{"stage": stage, "round": entry["round"], "name": n, "value": v} for n, v in values.items()]
-    return lines
+def _known(given: Plain) -> Plain:
+    """What this version knows of the content of a file, in the layout of `Summary`."""
+    known = _fields_of(Summary, given)
+    for name, kind in (("verdict", Verdict), ("partition", Partition)):
+        if isinstance(known.get(name), dict):
+            known[name] = _fields_of(kind, known[name])
+    if isinstance(declared := known.get("findings"), dict):
+        known["findings"] = {
+            name: {**_fields_of(Finding, entry), "name": name} if isinstance(entry, dict) else entry
+            for name, entry in declared.items()
+        }
+    return known
 
 
-def write_metrics(folder: Path, lines: list[dict[str, Any]]) -> None:
-    """metrics.jsonl."""
-    write_text(folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+def _fields_of(kind: type, given: Plain) -> Plain:
+    names = {field.name for field in fields(kind)}
+    return {name: value for name, value in given.items() if name in names}
 
 
-def write_exhibits(folder: Path, found: dict[str, dict[str, FigureData]]) -> None:
-    """exhibits/NAME.json, from which figures are drawn."""
-    for name, models in found.items():
-        write_text(folder / "exhibits" / f"{name}.json", json.dumps(models, separators=(",", ":")) + "\n")
+def read(folder: Path) -> Summary:
+    """The summary of the run in `folder`. Raises OSError if there is none, ValueError if it cannot be read."""
+    return from_json((folder / NAME).read_text(encoding="utf-8"))
 
 
-def write_summary(folder: Path, summary: dict[str, Any]) -> None:
-    """summary.json, which says that the run is done."""
-    write_text(folder / "summary.json", json.dumps(summary, indent=1) + "\n")
-
-
-def write_setting(folder: Path, config: RunConfig, here: dict[str, Any]) -> None:
-    """config.yaml and environment.json, known before the run starts. `here`: the workers and device it runs on."""
-    header = "# Run this again with: fedunlearn --rerun <path of this file> output.dir=<another folder>\n"
-    write_text(folder / "config.yaml", header + OmegaConf.to_yaml(OmegaConf.create(config.as_dict())))
-    write_text(folder / "environment.json", json.dumps({**environment(config.seed), **here}, indent=1) + "\n")
-
-
-def _scalars(findings: Findings) -> dict[str, float | None]:
-    return {name: value for name, value in findings.items() if not isinstance(value, (list, dict))}
-
-
-def _lists(findings: Findings) -> dict[str, list[float]]:
-    return {name: value for name, value in findings.items() if isinstance(value, list)}
-
-
-def _mean(values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if len(known) == len(values) else None
-
-
-def _spread(values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return max(known) - min(known) if len(known) == len(values) > 1 else None
-
-
-def _difference(value: float | None, reference: float | None) -> float | None:
-    return None if value is None or reference is None else value - reference
-
-
-def _cost(models: list[StageModel]) -> dict[str, float]:
-    return {name: float(np.mean([model.cost[name] for model in models])) for name in COSTS}
+def write(folder: Path, summary: Summary) -> Path:
+    """Put it into the folder, which says that the run has ended."""
+    return write_text(folder / NAME, to_json(summary))

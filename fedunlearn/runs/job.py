@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shlex
 import sys
@@ -20,18 +19,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from fedunlearn.errors import RequestError, RunError
-from fedunlearn.files import alone, write_text
+from fedunlearn.files import alone
 from fedunlearn.report import figures, page, profile, runs, tables
-from fedunlearn.results.summary import (
-    exhibits,
-    metric_lines,
-    summarise,
-    write_exhibits,
-    write_metrics,
-    write_setting,
-    write_summary,
-)
-from fedunlearn.runs import folders, forecast, joblist, pipeline, resources, steps, submission
+from fedunlearn.results import summary as summaries
+from fedunlearn.results.summary import Summary
+from fedunlearn.runs import folders, forecast, joblist, pipeline, resources, steps, submission, summarise
 from fedunlearn.runs.console import Console, logged_to
 from fedunlearn.runs.resources import Slot
 from fedunlearn.settings.config import OutputConfig, RunConfig, essence, from_omegaconf
@@ -125,31 +117,29 @@ def begin(work: Path, config: RunConfig, slot: Slot) -> None:
     """Make `work` the folder of a run that is going on."""
     folders.clear(work)
     here = resources.settled(config, slot)
-    write_setting(work, config, {"workers": here.engine.settings.workers, "device": here.device})
+    summarise.write_setting(work, config, {"workers": here.engine.settings.workers, "device": here.device})
 
 
-def report(
-    outcome: pipeline.Outcome, folder: Path, words: Sequence[str], slot: Slot, console: Console
-) -> dict[str, Any]:
+def report(outcome: pipeline.Outcome, folder: Path, words: Sequence[str], slot: Slot, console: Console) -> Summary:
     """Write the run's files, and figures if it draws its own, the summary last: whoever finds it finds the rest.
 
     A run that takes the place of a finished one draws its own always: it takes it whole. Shows the table.
     """
     work = folders.workplace(folder)
-    summary = summarise(outcome, command_of(words, folder))
-    write_metrics(work, metric_lines(outcome))
-    write_exhibits(work, exhibits(outcome))
-    run = runs.Run(work, "done", "", json.loads(json.dumps(summary)))
+    summary = summarise.summarise(outcome, command_of(words, folder))
+    summarise.write_metrics(work, summarise.metric_lines(outcome))
+    summarise.write_exhibits(work, summarise.exhibits(outcome))
+    run = runs.Run(work, "done", "", summary)
     drawn = [*figures.draw(run), page.write_run(run)] if slot.draws or work != folder else []
-    write_summary(work, summary)
+    summaries.write(work, summary)
     if work != folder:
         folders.publish(folder)
-    table = tables.to_rich(tables.summary_table(tables.frame_of([run])))
+    table = tables.shown([run])
     console.show(table) if slot.alone else console.keep(table)
     if spent := profile.table(run):
         console.show(spent)
     tell = console.say if slot.alone else console.record  # a sweep's table tells them once, as footnotes
-    for warning in summary["warnings"]:
+    for warning in summary.warnings:
         tell(f"Warning: {warning}")
     for path in drawn:
         if path.suffix in (".png", ".html") and slot.alone:
@@ -159,9 +149,9 @@ def report(
 
 def fail(folder: Path, config: dict[str, Any], words: Sequence[str], console: Console, why: str, status: int) -> int:
     """Leave a failed summary behind, though not in place of a finished one's, and say where to look."""
-    summary = {"status": "failed", "reason": why, "command": command_of(words, folder), "config": config}
+    summary = summarise.failed(why, config, command_of(words, folder))
     with suppress(OSError):  # on a full disk what the screen says must do
-        write_text(folders.workplace(folder) / folders.SUMMARY, json.dumps(summary, indent=1) + "\n")
+        summaries.write(folders.workplace(folder), summary)
     console.record(why)
     print(f"fedunlearn: {why}", file=sys.stderr)
     if status == 1:
@@ -177,9 +167,12 @@ def command_of(words: Sequence[str], folder: Path) -> str:
 
 def finished(folder: Path, config: RunConfig) -> bool:
     """Is this very run done in this folder, by the code that is running now?"""
-    summary = folders.summary_in(folder)
-    done = summary.get("status") == "done" and essence(summary.get("config", {})) == essence(config.as_dict())
-    return bool(done and summary.get("code") == steps.code(config))
+    try:
+        summary = summaries.read(folder)
+    except (OSError, ValueError):
+        return False
+    done = summary.status == "done" and essence(summary.config) == essence(config.as_dict())
+    return done and summary.code == steps.code(config)
 
 
 def _say_wait(folder: Path, console: Console) -> None:

@@ -71,7 +71,7 @@ class SweepCallback(Callback):
         for problem in self._renderer.finish() if self._renderer else ():
             console.say(problem, style="yellow")
         report = sweep.build(folder)
-        console.show(tables.to_rich(report.summary))
+        console.show(tables.to_rich(report.summary, report.declared))
         console.say(f"Results: {folder}")
         for path in report.files:
             if path.parent == folder.resolve():

@@ -78,6 +78,11 @@ class Plugins:
     problems: tuple[str, ...]
 
 
+def built_in(kind: str) -> list[str]:
+    """The names of ours alone, sorted."""
+    return sorted(_ours(KINDS[kind]))
+
+
 @overload
 def find(what: str, name: str) -> Any: ...
 @overload

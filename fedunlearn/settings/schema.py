@@ -117,6 +117,8 @@ def _convert(value: object, hint: Any, where: str) -> object:
         if not isinstance(value, (list, tuple)):
             raise _wrong(where, hint, value)
         item = typing.get_args(hint)[0]
+        if item is int and set(map(type, value)) <= {int}:  # lists can be long
+            return tuple(value)
         return tuple(_convert(element, item, f"{where}[{i}]") for i, element in enumerate(value))
     if origin is dict:
         if not isinstance(value, Mapping):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fedunlearn.errors import RequestError, RunError, listed
+from fedunlearn.plain import flat
 from fedunlearn.store.folder import DamagedError, Manifest, read_folder, read_manifest
 from fedunlearn.store.layout import Location, checkpoint_numbers, locations
 
@@ -65,15 +66,9 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[st
     return [(path, a, b) for path, a, b in pairs if a != b]
 
 
-def flatten(value: object, where: str = "") -> dict[str, str]:
-    """Dotted path -> value as JSON. Lists of plain values stay whole."""
-    if isinstance(value, Mapping) and value:
-        parts = {f"{where}.{key}" if where else key: item for key, item in value.items()}
-    elif isinstance(value, list) and any(isinstance(item, (Mapping, list)) for item in value):
-        parts = {f"{where}[{i}]": item for i, item in enumerate(value)}
-    else:
-        return {where: json.dumps(value)} if where else {}
-    return {path: text for part, item in parts.items() for path, text in flatten(item, part).items()}
+def flatten(value: Mapping[str, Any]) -> dict[str, str]:
+    """Dotted path -> value as JSON."""
+    return {path: json.dumps(leaf) for path, leaf in flat(value).items()}
 
 
 def nearest(root: Path, manifest: Manifest) -> Manifest | None:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fedunlearn.errors import RequestError
+from fedunlearn.plain import flat
+from fedunlearn.results.summary import Summary
 from fedunlearn.settings import registry
 from fedunlearn.settings.config import Choice
 
@@ -20,8 +22,8 @@ class Tracker(Protocol):
     def measured(self, stage: str, number: int, values: Mapping[str, float]) -> None:
         """Round `number` (0: before the first) of `stage` ended with these values."""
 
-    def finished(self, summary: Mapping[str, Any]) -> None:
-        """The run is done; `summary` is the content of its summary.json."""
+    def finished(self, summary: Summary) -> None:
+        """The run is done; `summary` is what its summary.json holds."""
 
     def close(self, status: str) -> None:
         """Nothing follows. `status`: done, failed or interrupted."""
@@ -53,7 +55,7 @@ class Silent:
     def measured(self, stage: str, number: int, values: Mapping[str, float]) -> None:
         """Passed over."""
 
-    def finished(self, summary: Mapping[str, Any]) -> None:
+    def finished(self, summary: Summary) -> None:
         """Passed over."""
 
     def close(self, status: str) -> None:
@@ -75,7 +77,7 @@ class SafeTracker:
         """Passed on."""
         self._tell(lambda: self._tracker.measured(stage, number, values))
 
-    def finished(self, summary: Mapping[str, Any]) -> None:
+    def finished(self, summary: Summary) -> None:
         """Passed on."""
         self._tell(lambda: self._tracker.finished(summary))
 
@@ -117,19 +119,12 @@ def check(kind: TrackerKind) -> None:
         )
 
 
-def flat_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration with dotted names (`train.lr`), as trackers show it; lists and empty groups as text."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            flat |= flat_config(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value if isinstance(value, (bool, int, float, str)) else str(value)
-    return flat
+    return {k: v if isinstance(v, (bool, int, float, str)) else str(v) for k, v in flat(config).items()}
 
 
-def audit_values(summary: Mapping[str, Any]) -> dict[str, float]:
+def audit_values(summary: Summary) -> dict[str, float]:
     """The numbers of a summary worth a column: `unlearned/leak`, `gap/leak`, …, and what unlearning cost."""
-    groups = {model: summary["models"][model] for model in ("original", "retrained", "unlearned")}
-    groups |= {"gap": summary["gap"], "cost": summary["cost"]["unlearn"]}
+    groups = {**summary.models, "gap": summary.gap, "cost": summary.cost["unlearn"]}
     return {f"{group}/{name}": x for group, values in groups.items() for name, x in values.items() if x is not None}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from fedunlearn.results.summary import Summary, as_plain
 from fedunlearn.tracking.base import Tracked, TrackerKind, audit_values, flat_config
 
 STATUS = {"done": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
@@ -39,11 +39,11 @@ class Client:
         for name, value in values.items():
             self._client.log_metric(self._run, f"{stage}/{name}", value, step=number)
 
-    def finished(self, summary: Mapping[str, Any]) -> None:
+    def finished(self, summary: Summary) -> None:
         """The audits, and the whole summary as an artifact."""
         for name, value in audit_values(summary).items():
             self._client.log_metric(self._run, f"audit/{name}", value)
-        self._client.log_dict(self._run, dict(summary), "summary.json")
+        self._client.log_dict(self._run, as_plain(summary), "summary.json")
 
     def close(self, status: str) -> None:
         """The MLflow run ends with the run's status."""

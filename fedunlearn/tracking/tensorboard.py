@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from fedunlearn.results.summary import Summary
 from fedunlearn.tracking.base import Tracked, TrackerKind, audit_values, flat_config
 
 
@@ -34,11 +34,11 @@ class EventFiles:
         for name, value in values.items():
             self._writer.add_scalar(f"{stage}/{name}", value, number)  # type: ignore[no-untyped-call]
 
-    def finished(self, summary: Mapping[str, Any]) -> None:
+    def finished(self, summary: Summary) -> None:
         """The audits, as single points, and the command."""
         for name, value in audit_values(summary).items():
             self._writer.add_scalar(f"audit_{name}", value, 0)  # type: ignore[no-untyped-call]
-        self._text("command", summary["command"])
+        self._text("command", summary.command)
 
     def close(self, status: str) -> None:
         """Everything is on disk afterwards."""

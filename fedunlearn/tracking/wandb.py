@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
+from fedunlearn.results.summary import Summary
 from fedunlearn.tracking.base import Tracked, TrackerKind, audit_values
 
 
@@ -44,7 +45,7 @@ class Client:
         """A point on each of the stage's curves."""
         self._run.log({"round": number, **{f"{stage}/{name}": value for name, value in values.items()}})
 
-    def finished(self, summary: Mapping[str, Any]) -> None:
+    def finished(self, summary: Summary) -> None:
         """The audits."""
         self._run.summary.update(audit_values(summary))
 

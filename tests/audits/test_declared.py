@@ -13,7 +13,7 @@ from fedunlearn.errors import RunError
 from fedunlearn.results.findings import Finding, by_name
 from fedunlearn.settings import registry
 
-OURS = sorted(registry._ours("audit"))
+OURS = registry.built_in("audit")
 
 
 @dataclass(frozen=True)

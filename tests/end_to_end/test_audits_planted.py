@@ -14,9 +14,10 @@ from omegaconf import OmegaConf
 
 from fedunlearn.cli import command_line
 from fedunlearn.cli.main import conf_dir
-from fedunlearn.results.summary import summarise
+from fedunlearn.results.summary import to_json
 from fedunlearn.runs import pipeline
 from fedunlearn.runs.console import Console
+from fedunlearn.runs.summarise import summarise
 
 SMALL = ["data.limit=700", "partition.clients=4", "train.rounds=6", "train.local_epochs=2", "unlearn.rounds=1"]
 RELEARNING = ["audit.relearning.cap=25", "audit.relearning.seeds=2"]
@@ -38,7 +39,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
     def summary_of(*words: str) -> Summary:
         config = command_line.read([*words, f"store.dir={place / 'store'}", f"output.dir={place / 'run'}"], conf_dir())
-        made: Summary = json.loads(json.dumps(summarise(pipeline.run(config, Console(io.StringIO())), "")))
+        made: Summary = json.loads(to_json(summarise(pipeline.run(config, Console(io.StringIO())), "")))
         return made
 
     return summary_of

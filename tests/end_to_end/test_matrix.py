@@ -15,10 +15,11 @@ import pytest
 import torch
 
 from fedunlearn.cli import command_line, main
-from fedunlearn.results.summary import summarise
+from fedunlearn.results.summary import to_json
 from fedunlearn.runs import pipeline
 from fedunlearn.runs.console import Console
 from fedunlearn.runs.pipeline import Outcome
+from fedunlearn.runs.summarise import summarise
 from fedunlearn.settings import registry
 from fedunlearn.settings.config import RequestConfig, RunConfig
 
@@ -76,7 +77,7 @@ def test_a_run_ends_with_a_model_and_accounts_for_it(method, level, partition, o
     assert outcome.unlearned.cost["rounds"] == rounds
     assert [entry["round"] for entry in outcome.unlearned.history] == list(range(rounds + 1))
     assert outcome.unlearned.cost["failures"] == 0, "clients were left out"
-    summary = json.loads(json.dumps(summarise(outcome, ""), allow_nan=False))
+    summary = json.loads(to_json(summarise(outcome, "")))
     assert set(summary["gap"]) == set(summary["models"]["original"])
     assert 0 <= summary["models"]["unlearned"]["retain_accuracy"] <= 1
     assert (summary["models"]["unlearned"]["forget_accuracy"] is None) == (level != "class")

@@ -83,7 +83,7 @@ def test_bytes_and_samples_are_those_of_the_work(summary):
     assert per_model == int(per_model) and per_model > 1000
     held = sum(sum(row) for row in summary["partition"]["counts"])
     assert train["samples"] == 10 * 3 * held  # rounds × local epochs × samples
-    assert summary["cost"]["retrain"]["samples"] == 12 * 3 * (held - summary["forget_samples"])
+    assert summary["cost"]["retrain"]["samples"] == 12 * 3 * (held - summary["samples"]["forget_train"])
     assert summary["cost"]["unlearn"]["bytes_up"] > 2 * clients * per_model  # votes and prototypes come on top
 
 

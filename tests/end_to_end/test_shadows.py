@@ -16,9 +16,10 @@ from PIL import Image
 from fedunlearn.cli import command_line
 from fedunlearn.cli.main import conf_dir
 from fedunlearn.federation.federation import open_federation
-from fedunlearn.results.summary import summarise
+from fedunlearn.results.summary import to_json
 from fedunlearn.runs import pipeline, steps
 from fedunlearn.runs.console import Console
+from fedunlearn.runs.summarise import summarise
 from fedunlearn.store import Store
 
 ATTACK = ["audit=quick", "+audit.u_lira.shadows=6", "retrain.seeds=2", "partition=iid", "partition.clients=2"]
@@ -54,7 +55,7 @@ def run(place: Path) -> Run:
 
     def summary_of(*words: str) -> Summary:
         config = command_line.read(words_of(place, *words), conf_dir())
-        made: Summary = json.loads(json.dumps(summarise(pipeline.run(config, Console(io.StringIO())), "")))
+        made: Summary = json.loads(to_json(summarise(pipeline.run(config, Console(io.StringIO())), "")))
         return made
 
     return summary_of

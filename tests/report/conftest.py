@@ -9,6 +9,10 @@ from typing import Any
 
 import pytest
 
+from fedunlearn.cli import command_line, main
+from fedunlearn.runs.summarise import declared
+from fedunlearn.settings.schema import plain
+
 Numbers = Mapping[str, float | None]
 
 NAMES = ["top", "trouser", "dress", "coat"]
@@ -18,6 +22,7 @@ RETRAINED: tuple[Numbers, ...] = (
     {"forget_accuracy": 0.06, "retain_accuracy": 0.80, "leak": 0.1, "flow_tv": 0.1},
 )
 UNLEARNED: Numbers = {"forget_accuracy": 0.02, "retain_accuracy": 0.75, "leak": 0.3, "flow_tv": 0.2}
+FINDINGS = {name: plain(finding) for name, finding in declared(command_line.read([], main.conf_dir())).items()}
 MakeRun = Callable[..., Path]
 
 
@@ -77,6 +82,7 @@ def summary(
         "partition": {"counts": [[5, 0, 7, 1], [0, 9, 0, 2], [3, 3, 3, 3]], "forget": [7, 0, 3]},
         "gates": {"original_learnt_task": True, "original_learnt_forget": True, "retrained_at_chance": True},
         "warnings": [],
+        "findings": FINDINGS,
         "cost": {"train": {**cost, "rounds": 5.0}, "retrain": {**cost, "rounds": 7.0}, "unlearn": cost},
         "cached": {"train": True, "retrain": False, "unlearn": False},
         "command": f"fedunlearn method={method} seed={seed}",

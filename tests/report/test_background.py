@@ -13,7 +13,7 @@ from fedunlearn.report.background import BackgroundRenderer
 
 def test_runs_are_drawn_in_another_process(tmp_path: Path, make_run: Any, make_failed: Any) -> None:
     make_run(tmp_path / "good")
-    make_run(tmp_path / "odd", details={"unlearned": {"class_flow": ["x"]}})
+    make_run(tmp_path / "odd", details={"original": {"class_flow": [1.0, 0.0]}, "unlearned": {"class_flow": [1.0]}})
     make_failed(tmp_path / "failed")
     drawer = BackgroundRenderer()
     for name in ("good", "odd", "failed", "not_there"):

@@ -17,8 +17,12 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from fedunlearn.cli import command_line, main
 from fedunlearn.report import figures, partition_figure, run_figures, runs, style, sweep_figure, tables
 from fedunlearn.report.statistics import Estimate
+from fedunlearn.runs.summarise import declared
+
+DECLARED = declared(command_line.read([], main.conf_dir()))
 
 
 def hidden_ticks(figure: Figure) -> Iterator[Text]:
@@ -45,10 +49,10 @@ def check_readable(figure: Figure) -> None:
             assert not any(a.overlaps(b) for a, b in pairwise(boxes)), level
 
 
-def drawn(draw: Callable[[Any], Figure | None], subject: Any) -> Any:
+def drawn(draw: Callable[..., Figure | None], *subject: Any) -> Any:
     """The figure in our style, having passed `check_readable`."""
     with style.styled():
-        figure = draw(subject)
+        figure = draw(*subject)
         assert figure is not None
         check_readable(figure)
     return figure
@@ -242,7 +246,7 @@ def sweep_rows(make_run: Any, folder: Path) -> pd.DataFrame:
 
 def test_sweep_shows_means_with_t_intervals_and_none_for_one_seed(tmp_path: Path, make_run: Any) -> None:
     rows = sweep_rows(make_run, tmp_path)
-    figure = drawn(sweep_figure.erasure_utility, rows)
+    figure = drawn(sweep_figure.erasure_utility, rows, DECLARED)
     forget, leak = figure.subfigs[0].axes
     several, single = forget.containers
     assert several.lines[0].get_xydata().tolist() == [pytest.approx([0.74, 0.1])]
@@ -271,13 +275,13 @@ def test_sweep_of_twelve_methods_in_two_settings_is_readable(tmp_path: Path, mak
         for i in range(12)
         for name in ("mnist", "shoes")
     ]
-    figure = drawn(sweep_figure.erasure_utility, tables.tidy(folders))
+    figure = drawn(sweep_figure.erasure_utility, tables.tidy(folders), DECLARED)
     assert len(figure.axes) == 4
 
 
 def test_sweep_marks_methods_that_failed_a_gate(tmp_path: Path, make_run: Any) -> None:
     folders = [make_run(tmp_path / "a", method="a", gates={"g": False}), make_run(tmp_path / "b", method="b")]
-    figure = drawn(sweep_figure.erasure_utility, tables.tidy(folders))
+    figure = drawn(sweep_figure.erasure_utility, tables.tidy(folders), DECLARED)
     names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert names[-2:] == ["a †", "b"]
     assert "sanity gate" in figure.legends[0].get_title().get_text()
@@ -285,7 +289,7 @@ def test_sweep_marks_methods_that_failed_a_gate(tmp_path: Path, make_run: Any) -
 
 def test_leak_of_retrained_models_is_zero_where_there_is_only_one(tmp_path: Path, make_run: Any) -> None:
     retrained = ({"forget_accuracy": 0.0, "retain_accuracy": 0.8, "leak": None},)
-    figure = drawn(sweep_figure.erasure_utility, tables.tidy([make_run(tmp_path, retrained=retrained)]))
+    figure = drawn(sweep_figure.erasure_utility, tables.tidy([make_run(tmp_path, retrained=retrained)]), DECLARED)
     star = next(line for line in figure.subfigs[0].axes[1].lines if line.get_marker() == "*")
     assert star.get_xydata().tolist() == [[0.8, 0.0]]
 
@@ -299,6 +303,6 @@ def test_limits_show_all_means_but_only_so_much_of_a_bar() -> None:
 def test_sweep_without_finished_runs_has_no_figure_and_removes_an_old_one(
     tmp_path: Path, make_run: Any, make_failed: Any
 ) -> None:
-    assert len(figures.draw_sweep(tables.tidy([make_run(tmp_path / "a")]), tmp_path)) == 4
-    assert figures.draw_sweep(tables.tidy([make_failed(tmp_path / "b")]), tmp_path) == []
+    assert len(figures.draw_sweep(tables.tidy([make_run(tmp_path / "a")]), DECLARED, tmp_path)) == 4
+    assert figures.draw_sweep(tables.tidy([make_failed(tmp_path / "b")]), DECLARED, tmp_path) == []
     assert not list(tmp_path.glob("*.png")) and not list(tmp_path.glob("*.svg"))

@@ -13,7 +13,11 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from fedunlearn.cli import command_line, main
 from fedunlearn.report import formats, tables
+from fedunlearn.runs.summarise import declared
+
+DECLARED = declared(command_line.read([], main.conf_dir()))
 
 
 @pytest.fixture
@@ -22,7 +26,7 @@ def two_methods(tmp_path: Path, make_run: Any) -> pd.DataFrame:
     near = {"forget_accuracy": 0.06, "retain_accuracy": 0.70, "leak": -0.0001}
     far = {"forget_accuracy": 0.5, "retain_accuracy": 0.60, "leak": 0.5}
     folders = [make_run(tmp_path / name, method=name, unlearned=v) for name, v in (("near", near), ("far", far))]
-    return tables.summary_table(tables.tidy(folders))
+    return tables.summary_table(tables.tidy(folders), DECLARED)
 
 
 def cells(markdown: str, name: str) -> list[str]:
@@ -32,12 +36,12 @@ def cells(markdown: str, name: str) -> list[str]:
 
 def printed(summary: pd.DataFrame, width: int = 80) -> str:
     shown = io.StringIO()
-    Console(file=shown, width=width, color_system=None).print(formats.to_rich(summary))
+    Console(file=shown, width=width, color_system=None).print(formats.to_rich(summary, DECLARED))
     return shown.getvalue()
 
 
 def test_markdown_cells(two_methods: pd.DataFrame) -> None:
-    text = formats.to_markdown(two_methods)
+    text = formats.to_markdown(two_methods, DECLARED)
     assert cells(text, "Model")[:5] == ["Model", "Seeds", "Forget accuracy", "Retain accuracy", "AUSUC leak"]
     assert cells(text, "near") == [
         *("near", "1", "**0.060** ≈ (+0.010)", "**0.700** (−0.090)", "**0.000** ≈ (0.000)"),
@@ -60,20 +64,20 @@ def test_verdicts_have_a_column_where_there_is_one(tmp_path: Path, make_run: Any
         make_run(tmp_path / "b", method="b", verdict=judged(None), gates={"original_learnt_task": False}),
         make_run(tmp_path / "c", method="c"),
     ]
-    summary = tables.summary_table(tables.tidy(folders))
-    text, shown, tex = formats.to_markdown(summary), printed(summary, 100), tables.to_latex(summary)
+    summary = tables.summary_table(tables.tidy(folders), DECLARED)
+    text, shown, tex = formats.to_markdown(summary, DECLARED), printed(summary, 100), tables.to_latex(summary, DECLARED)
     assert [cells(text, name)[2] for name in ("Model", "a", "c")] == ["Verdict", "1 erased, 1 suppressed", "no verdict"]
     assert cells(text, "b†")[2] == "no verdict"
     assert cells(text, "retrained†")[2] == ""
     assert "Verdict: from what is left" in text and "Verdict: from what is left" in " ".join(shown.split())
     assert re.search(r"^ *1 erased +", shown, flags=re.M) and re.search(r"^ *1 suppressed +", shown, flags=re.M)
     assert "a & 2 & 1 erased, 1 suppressed &" in tex
-    without = formats.to_markdown(tables.summary_table(tables.tidy(folders[2:])))
+    without = formats.to_markdown(tables.summary_table(tables.tidy(folders[2:]), DECLARED), DECLARED)
     assert "Verdict" not in without and "no verdict:" in without  # of the footnote on the gate
 
 
 def test_markdown_rows_have_as_many_cells_as_the_header_and_line_up(two_methods: pd.DataFrame) -> None:
-    table = [line for line in formats.to_markdown(two_methods).splitlines() if line.startswith("|")]
+    table = [line for line in formats.to_markdown(two_methods, DECLARED).splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in table}) == 1
     assert len({len(line) for line in table}) == 1
 
@@ -81,14 +85,14 @@ def test_markdown_rows_have_as_many_cells_as_the_header_and_line_up(two_methods:
 def test_standard_deviation_is_shown_for_several_seeds(tmp_path: Path, make_run: Any) -> None:
     values = [{"retain_accuracy": 0.7}, {"retain_accuracy": 0.8}]
     folders = [make_run(tmp_path / str(s), seed=s, unlearned=v) for s, v in enumerate(values)]
-    text = formats.to_markdown(tables.summary_table(tables.tidy(folders)))
+    text = formats.to_markdown(tables.summary_table(tables.tidy(folders), DECLARED), DECLARED)
     assert cells(text, "fucrt")[1:3] == ["2", "0.750 ± 0.071 (−0.040)"]
 
 
 def test_one_retrained_model_means_no_floor_and_says_so(tmp_path: Path, make_run: Any) -> None:
     retrained = ({"retain_accuracy": 0.7},)
-    summary = tables.summary_table(tables.tidy([make_run(tmp_path, retrained=retrained)]))
-    text = formats.to_markdown(summary)
+    summary = tables.summary_table(tables.tidy([make_run(tmp_path, retrained=retrained)]), DECLARED)
+    text = formats.to_markdown(summary, DECLARED)
     assert "noise floor |" not in text
     assert "only one model was retrained" in text
     assert cells(text, "fucrt")[-4] == "–"
@@ -98,18 +102,18 @@ def test_failed_gates_are_marked_and_explained_once(tmp_path: Path, make_run: An
     gates = {"original_learnt_task": False}
     folders = [make_run(tmp_path / m, method=m, gates=gates) for m in ("a", "b")]
     folders.append(make_run(tmp_path / "c", method="c", seed=1))
-    summary = tables.summary_table(tables.tidy(folders))
+    summary = tables.summary_table(tables.tidy(folders), DECLARED)
     note = "† A sanity gate failed, hence no verdict: the original model did not learn the task (seed 0)."
-    for text in (formats.to_markdown(summary), " ".join(printed(summary).split())):
+    for text in (formats.to_markdown(summary, DECLARED), " ".join(printed(summary).split())):
         assert text.count(note) == 1
         assert all(mark in text for mark in ("a†", "b†", "original†"))
         assert "c†" not in text
-    assert r"a$^{\dagger}$ &" in tables.to_latex(summary)
+    assert r"a$^{\dagger}$ &" in tables.to_latex(summary, DECLARED)
 
 
 def test_different_gates_have_different_marks(tmp_path: Path, make_run: Any) -> None:
     folders = [make_run(tmp_path / g, method=g, gates={g: False}) for g in ("a", "b")]
-    text = formats.to_markdown(tables.summary_table(tables.tidy(folders)))
+    text = formats.to_markdown(tables.summary_table(tables.tidy(folders), DECLARED), DECLARED)
     assert (
         len(set(re.findall(r"^([†‡§]) A sanity gate", text, flags=re.M))) == 3
     )  # a's, b's, and both in the references
@@ -117,16 +121,16 @@ def test_different_gates_have_different_marks(tmp_path: Path, make_run: Any) -> 
 
 def test_every_setting_has_a_table_of_its_own(tmp_path: Path, make_run: Any) -> None:
     folders = [make_run(tmp_path / d, changes={"dataset.name": d}) for d in ("mnist", "shoes")]
-    summary = tables.summary_table(tables.tidy(folders))
-    assert len(re.findall(r"^\| Model", formats.to_markdown(summary), flags=re.M)) == 2
-    assert tables.to_latex(summary).count(r"\multicolumn") == 2
+    summary = tables.summary_table(tables.tidy(folders), DECLARED)
+    assert len(re.findall(r"^\| Model", formats.to_markdown(summary, DECLARED), flags=re.M)) == 2
+    assert tables.to_latex(summary, DECLARED).count(r"\multicolumn") == 2
     assert "A: mnist," in printed(summary)
     assert "B: shoes," in printed(summary)
 
 
 def test_latex_escapes_names_and_marks_the_best(tmp_path: Path, make_run: Any) -> None:
     folders = [make_run(tmp_path / "a", method="head_mask"), make_run(tmp_path / "b", method="100%&", unlearned={})]
-    text = tables.to_latex(tables.summary_table(tables.tidy(folders)))
+    text = tables.to_latex(tables.summary_table(tables.tidy(folders), DECLARED), DECLARED)
     assert r"head\_mask &" in text
     assert r"100\%\& &" in text
     assert r"\textbf{0.020}" not in text  # the only one with a gap is best of nothing
@@ -135,7 +139,7 @@ def test_latex_escapes_names_and_marks_the_best(tmp_path: Path, make_run: Any) -
 
 
 def test_latex_rows_have_as_many_cells_as_columns_and_braces_balance(two_methods: pd.DataFrame) -> None:
-    text = tables.to_latex(two_methods)
+    text = tables.to_latex(two_methods, DECLARED)
     (columns,) = map(len, re.findall(r"\\begin\{tabular\}\{(l\w+)\}", text))
     rows = [line for line in text.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
     assert {line.count(" & ") for line in rows} == {columns - 1}
@@ -160,7 +164,7 @@ def test_console_table_is_whole_in_eighty_columns(tmp_path: Path, make_run: Any)
         for m in ("random_relabel", "fucrt")
         for s, said in enumerate(("over-erased", None))
     ]
-    text = printed(tables.summary_table(tables.tidy(folders)))
+    text = printed(tables.summary_table(tables.tidy(folders), DECLARED))
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= 80
     assert all(part in text for part in ("random_relabel", "−2.500", "(−1.500)", "12 s", "2 MB", "≈ in 5 of 5"))
@@ -168,14 +172,16 @@ def test_console_table_is_whole_in_eighty_columns(tmp_path: Path, make_run: Any)
 
 
 def test_no_markup_in_names_reaches_the_console(tmp_path: Path, make_run: Any) -> None:
-    summary = tables.summary_table(tables.tidy([make_run(tmp_path, method="[red]", class_names=["a", "b", "[/x]"])]))
+    summary = tables.summary_table(
+        tables.tidy([make_run(tmp_path, method="[red]", class_names=["a", "b", "[/x]"])]), DECLARED
+    )
     assert "[red]" in printed(summary)
     assert "[/x]" in printed(summary)
 
 
 def test_nothing_finished_is_said(tmp_path: Path, make_failed: Any) -> None:
-    summary = tables.summary_table(tables.tidy([make_failed(tmp_path)]))
-    for text in (formats.to_markdown(summary), tables.to_latex(summary), printed(summary)):
+    summary = tables.summary_table(tables.tidy([make_failed(tmp_path)]), DECLARED)
+    for text in (formats.to_markdown(summary, DECLARED), tables.to_latex(summary, DECLARED), printed(summary)):
         assert "There is no finished run" in " ".join(text.split())
 
 

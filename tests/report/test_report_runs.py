@@ -15,15 +15,32 @@ from fedunlearn.report import runs
 def test_a_finished_run_is_done_and_says_nothing(tmp_path: Path, make_run: Any) -> None:
     run = runs.read(make_run(tmp_path / "a"))
     assert (run.status, run.reason) == ("done", "")
-    assert run.get("config", "method", "name") == "fucrt"
-    assert run.get("config", "method", "name", "deeper") is None
+    assert (run.chosen("method"), run.chosen("seed"), run.seed) == ("fucrt", "", 0)
 
 
 def test_numbers_leave_out_what_is_no_finite_number(tmp_path: Path, make_run: Any) -> None:
-    values = {"forget_accuracy": 0.5, "leak": None, "flow_tv": float("nan"), "odd": True, "list": [1.0]}
-    run = runs.read(make_run(tmp_path, unlearned=values | {"list": None}))
-    assert run.numbers("models", "unlearned") == {"forget_accuracy": 0.5}
-    assert run.numbers("models", "nobody") == {}
+    values = {"forget_accuracy": 0.5, "leak": None, "flow_tv": float("nan")}
+    run = runs.read(make_run(tmp_path, unlearned=values))
+    assert run.values("unlearned") == {"forget_accuracy": 0.5}
+    assert run.values("nobody") == {}
+
+
+def test_what_stands_in_for_a_finding_is_shown_where_that_is_not_there(tmp_path: Path, make_run: Any) -> None:
+    both = runs.read(make_run(tmp_path / "a", unlearned={"forget_accuracy_train": 0.5, "forget_accuracy": 0.1}))
+    other = runs.read(make_run(tmp_path / "b", unlearned={"forget_accuracy_train": 0.5, "leak": 0.1}))
+    neither = runs.read(make_run(tmp_path / "c", unlearned={"leak": 0.1}))
+    said = [run.present("forget_accuracy") for run in (both, other, neither)]
+    assert said == ["forget_accuracy", "forget_accuracy_train", "forget_accuracy"]
+
+
+def test_a_field_of_the_wrong_type_is_named(tmp_path: Path, make_run: Any) -> None:
+    folder = make_run(tmp_path)
+    content = json.loads((folder / "summary.json").read_text())
+    content["models"]["unlearned"]["leak"] = "high"
+    (folder / "summary.json").write_text(json.dumps(content))
+    run = runs.read(folder)
+    assert run.status == "failed"
+    assert run.reason == "summary.json cannot be read: models.unlearned.leak must be a number or null, not 'high'"
 
 
 def test_retrained_lists_every_model(tmp_path: Path, make_run: Any) -> None:
@@ -43,6 +60,7 @@ def test_failed_gates_are_those_that_are_false_not_those_left_out(tmp_path: Path
         ('{"status": "done"', "failed", "summary.json cannot be read"),
         ("[1, 2]", "failed", "holds no summary"),
         ('{"status": "done", "models": {}}', "failed", "no config.method.name"),
+        ('{"status": "done", "config": {"partition": 3}}', "failed", "summary.json cannot be read"),
         ('{"status": "failed", "reason": "out of memory"}', "failed", "out of memory"),
         ('{"status": "failed"}', "failed", "no reason given"),
         ('{"status": "running"}', "missing", "'running'"),

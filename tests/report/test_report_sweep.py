@@ -70,7 +70,7 @@ def test_a_folder_without_a_finished_run_still_has_a_report(tmp_path: Path, make
 
 
 def test_figures_that_cannot_be_drawn_stop_no_other(tmp_path: Path, make_run: Any) -> None:
-    make_run(tmp_path / "a", details={"unlearned": {"class_flow": ["x"]}})
+    make_run(tmp_path / "a", details={"original": {"class_flow": [1.0, 0.0]}, "unlearned": {"class_flow": [1.0]}})
     make_run(tmp_path / "b")
     drawn, undrawn = sweep.draw_runs(tmp_path)
     assert [path.relative_to(tmp_path).parts[0] for path in drawn] == ["b"] * 7  # three figures twice, and its page

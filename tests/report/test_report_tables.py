@@ -14,8 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fedunlearn.cli import command_line, main
 from fedunlearn.report import tables
 from fedunlearn.report.statistics import estimate
+from fedunlearn.runs.summarise import declared
+
+DECLARED = declared(command_line.read([], main.conf_dir()))
+
 
 RETRAINED = ({"forget_accuracy": 0.04, "retain_accuracy": 0.78}, {"forget_accuracy": 0.06, "retain_accuracy": 0.80})
 
@@ -73,13 +78,13 @@ def test_one_retrained_model_leaves_the_noise_floor_unknown_even_if_it_is_writte
     folder = make_run(tmp_path, retrained=RETRAINED[:1], noise_floor={"forget_accuracy": 0.0})
     frame = tables.tidy([folder])
     assert "noise.forget_accuracy" not in frame
-    assert method_rows(tables.summary_table(frame))["forget_accuracy.within"].isna().all()
+    assert method_rows(tables.summary_table(frame, DECLARED))["forget_accuracy.within"].isna().all()
 
 
 def test_summary_means_gaps_and_costs_by_hand(tmp_path: Path, make_run: Any) -> None:
     values = [audits(0.02, 0.70), audits(0.06, 0.80)]
     frame = tables.tidy([make_run(tmp_path / str(s), seed=s, unlearned=v) for s, v in enumerate(values)])
-    summary = tables.summary_table(frame)
+    summary = tables.summary_table(frame, DECLARED)
     assert summary["row"].tolist() == ["original", "retrained", "noise floor", "fucrt"]
     row = summary.iloc[3]
     assert row["runs"] == 2
@@ -96,23 +101,23 @@ def test_summary_means_gaps_and_costs_by_hand(tmp_path: Path, make_run: Any) -> 
 
 def test_references_count_a_seed_once_however_many_methods_share_it(tmp_path: Path, make_run: Any) -> None:
     folders = [make_run(tmp_path / f"{m}{s}", method=m, seed=s) for m in ("a", "b", "c") for s in (0, 1)]
-    summary = tables.summary_table(tables.tidy(folders))
+    summary = tables.summary_table(tables.tidy(folders), DECLARED)
     assert summary["runs"].tolist()[:2] == [2, 2]
 
 
 def test_best_is_nearest_to_retrained_not_smallest(tmp_path: Path, make_run: Any) -> None:
     near, small = audits(0.06, 0.79), audits(0.0, 0.90)
     folders = [make_run(tmp_path / name, method=name, unlearned=v) for name, v in (("near", near), ("small", small))]
-    rows = method_rows(tables.summary_table(tables.tidy(folders)))
+    rows = method_rows(tables.summary_table(tables.tidy(folders), DECLARED))
     assert rows["forget_accuracy.best"].to_dict() == {"near": True, "small": False}
     assert rows["retain_accuracy.best"].to_dict() == {"near": True, "small": False}
 
 
 def test_best_is_shared_by_equals_and_means_nothing_for_one_alone(tmp_path: Path, make_run: Any) -> None:
     folders = [make_run(tmp_path / name, method=name) for name in ("a", "b")]
-    both = method_rows(tables.summary_table(tables.tidy(folders)))
+    both = method_rows(tables.summary_table(tables.tidy(folders), DECLARED))
     assert both["leak.best"].tolist() == [True, True]
-    assert method_rows(tables.summary_table(tables.tidy(folders[:1])))["leak.best"].tolist() == [False]
+    assert method_rows(tables.summary_table(tables.tidy(folders[:1]), DECLARED))["leak.best"].tolist() == [False]
 
 
 def test_a_method_with_a_run_that_failed_a_gate_gets_no_verdict(tmp_path: Path, make_run: Any) -> None:
@@ -123,7 +128,7 @@ def test_a_method_with_a_run_that_failed_a_gate_gets_no_verdict(tmp_path: Path, 
         make_run(tmp_path / "b0", method="b", seed=0, unlearned=audits(0.5, 0.5)),
         make_run(tmp_path / "c0", method="c", seed=0, unlearned=audits(0.6, 0.5)),
     ]
-    rows = method_rows(tables.summary_table(tables.tidy(folders)))
+    rows = method_rows(tables.summary_table(tables.tidy(folders), DECLARED))
     expected = "the retrained model is not at chance on what it never saw (seed 1)"
     assert rows["failed_gates"].to_dict() == {"a": expected, "b": "", "c": ""}
     assert rows["forget_accuracy.within"].to_dict() == {"a": None, "b": False, "c": False}
@@ -146,7 +151,7 @@ def test_distances_and_similarities_are_judged_in_one_direction(tmp_path: Path, 
         for name, values in found.items()
     ]
     frame = tables.tidy(folders)
-    rows = method_rows(tables.summary_table(frame))
+    rows = method_rows(tables.summary_table(frame, DECLARED))
     assert rows["flow_tv.within"].to_dict() == {"closer": True, "edge": True, "farther": False}
     assert rows["flow_tv.best"].to_dict() == {"closer": True, "edge": False, "farther": False}
     assert rows["leak.within"].to_dict() == {"closer": False, "edge": True, "farther": False}
@@ -158,7 +163,7 @@ def test_two_retrained_models_of_equal_distance_leave_only_what_is_larger_outsid
 ) -> None:
     """With two, each is as far from the other as the other from it: the floor is 0."""
     folders = [make_run(tmp_path / str(x), method=str(x), unlearned={"flow_tv": x}) for x in (0.05, 0.1, 0.11)]
-    rows = method_rows(tables.summary_table(tables.tidy(folders)))
+    rows = method_rows(tables.summary_table(tables.tidy(folders), DECLARED))
     assert rows["flow_tv.within"].to_dict() == {"0.05": True, "0.1": True, "0.11": False}
     assert rows["flow_tv.best"].to_dict() == {"0.05": True, "0.1": True, "0.11": False}
 
@@ -195,7 +200,7 @@ def test_verdicts_and_margins_of_runs(tmp_path: Path, make_run: Any) -> None:
 def test_verdicts_are_counted_over_seeds(tmp_path: Path, make_run: Any, words: list[str | None], text: str) -> None:
     folders = [make_run(tmp_path / str(s), seed=s, verdict=verdict(word)) for s, word in enumerate(words)]
     folders.append(make_run(tmp_path / "copy", seed=0, verdict=verdict(words[0])))
-    assert method_rows(tables.summary_table(tables.tidy(folders)))["verdict"].to_dict() == {"fucrt": text}
+    assert method_rows(tables.summary_table(tables.tidy(folders), DECLARED))["verdict"].to_dict() == {"fucrt": text}
 
 
 @pytest.mark.parametrize("key", ["dataset.name", "partition.alpha", "train.lr", "request.classes", "unlearn.rounds"])
@@ -204,7 +209,7 @@ def test_runs_of_different_settings_are_never_averaged(tmp_path: Path, make_run:
     folders = [make_run(tmp_path / "a"), make_run(tmp_path / "b", seed=1, changes={key: value})]
     frame = tables.tidy(folders)
     assert frame["setting"].nunique() == 2
-    assert tables.summary_table(frame)["setting"].nunique() == 2
+    assert tables.summary_table(frame, DECLARED)["setting"].nunique() == 2
 
 
 def test_where_the_data_lie_makes_no_difference(tmp_path: Path, make_run: Any) -> None:
@@ -214,23 +219,23 @@ def test_where_the_data_lie_makes_no_difference(tmp_path: Path, make_run: Any) -
 
 def test_variants_of_a_method_have_rows_of_their_own(tmp_path: Path, make_run: Any) -> None:
     folders = [make_run(tmp_path / str(x), changes={"method.strength": x}) for x in (1.0, 2.0)]
-    rows = method_rows(tables.summary_table(tables.tidy(folders)))
+    rows = method_rows(tables.summary_table(tables.tidy(folders), DECLARED))
     assert rows.index.tolist() == ["fucrt (strength=1.0)", "fucrt (strength=2.0)"]
 
 
 def test_requests_without_a_forgotten_class_show_training_accuracy_instead(tmp_path: Path, make_run: Any) -> None:
     nothing = {"forget_accuracy": None, "forget_accuracy_train": 0.7, "retain_accuracy": 0.8, "leak": None}
     folder = make_run(tmp_path, original=nothing, retrained=(nothing, nothing), unlearned=nothing)
-    assert tables.headline(tables.tidy([folder])) == ["forget_accuracy_train", "retain_accuracy"]
+    assert tables.headline(tables.tidy([folder]), DECLARED) == ["forget_accuracy_train", "retain_accuracy"]
 
 
 def test_failed_runs_are_in_no_average(tmp_path: Path, make_run: Any, make_failed: Any) -> None:
     frame = tables.tidy([make_run(tmp_path / "a"), make_failed(tmp_path / "b")])
-    assert method_rows(tables.summary_table(frame))["runs"].tolist() == [1]
+    assert method_rows(tables.summary_table(frame, DECLARED))["runs"].tolist() == [1]
 
 
 def test_no_finished_run_gives_an_empty_summary(tmp_path: Path, make_failed: Any) -> None:
-    assert tables.summary_table(tables.tidy([make_failed(tmp_path)])).empty
+    assert tables.summary_table(tables.tidy([make_failed(tmp_path)]), DECLARED).empty
 
 
 def test_the_csv_read_back_gives_the_same_summary(tmp_path: Path, make_run: Any, make_failed: Any) -> None:
@@ -239,7 +244,9 @@ def test_the_csv_read_back_gives_the_same_summary(tmp_path: Path, make_run: Any,
     folders.append(make_run(tmp_path / "c", method="c", gates={"retrained_at_chance": False}))
     frame = tables.tidy([*folders, make_failed(tmp_path / "x")])
     again = pd.read_csv(io.StringIO(frame.to_csv(index=False)))
-    pd.testing.assert_frame_equal(tables.summary_table(again), tables.summary_table(frame), check_dtype=False)
+    pd.testing.assert_frame_equal(
+        tables.summary_table(again, DECLARED), tables.summary_table(frame, DECLARED), check_dtype=False
+    )
 
 
 @settings(deadline=None, max_examples=30)
@@ -247,7 +254,7 @@ def test_the_csv_read_back_gives_the_same_summary(tmp_path: Path, make_run: Any,
 def test_the_best_gap_is_never_larger_than_any_other(gaps: list[float]) -> None:
     rows = [{"status": "done", "setting": "s", "label": str(i), "seed": 0} for i in range(len(gaps))]
     frame = pd.DataFrame(rows).assign(**{"gap.leak": gaps, "unlearned.leak": gaps})
-    methods = method_rows(tables.summary_table(frame))
+    methods = method_rows(tables.summary_table(frame, DECLARED))
     best = methods.loc[methods["leak.best"], "leak.gap"].abs()
     assert len(best) >= 1
     assert best.max() == methods["leak.gap"].abs().min()

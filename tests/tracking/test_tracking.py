@@ -15,6 +15,7 @@ from fedunlearn.cli import command_line, main
 from fedunlearn.errors import RequestError
 from fedunlearn.federation.method import NoSettings
 from fedunlearn.report import figures
+from fedunlearn.results.summary import Summary, as_plain
 from fedunlearn.runs import job
 from fedunlearn.settings import registry
 from fedunlearn.settings.config import Choice
@@ -23,12 +24,13 @@ from fedunlearn.tracking.base import SafeTracker, Tracked, TrackerKind
 
 TINY = ["data.limit=150", "partition.clients=3", "train.rounds=2", "unlearn.rounds=1", "retrain.seeds=1"]
 TINY += ["audit=quick", "audit.ausuc=null"]
-SUMMARY = {
-    "command": "fedunlearn",
-    "models": {"original": {"leak": 1.0}, "retrained": {"leak": None}, "unlearned": {"leak": 0.5}},
-    "gap": {"leak": None},
-    "cost": {"unlearn": {"rounds": 3}},
-}
+SUMMARY = Summary(
+    "done",
+    command="fedunlearn",
+    models={"original": {"leak": 1.0}, "retrained": {"leak": None}, "unlearned": {"leak": 0.5}},
+    gap={"leak": None},
+    cost={"unlearn": {"rounds": 3}},
+)
 
 
 @dataclass
@@ -49,7 +51,7 @@ class Diary:
         self.on_client_model("measured", stage, number, dict(values))
 
     def finished(self, summary):
-        self.on_client_model("finished", summary["status"])
+        self.on_client_model("finished", summary.status)
 
     def close(self, status):
         self.on_client_model("close", status)
@@ -210,6 +212,6 @@ def test_mlflow_gets_parameters_metrics_and_the_summary(tmp_path, monkeypatch):
         ("audit/original/leak", 1.0, None),
         ("audit/unlearned/leak", 0.5, None),
         ("audit/cost/rounds", 3, None),
-        ("summary.json", json.dumps(SUMMARY)),
+        ("summary.json", json.dumps(as_plain(SUMMARY))),
         ("end", "KILLED"),
     ]

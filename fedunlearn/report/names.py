@@ -1,67 +1,19 @@
-"""What things are called in tables and figures: audits, gates, settings of a run."""
+"""What the settings of a run are called in tables and figures, and how runs that read the same are told apart."""
 
 # ruff: noqa: RUF001 (Greek letters are meant)
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-# Columns of a summary table, where some run has them. The second name stands in for the first in runs that lack it
-# (requests that forget no whole class have no forgotten class in the test split).
-HEADLINE = ("forget_accuracy", "retain_accuracy", "flow_tv", "leak", "probe_forget_accuracy")
-STAND_IN = {"forget_accuracy": "forget_accuracy_train"}
-
-LABELS = {
-    "forget_accuracy": "forget accuracy",
-    "retain_accuracy": "retain accuracy",
-    "forget_accuracy_train": "forget accuracy (train)",
-    "retain_accuracy_train": "retain accuracy (train)",
-    "flow_tv": "flow TV",
-    "flow_js": "flow JS",
-    "flow_confidence": "flow confidence",
-    "ausuc": "AUSUC",
-    "leak": "AUSUC leak",
-    "gamma_recovered": "accuracy recovered by γ",
-    "probe_forget_accuracy": "probe forget accuracy",
-    "probe_accuracy": "probe accuracy",
-    "membership_auc": "membership AUC",
-    "cmia_auc": "CMIA AUC",
-    "cmia_distance": "CMIA distance",
-    "ou_gaussian": "over-unlearning (noise)",
-    "ou_pgd": "over-unlearning (PGD)",
-    "client_accuracy_min": "lowest client accuracy",
-    "client_accuracy_mean": "mean client accuracy",
-    "client_accuracy_std": "spread of client accuracy",
-    "cka_forget": "CKA forget",
-    "cka_retain": "CKA retain",
-    "u_lira_auc": "U-LiRA AUC",
-    "u_lira_tpr": "U-LiRA at 1 % false alarms",
-}
-
-GATES = {
-    "original_learnt_task": "the original model did not learn the task",
-    "original_learnt_forget": "the original model did not learn what is to be forgotten",
-    "retrained_at_chance": "the retrained model is not at chance on what it never saw",
-}
+from fedunlearn.plain import flat
 
 # Parts of a configuration that make two runs comparable (the rounds of unlearning are among them because retraining
 # goes on for as long), and those that tell methods apart.
 SETTING = ("dataset", "data", "model", "partition", "request", "train", "retrain", "unlearn.rounds", "audit")
 VARIANT = ("method", "unlearn")
 ELSEWHERE = ("data.root", "data.download")  # where a machine keeps the data says nothing about the run
-
-
-def label(audit: str) -> str:
-    """The name of an audit as a reader sees it."""
-    shots = re.fullmatch(r"fewshot_(\d+)_accuracy", audit)
-    return f"{shots[1]}-shot accuracy" if shots else LABELS.get(audit, audit.replace("_", " "))
-
-
-def gate(name: str) -> str:
-    """What it means that a gate was not passed."""
-    return GATES.get(name, f"gate {name!r} was not passed")
 
 
 def setting(config: Mapping[str, Any], class_names: Sequence[str] = ()) -> str:
@@ -98,23 +50,14 @@ def several(one: str, many: str, names: Sequence[str]) -> str:
     return f"{one if len(names) == 1 else many} {' and '.join(filter(None, [', '.join(names[:-1]), names[-1]]))}"
 
 
-def flat(config: Mapping[str, Any], parts: Iterable[str]) -> dict[str, str]:
+def parts_of(config: Mapping[str, Any], parts: Iterable[str]) -> dict[str, str]:
     """The named parts of a configuration, such as `train` or `unlearn.rounds`, as `{"train.lr": "0.05", ...}`."""
+    known = flat(config)
     found: dict[str, str] = {}
     for part in parts:
-        value: Any = config
-        for key in part.split("."):
-            value = value.get(key) if isinstance(value, Mapping) else None
-        _flatten(part, value, found)
+        own = {key: str(value) for key, value in known.items() if key == part or key.startswith(f"{part}.")}
+        found |= own or {part: "None"}
     return {key: value for key, value in found.items() if key not in ELSEWHERE}
-
-
-def _flatten(key: str, value: object, into: dict[str, str]) -> None:
-    if isinstance(value, Mapping) and value:
-        for name, item in value.items():
-            _flatten(f"{key}.{name}", item, into)
-    else:
-        into[key] = str(value)
 
 
 def told_apart(texts: Sequence[str], details: Sequence[Mapping[str, str]]) -> list[str]:

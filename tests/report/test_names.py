@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fedunlearn.report import words
+from fedunlearn.report import names
 
 
 @pytest.mark.parametrize(
@@ -26,18 +26,18 @@ from fedunlearn.report import words
     ],
 )
 def test_request_in_words(request_: dict[str, Any], text: str) -> None:
-    assert words.request(request_, ["top", "1", "dress"]) == text
+    assert names.request(request_, ["top", "1", "dress"]) == text
 
 
 def test_setting_in_words_leaves_out_what_is_not_known() -> None:
     config = {"dataset": {"name": "mnist"}, "partition": {"name": "dirichlet", "alpha": 0.1, "clients": 1000}}
-    assert words.setting(config) == "mnist, dirichlet α=0.1, 1,000 clients"
-    assert words.setting({}) == ""
+    assert names.setting(config) == "mnist, dirichlet α=0.1, 1,000 clients"
+    assert names.setting({}) == ""
 
 
 def test_flat_takes_whole_sections_and_single_settings_but_not_where_the_data_are() -> None:
     config = {"data": {"root": "/a", "limit": 5}, "unlearn": {"rounds": 3, "lr": 0.1}, "request": {"samples": {}}}
-    assert words.flat(config, ("data", "unlearn.rounds", "request")) == {
+    assert names.parts_of(config, ("data", "unlearn.rounds", "request")) == {
         "data.limit": "5",
         "unlearn.rounds": "3",
         "request.samples": "{}",
@@ -47,9 +47,4 @@ def test_flat_takes_whole_sections_and_single_settings_but_not_where_the_data_ar
 def test_told_apart_shows_only_what_differs_among_those_that_read_the_same() -> None:
     texts = ["fucrt", "fucrt", "other"]
     details = [{"method.beta": "1", "lr": "2"}, {"method.beta": "3", "lr": "2"}, {"lr": "9"}]
-    assert words.told_apart(texts, details) == ["fucrt (beta=1)", "fucrt (beta=3)", "other"]
-
-
-def test_unknown_audits_and_gates_still_have_a_name() -> None:
-    assert words.label("relearn_time") == "relearn time"
-    assert words.gate("new_gate") == "gate 'new_gate' was not passed"
+    assert names.told_apart(texts, details) == ["fucrt (beta=1)", "fucrt (beta=3)", "other"]

@@ -1,13 +1,14 @@
-"""Verdicts on runs (`results.verdict`) as columns of a table: a word and margins per run, and words counted."""
+"""Verdicts on runs (`results.verdict`): as columns of a table, counted over seeds, and as a page says them."""
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from fedunlearn.report.runs import Run
+from fedunlearn.report.runs import Run, known
 
 NONE = "no verdict"
 WORDS = ("erased", "over-erased", "suppressed", "not erased", NONE)  # the order in which they are counted
@@ -18,10 +19,13 @@ def columns_of(run: Run) -> dict[str, Any]:
 
     `margin.F` is that of the unlearned model, `original_margin.F` that of the original one.
     """
-    margins, before = (run.numbers("verdict", part) for part in ("margins", "original_margins"))
+    verdict = run.summary.verdict
+    if verdict is None:
+        return {"verdict": ""}
+    margins, before = known(verdict.margins), known(verdict.original_margins)
     named = {f"margin.{name}": x for name, x in margins.items()}
     named |= {f"original_margin.{name}": x for name, x in before.items()}
-    return {"verdict": run.get("verdict", "word") or "", **named}
+    return {"verdict": verdict.word or "", **named}
 
 
 def counted(group: pd.DataFrame) -> str:
@@ -39,3 +43,24 @@ def counted(group: pd.DataFrame) -> str:
         return next(iter(found))
     ordered = sorted(found, key=lambda word: WORDS.index(word) if word in WORDS else len(WORDS))
     return ", ".join(f"{found[word]} {word}" for word in ordered)
+
+
+@dataclass(frozen=True)
+class Said:
+    """A verdict on a page: its word (empty where there is none), why, and how clear it is.
+
+    `margins`: a finding's label and how far it is from the band's edge, None where the band has no width.
+    """
+
+    word: str
+    reasons: tuple[str, ...]
+    margins: list[tuple[str, float | None]]
+
+
+def said_of(run: Run) -> Said | None:
+    """None where nothing was judged. A failed gate is a warning, which says that there is no verdict."""
+    verdict = run.summary.verdict
+    if verdict is None or run.failed_gates():
+        return None
+    margins = [(run.finding(name).label, margin) for name, margin in verdict.margins.items()]
+    return Said(verdict.word or "", verdict.reasons, margins)

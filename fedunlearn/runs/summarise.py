@@ -1,0 +1,228 @@
+"""From a run's outcome to what it leaves in its folder: the summary, metrics.jsonl, exhibits and its setting."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import OmegaConf
+
+from fedunlearn.audits.base import Audit, FigureData, Findings
+from fedunlearn.data.partition import counts
+from fedunlearn.errors import RequestError
+from fedunlearn.federation.federation import Federation
+from fedunlearn.files import write_text
+from fedunlearn.plain import finite
+from fedunlearn.results import gates
+from fedunlearn.results.findings import Finding, by_name
+from fedunlearn.results.provenance import environment
+from fedunlearn.results.summary import Lists, Numbers, Partition, Summary
+from fedunlearn.results.verdict import SURFACE, UTILITY, Compared, judge
+from fedunlearn.runs import steps
+from fedunlearn.runs.pipeline import Outcome, round_values
+from fedunlearn.runs.step_model import StageModel
+from fedunlearn.settings import registry
+from fedunlearn.settings.config import RunConfig
+from fedunlearn.settings.schema import plain
+from fedunlearn.tasks.base import defined
+
+COSTS = ("rounds", "seconds", "bytes_up", "bytes_down", "samples", "failures")
+
+
+def declared(config: RunConfig) -> dict[str, Finding]:
+    """What the audits of a run declare, by name and in their order. Raises RequestError if two declare the same."""
+    audits: list[tuple[Audit, Any]] = [(registry.find("audit", each.name), each.settings) for each in config.audit]
+    try:
+        return by_name(finding for audit, settings in audits for finding in audit.declared(settings))
+    except ValueError as error:
+        raise RequestError(str(error)) from error
+
+
+def expected(task: str) -> list[str]:
+    """What a verdict on a task is made of where no audit of ours is switched off."""
+    audits = [registry.find(Audit, name) for name in registry.built_in("audit")]
+    findings = [f for audit in audits if defined(audit.tasks, task) for f in audit.declared(audit.settings())]
+    return [finding.name for finding in findings if finding.counted or finding.name in (SURFACE, UTILITY)]
+
+
+def summarise(outcome: Outcome, command: str) -> Summary:
+    """The summary of a run that is done."""
+    config, federation = outcome.config, outcome.federation
+    findings = declared(config)
+    found = [outcome.findings[f"retrained_{number}"] for number in range(len(outcome.retrained))]
+    seeds = [_numbers(each, findings) for each in found]
+    original, unlearned = (_numbers(outcome.findings[subject], findings) for subject in ("original", "unlearned"))
+    mean = {name: _mean([seed.get(name) for seed in seeds]) for name in seeds[0]}
+    task = federation.task
+    chance = task.chance(federation.dataset)
+    passed = gates.check(original, seeds, chance, task.unseen_at_chance)
+    samples = _samples(federation)
+    models = Compared(original, unlearned, seeds)
+    stages = {"train": [outcome.original], "retrain": outcome.retrained, "unlearn": [outcome.unlearned]}
+    return Summary(
+        status="done",
+        config=config.as_dict(),
+        command=command,
+        code=steps.code(config),
+        models={"original": original, "retrained": mean, "unlearned": unlearned},
+        retrained_seeds=tuple(seeds),
+        noise_floor={name: _spread([seed.get(name) for seed in seeds]) for name in mean},
+        gap={name: _difference(value, mean.get(name)) for name, value in unlearned.items()},
+        details={
+            "original": _lists([outcome.findings["original"]]),
+            "retrained": _lists(found),
+            "unlearned": _lists([outcome.findings["unlearned"]]),
+        },
+        findings=findings,
+        verdict=judge(
+            models,
+            findings,
+            passed,
+            chance=chance if task.unseen_at_chance else None,
+            samples=samples["forget_test"],
+            expected=expected(task.name),
+        ),
+        gates=passed,
+        warnings=(*_failed(passed), *_not_finite(outcome.findings)),
+        method=plain(outcome.unlearned.notes),
+        class_names=tuple(federation.dataset.class_names),
+        forget_classes=tuple(federation.request.classes),
+        samples=samples,
+        partition=_partition(federation),
+        cost={stage: _cost(models) for stage, models in stages.items()},
+        cached={stage: all(model.cached for model in models) for stage, models in stages.items()},
+        profile=_profile(stages) if config.engine.settings.profile else {},
+    )
+
+
+def failed(reason: str, config: Mapping[str, Any], command: str) -> Summary:
+    """The summary of a run that ended with an error."""
+    return Summary("failed", plain(config), command, reason)
+
+
+def metric_lines(outcome: Outcome) -> list[dict[str, Any]]:
+    """The content of metrics.jsonl: every stage by round, then every audit."""
+    stages = {"train": outcome.original}
+    stages |= {f"retrain_{i}": model for i, model in enumerate(outcome.retrained)}
+    stages["unlearn"] = outcome.unlearned
+    lines = [line for stage, model in stages.items() for line in _stage_lines(stage, model, outcome)]
+    for subject, findings in outcome.findings.items():
+        values = {name: value for name, value in findings.items() if not isinstance(value, dict)}
+        lines += [{"stage": f"audit_{subject}", "round": 0, "name": n, "value": v} for n, v in values.items()]
+    return lines
+
+
+def exhibits(outcome: Outcome) -> dict[str, dict[str, FigureData]]:
+    """The content of exhibits/NAME.json by name, each by model."""
+    found: dict[str, dict[str, FigureData]] = {}
+    for subject, findings in outcome.findings.items():
+        for name, value in findings.items():
+            if isinstance(value, dict):
+                found.setdefault(name, {})[subject] = value
+    return found
+
+
+def write_metrics(folder: Path, lines: list[dict[str, Any]]) -> None:
+    """metrics.jsonl."""
+    write_text(folder / "metrics.jsonl", "".join(json.dumps(finite(line), allow_nan=False) + "\n" for line in lines))
+
+
+def write_exhibits(folder: Path, found: dict[str, dict[str, FigureData]]) -> None:
+    """exhibits/NAME.json, from which figures are drawn."""
+    for name, models in found.items():
+        text = json.dumps(finite(models), separators=(",", ":"), allow_nan=False)
+        write_text(folder / "exhibits" / f"{name}.json", text + "\n")
+
+
+def write_setting(folder: Path, config: RunConfig, here: dict[str, Any]) -> None:
+    """config.yaml and environment.json, known before the run starts. `here`: the workers and device it runs on."""
+    header = "# Run this again with: fedunlearn --rerun <path of this file> output.dir=<another folder>\n"
+    write_text(folder / "config.yaml", header + OmegaConf.to_yaml(OmegaConf.create(config.as_dict())))
+    write_text(folder / "environment.json", json.dumps({**environment(config.seed), **here}, indent=1) + "\n")
+
+
+def _numbers(found: Findings, declared: Mapping[str, Finding]) -> Numbers:
+    return {name: finite(value) for name, value in found.items() if declared[name].kind == "number"}
+
+
+def _lists(every: Sequence[Findings]) -> Lists:
+    """The findings that are lists, as the mean over models."""
+    found = {name: [each[name] for each in every] for name, value in every[0].items() if isinstance(value, list)}
+    return {
+        name: tuple(finite(np.mean(np.array(values, dtype=float), axis=0).tolist())) for name, values in found.items()
+    }
+
+
+def _not_finite(findings: Mapping[str, Findings]) -> list[str]:
+    """A sentence for each finding that has no finite value on some model."""
+    bad: dict[str, list[str]] = {}
+    for subject, found in findings.items():
+        for name, value in found.items():
+            values: Iterable[Any] = value if isinstance(value, list) else [value]
+            if any(isinstance(x, float) and not math.isfinite(x) for x in values):
+                bad.setdefault(name, []).append(subject)
+    return [f"the finding {name} is not a finite number (of {', '.join(models)})" for name, models in bad.items()]
+
+
+def _failed(passed: Mapping[str, bool]) -> list[str]:
+    return [gates.sentence(name) for name, ok in passed.items() if not ok]
+
+
+def _samples(federation: Federation) -> dict[str, int]:
+    """How many samples of each split are to be forgotten, and how many stay."""
+    forget = federation.request.forget, np.isin(federation.dataset.test.groups.numpy(), federation.request.classes)
+    return {
+        f"{part}_{split}": int(rows.sum())
+        for split, mask in zip(("train", "test"), forget, strict=True)
+        for part, rows in (("forget", mask), ("retain", ~mask))
+    }
+
+
+def _partition(federation: Federation) -> Partition:
+    groups, classes = federation.dataset.train.groups.numpy(), federation.dataset.classes
+    return Partition(
+        tuple(tuple(row) for row in counts(federation.parts, groups, classes).tolist()),
+        tuple(int(federation.request.forget[part].sum()) for part in federation.parts),
+    )
+
+
+def _stage_lines(stage: str, model: StageModel, outcome: Outcome) -> list[dict[str, Any]]:
+    lines = []
+    for entry in model.history:
+        values = round_values(entry, outcome.federation)
+        lines += [{"stage": stage, "round": entry["round"], "name": n, "value": v} for n, v in values.items()]
+    return lines
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if len(known) == len(values) else None
+
+
+def _spread(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return max(known) - min(known) if len(known) == len(values) > 1 else None
+
+
+def _difference(value: float | None, reference: float | None) -> float | None:
+    return None if value is None or reference is None else value - reference
+
+
+def _cost(models: Sequence[StageModel]) -> Numbers:
+    return {name: float(np.mean([model.cost[name] for model in models])) for name in COSTS}
+
+
+def _profile(stages: Mapping[str, Sequence[StageModel]]) -> dict[str, Numbers]:
+    """Seconds per round by stage and part, of the stages that ran (also if that was earlier, for the store)."""
+    spent = {name: _per_round([model.cost for model in models]) for name, models in stages.items()}
+    return {name: parts for name, parts in spent.items() if parts}
+
+
+def _per_round(costs: Sequence[Mapping[str, Any]]) -> Numbers:
+    rounds = max(1, sum(cost["rounds"] for cost in costs))
+    profiles = [cost.get("profile", {}) for cost in costs]
+    return {part: sum(spent.get(part, 0.0) for spent in profiles) / rounds for part in profiles[0]}
