@@ -56,9 +56,11 @@ def check(arguments: list[str], conf: Path) -> None:
     asked = parse(arguments)
     if asked.help or asked.hydra_help or asked.shell_completion or asked.cfg or asked.info:
         return
-    for job in _distinct_jobs(_parse(asked.overrides), asked.multirun):
-        from fedunlearn.runs import folders, preflight
+    jobs = list(_distinct_jobs(_parse(asked.overrides), asked.multirun))
+    from fedunlearn.runs import federations, folders, preflight  # these load torch
 
+    federations.forget()
+    for job in jobs:
         config = read(job, conf, asked.config_dir)
         preflight.check(config)
         if not asked.multirun:  # a sweep's jobs have folders of their own

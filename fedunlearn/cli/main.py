@@ -15,6 +15,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
+from fedunlearn import sources
 from fedunlearn.cli import command_line, rerun
 from fedunlearn.errors import RequestError
 
@@ -29,6 +30,7 @@ def conf_dir() -> Path:
 
 def main() -> None:
     """Entry point of `fedunlearn` and `python -m fedunlearn`."""
+    sources.remember()
     command_line.register_plugins()
     try:
         arguments = command_line.flags_first(rerun.expand(sys.argv[1:]))
@@ -47,6 +49,7 @@ def main() -> None:
 
 def task(composed: DictConfig) -> None:
     """One job. Imported here, so that `--help` does not wait for torch."""
+    sources.remember()  # in a process that a launcher started for the job
     from fedunlearn.runs import job
 
     job.task(composed)

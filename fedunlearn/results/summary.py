@@ -41,14 +41,15 @@ class Summary:
     are lists. `noise_floor`: highest minus lowest retrained model; `gap`: unlearned minus retrained. `findings`: what
     the run's audits declare, in their order. `gates`: was each passed. `method`: its notes. `samples`: how many of the
     test split are to be forgotten (`forget_test`), and so on. `cost` and `profile` (seconds per round, by part) by
-    stage; `cached`: did a stage come from the store. `code`: a fingerprint of what the run depends on.
+    stage; `cached`: did a stage come from the store.
+    `signature`: what the run is recognised by, made of the keys of all its steps.
     """
 
     status: str
     config: Plain = field(default_factory=dict)
     command: str = ""
     reason: str = ""
-    code: str = ""
+    signature: str = ""
     models: dict[str, Numbers] = field(default_factory=dict)
     retrained_seeds: tuple[Numbers, ...] = ()
     noise_floor: Numbers = field(default_factory=dict)

@@ -22,8 +22,13 @@ class _Asked:
 
 def opened(config: RunConfig) -> Federation:
     """The federation that `config` describes; the last one is kept. Raises RequestError."""
+    return _open(_Asked(described(config), config))
+
+
+def described(config: RunConfig) -> str:
+    """What the federation of `config` is made of, as text."""
     whole = config.as_dict()
-    return _open(_Asked(json.dumps([whole[section] for section in SECTIONS], sort_keys=True), config))
+    return json.dumps([whole[section] for section in SECTIONS], sort_keys=True)
 
 
 def forget() -> None:

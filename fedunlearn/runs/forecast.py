@@ -11,17 +11,16 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from fedunlearn.federation.federation import Federation, open_federation
-from fedunlearn.runs import steps
+from fedunlearn.federation.federation import Federation
+from fedunlearn.runs import federations, steps
 from fedunlearn.runs.console import Console
-from fedunlearn.runs.steps import Determinants, Stage
+from fedunlearn.runs.steps import Determinants, Step
 from fedunlearn.settings.config import RunConfig
 from fedunlearn.store import Store
 from fedunlearn.store.catalogue import entries
 from fedunlearn.store.folder import Manifest
 
 KINDS = ("train", "retrain", "unlearn", "audit")
-WORLD = ("dataset", "data", "partition", "request", "seed", "device", "model")  # what a federation is made of
 WORK = ("data.fingerprint", "model", "device", "audit.name")  # what the time of a round (or of an audit) depends on
 NOTE = (
     "Stages in the store, of those that the job needs. The estimate is for the others; what several jobs share counts "
@@ -43,18 +42,18 @@ class Planned:
 class Row:
     """A job that is not finished: what it needs, which of that the store holds, what is left for it to compute."""
 
-    needed: list[Stage]
-    held: list[Stage]
-    own: list[Stage]
+    needed: list[Step]
+    held: list[Step]
+    own: list[Step]
 
     def share(self, kind: str) -> str:
         """`2/3`: how many stages of that kind are in the store."""
-        count = {name: sum(stage.kind == kind for stage in getattr(self, name)) for name in ("held", "needed")}
+        count = {name: sum(step.kind == kind for step in getattr(self, name)) for name in ("held", "needed")}
         return f"{count['held']}/{count['needed']}"
 
 
 class Lookup:
-    """Looks at jobs one after another. Jobs on the same data share one federation, and a stage counts once."""
+    """Looks at jobs one after another. Jobs on the same data share one federation, and a step counts once."""
 
     def __init__(self, store: Store | None) -> None:
         self._store = store
@@ -65,22 +64,22 @@ class Lookup:
     def row(self, config: RunConfig) -> Row:
         """What there is of a job, and what is left that no earlier job has to compute anyway."""
         needed = list(steps.of_run(config, self._federation(config)))
-        held = [stage for stage in needed if self._holds(stage)]
-        own = [stage for stage in needed if not self._holds(stage) and stage.key not in self._claimed]
-        self._claimed.update(stage.key for stage in own)
+        held = [step for step in needed if self._holds(step)]
+        own = [step for step in needed if not self._holds(step) and step.key not in self._claimed]
+        self._claimed.update(step.key for step in own)
         return Row(needed, held, own)
 
     def _federation(self, config: RunConfig) -> Federation:
-        whole = config.as_dict()
-        name = json.dumps([whole[section] for section in WORLD])
+        """Jobs come in any order, such as one seed after the other for every method: all are kept."""
+        name = federations.described(config)
         if name not in self._federations:
-            self._federations[name] = open_federation(config)
+            self._federations[name] = federations.opened(config)
         return self._federations[name]
 
-    def _holds(self, stage: Stage) -> bool:
-        if stage.key not in self._held:
-            self._held[stage.key] = bool(self._store and self._store.peek(stage.kind, stage.determinants))
-        return self._held[stage.key]
+    def _holds(self, step: Step) -> bool:
+        if step.key not in self._held:
+            self._held[step.key] = bool(self._store and self._store.peek(step.kind, step.determinants()))
+        return self._held[step.key]
 
 
 class Clock:
@@ -93,16 +92,16 @@ class Clock:
             for traits in _traits(manifest.stage, manifest.determinants):
                 self._rates.setdefault(traits, []).append(rate)
 
-    def seconds(self, stage: Stage) -> float | None:
+    def seconds(self, step: Step) -> float | None:
         """How long the stage may take; None if nothing like it was ever done."""
-        for traits in _traits(stage.kind, stage.determinants):
+        for traits in _traits(step.kind, step.determinants()):
             if rates := self._rates.get(traits):
-                return sum(rates) / len(rates) * _rounds(stage.determinants)
+                return sum(rates) / len(rates) * _rounds(step.determinants())
         return None
 
-    def text(self, waiting: Sequence[Stage]) -> str:
+    def text(self, waiting: Sequence[Step]) -> str:
         """`4 min`; `≥ 4 min` where only some stages can be estimated; `?` where none can; empty for no stages."""
-        known = [seconds for stage in waiting if (seconds := self.seconds(stage)) is not None]
+        known = [seconds for step in waiting if (seconds := self.seconds(step)) is not None]
         if not known:
             return "?" if waiting else ""
         return ("" if len(known) == len(waiting) else "≥ ") + duration(sum(known))
@@ -118,7 +117,7 @@ def show(planned: Sequence[Planned], console: Console) -> None:
     rows = [None if job.finished else lookup.row(job.config) for job in planned]
     console.show(_table(planned, rows, clock))
     console.say(NOTE, style="dim")
-    left = [stage for row in rows if row for stage in row.own]
+    left = [step for row in rows if row for step in row.own]
     jobs = "1 job" if len(planned) == 1 else f"{len(planned)} jobs"
     time = f", about {clock.text(left)}" if left else ""
     console.say(f"{jobs}, {sum(job.finished for job in planned)} finished; {len(left)} stages to compute{time}")
@@ -139,11 +138,11 @@ def _table(planned: Sequence[Planned], rows: Sequence[Row | None], clock: Clock)
 def _traits(kind: str, determinants: Determinants) -> tuple[Hashable, Hashable]:
     """What stages that take alike have in common: with the method, and without."""
     work = json.dumps([kind, *(_select(determinants, path) for path in WORK)])
-    return (work, _select(determinants, "method.name")), work
+    return (work, _select(determinants, "spec.method")), work
 
 
 def _rounds(determinants: Determinants) -> int:
-    return max(1, _select(determinants, "training.rounds") or 1)
+    return max(1, _select(determinants, "rounds") or 1)
 
 
 def _select(determinants: Any, path: str) -> Any:

@@ -23,7 +23,17 @@ from fedunlearn.files import alone
 from fedunlearn.report import figures, page, profile, runs, tables
 from fedunlearn.results import summary as summaries
 from fedunlearn.results.summary import Summary
-from fedunlearn.runs import folders, forecast, joblist, pipeline, resources, steps, submission, summarise
+from fedunlearn.runs import (
+    federations,
+    folders,
+    forecast,
+    joblist,
+    pipeline,
+    resources,
+    steps,
+    submission,
+    summarise,
+)
 from fedunlearn.runs.console import Console, logged_to
 from fedunlearn.runs.resources import Slot
 from fedunlearn.settings.config import OutputConfig, RunConfig, essence, from_omegaconf
@@ -166,13 +176,13 @@ def command_of(words: Sequence[str], folder: Path) -> str:
 
 
 def finished(folder: Path, config: RunConfig) -> bool:
-    """Is this very run done in this folder, by the code that is running now?"""
+    """Is this very run done in this folder, on the data that are there now, by the code that is running now?"""
     try:
         summary = summaries.read(folder)
     except (OSError, ValueError):
         return False
     done = summary.status == "done" and essence(summary.config) == essence(config.as_dict())
-    return done and summary.code == steps.code(config)
+    return done and summary.signature == steps.signature(config, federations.opened(config))
 
 
 def _say_wait(folder: Path, console: Console) -> None:

@@ -6,8 +6,7 @@ import tempfile
 from pathlib import Path
 
 from fedunlearn.errors import RequestError
-from fedunlearn.federation.federation import open_federation
-from fedunlearn.runs import pipeline
+from fedunlearn.runs import federations, pipeline
 from fedunlearn.settings import registry
 from fedunlearn.settings.config import RunConfig
 from fedunlearn.tracking import base as tracking
@@ -21,7 +20,7 @@ def check(config: RunConfig) -> None:
         check_writable(Path(config.output.dir).expanduser(), "output.dir")
     if config.store.enabled:
         check_writable(Path(config.store.dir).expanduser(), "store.dir")
-    open_federation(config)
+    federations.opened(config)
 
 
 def check_writable(folder: Path, key: str) -> None:

@@ -9,14 +9,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from fedunlearn.settings import registry
-from fedunlearn.store.code import OURS, SourceFile, Sources, package, plugin, reached, version
+from fedunlearn.sources import OURS, SourceFile, Sources, package, plugin, reached, version
 
 # Rooms whose members take part one by one: a member stands with what it imports. Every other room takes part whole.
 MEMBERS = ("methods", "audits")
 # What only shows, or decides what is run: no number of a model or an audit can come from here.
 SHOWING = ("__main__.py", "cli", "report", "results", "tracking")
-SHOWING_RUNS = ("app", "console", "forecast", "job", "joblist", "preflight", "resources", "submission", "sweep")
-SUMMING_UP = ("results", "settings")  # what turns models and findings into a summary
+SUMMING_UP = ("curves", "summarise")  # of runs/, with results/: from models and findings to a summary
+SHOWING_RUNS = ("console", "folders", "forecast", "job", "joblist", "preflight", "resources", "submission", "sweep")
 TRAINING = ("torch", "torchvision", "flwr", "numpy")
 AUDITING = (*TRAINING, "scikit-learn", "scipy")
 
@@ -55,11 +55,15 @@ def behind(members: Members, libraries: tuple[str, ...]) -> Code:
 
 def summing_up() -> Code:
     """The code that makes a run's summary of its models and findings."""
-    return Code({OURS: Sources(tuple(file for file in package(OURS) if _room(file) in SUMMING_UP))})
+    files = [file for file in package(OURS) if _room(file) == "results" or _in_runs(file, SUMMING_UP)]
+    return Code({OURS: Sources(tuple(files))})
 
 
 def _shared() -> tuple[SourceFile, ...]:
-    return tuple(file for file in package(OURS) if _room(file) not in (*MEMBERS, *SHOWING) and not _only_shows(file))
+    apart = (*MEMBERS, *SHOWING)
+    return tuple(
+        file for file in package(OURS) if _room(file) not in apart and not _in_runs(file, (*SHOWING_RUNS, *SUMMING_UP))
+    )
 
 
 def _others() -> Iterable[SourceFile]:
@@ -71,5 +75,5 @@ def _room(file: SourceFile) -> str:
     return PurePosixPath(file.name).parts[1]
 
 
-def _only_shows(file: SourceFile) -> bool:
-    return _room(file) == "runs" and PurePosixPath(file.name).stem in SHOWING_RUNS
+def _in_runs(file: SourceFile, stems: tuple[str, ...]) -> bool:
+    return _room(file) == "runs" and PurePosixPath(file.name).stem in stems

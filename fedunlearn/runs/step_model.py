@@ -1,4 +1,4 @@
-"""A trained stage as the store keeps it, and back: its tensors by name in one file, the rest as plain data."""
+"""A trained step as the store keeps it, and back: its tensors by name in one file, the rest as plain data."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import torch
 from fedunlearn.engines.base import Progress
 from fedunlearn.store import Artifact, Stored
 
-TENSORS = ("model", "shared", "memory")  # of a stage's progress
+TENSORS = ("model", "shared", "memory")  # of a step's progress
 History = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class StageModel:
-    """A stage's outcome. `history`: test accuracy of every class and training loss, by round.
+class StepModel:
+    """What a step that trained comes to. `history`: test accuracy of every class and training loss, by round.
 
     `memory` and `notes`: what the method's server remembers.
     """
@@ -50,8 +50,8 @@ def progress_of(saved: Artifact, device: torch.device) -> Progress:
     return Progress(**parts, notes=saved.data["notes"], history=saved.data["history"], cost=saved.data["cost"])
 
 
-def model_of(stored: Stored) -> StageModel:
-    """What the rest of a run needs of a finished stage, on the CPU."""
+def model_of(stored: Stored) -> StepModel:
+    """What the rest of a run needs of a finished step, on the CPU."""
     progress = progress_of(stored, torch.device("cpu"))
     kept = progress.model, progress.memory, progress.history, progress.cost, progress.notes
-    return StageModel(stored.key, stored.cached, *kept)
+    return StepModel(stored.key, stored.cached, *kept)

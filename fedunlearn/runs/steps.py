@@ -1,261 +1,309 @@
-"""What a run is made of, known before anything is computed: its stages, and exactly what each result depends on.
+"""What a run is made of, known before anything is computed: its steps, and exactly what each result depends on.
 
-A stage's key follows from its determinants, and the key of a stage is a determinant of the stages that build on it.
-So what a run needs can be looked up in a store without computing any of it.
+A step's key follows from its determinants, and the keys of the steps that it builds on are among these. So what a run
+needs can be looked up in a store without computing any of it.
+
+Every model has a *role* in the story of a run (`STORY`). What comes later in the story is one more role with a function
+that makes its steps from those before; audits are then made of its models too, and nothing that is here changes.
+The same story can be told of a *variant* of the federation, whose clients lack some of the forget samples: the
+models of a variant are what audits call shadow models.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from fedunlearn.data.request import held_out
 from fedunlearn.engines.base import traits as engine_traits
 from fedunlearn.federation.federation import Federation
 from fedunlearn.federation.method import MakeStrategy, Method
 from fedunlearn.federation.spec import StageSpec
-from fedunlearn.results.provenance import fingerprint
+from fedunlearn.runs import running
+from fedunlearn.runs.running import AUDITING, TRAINING, Code, Members
 from fedunlearn.settings import registry
 from fedunlearn.settings.config import Choice, RunConfig, TrainConfig
 from fedunlearn.settings.schema import plain
 from fedunlearn.store import key_of
 from fedunlearn.tasks.base import defined
 
+ORIGINAL, RETRAINED, UNLEARNED = "original", "retrained", "unlearned"
+HISTORY, AUDIT = "history", "audit"
 Determinants = dict[str, Any]
-TRAINING_CODE = ("randomness", "settings", "data", "models", "federation", "engines")
-AUDIT_CODE = ("audits.base", "audits.observe")
+Keys = Mapping[str, str]
 
 
 @dataclass(frozen=True)
-class Stage:
-    """One result of a run. `kind`: train, retrain, history, unlearn or audit, its folder in the store."""
+class Training:
+    """`rounds` rounds of `spec`, from the model of the input `start` or from a fresh one.
 
+    `server`: in place of the one of the spec's method. The server's memory starts as that of the input `history`.
+    """
+
+    spec: StageSpec
+    rounds: int
+    server: MakeStrategy | None = None
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """One audit of the input `subject`, next to the inputs `original`, `retrained` and those of every variant."""
+
+    audit: Choice
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One result of a run: what it is, how it is computed, and what it depends on.
+
+    `role`: which part it has in the run's story; `number`: which of its role, if there are several; `variant`: which
+    variant of the federation it is about (None: the whole one). `kind`: its folder in the store; `name`: for people.
+    `own`: what determines it besides its inputs and its code. `inputs`: the steps that it builds on, by what they are
+    to it.
+    """
+
+    role: str
     kind: str
     name: str
-    determinants: Determinants
+    work: Training | Measuring
+    code: Code
+    own: Determinants
+    inputs: Mapping[str, tuple[Step, ...]] = field(default_factory=dict)
+    number: int | None = None
+    variant: int | None = None
+
+    @property
+    def label(self) -> str:
+        """`unlearned`, or `retrained_1` where there are several of its role."""
+        return self.role if self.number is None else f"{self.role}_{self.number}"
 
     @cached_property
     def key(self) -> str:
-        """What the result is called in the store."""
-        return key_of(self.kind, self.determinants)
+        """What the result is called in the store, if all that it builds on is kept under the keys foreseen."""
+        return key_of(self.kind, self.determinants())
+
+    def determinants(self, kept: Keys | None = None) -> Determinants:
+        """Everything that the result depends on. `kept`: where inputs are really kept, by the key foreseen."""
+        there = kept or {}
+        inputs = {name: [there.get(step.key, step.key) for step in steps] for name, steps in self.inputs.items()}
+        return {**self.own, **self.code.determinants, "inputs": inputs}
 
 
 @dataclass(frozen=True)
-class ModelStage:
-    """A stage that trains: `rounds` rounds of `spec`, from the model of `start` or from a fresh one.
+class RunSteps:
+    """All steps of a run. `models`: those that are audited, in the order of the story."""
 
-    `server`: in place of the one of the spec's method. `history`: the stage whose memory this one starts with.
-    """
+    models: tuple[Step, ...]
+    audits: tuple[Step, ...]
 
-    stage: Stage
-    spec: StageSpec
-    rounds: int
-    start: ModelStage | None
-    server: MakeStrategy | None = None
-    history: ModelStage | None = None
+    def of(self, role: str) -> tuple[Step, ...]:
+        """The models of that role."""
+        return tuple(step for step in self.models if step.role == role)
 
+    @property
+    def variants(self) -> tuple[Step, ...]:
+        """The models that audits need besides those of the run itself, each once, those of a variant together."""
+        needed = [step for audit in self.audits for steps in audit.inputs.values() for step in steps]
+        apart = {step.key: step for step in needed if step.variant is not None}
+        return tuple(sorted(apart.values(), key=lambda step: step.variant or 0))
 
-@dataclass(frozen=True)
-class ShadowStages:
-    """A shadow model: trained without some of the forget samples, then unlearned with the run's method."""
+    def __iter__(self) -> Iterator[Step]:
+        """Every step once, after those that it builds on; audits last."""
+        seen: dict[str, Step] = {}
+        for step in (*self.models, *self.variants, *self.audits):
+            _visit(step, seen)
+        return iter(seen.values())
 
-    number: int
-    original: ModelStage
-    unlearned: ModelStage
-
-
-@dataclass(frozen=True)
-class AuditStage:
-    """One audit of the model called `subject`; `retrained` names all retrained models."""
-
-    stage: Stage
-    audit: Choice
-    subject: str
-    retrained: tuple[str, ...]
-    shadows: tuple[ShadowStages, ...]
+    def signature(self, kept: Keys | None = None) -> str:
+        """What a finished run is recognised by: the keys of all its steps, and the code that sums them up."""
+        there = kept or {}
+        keys = sorted(there.get(step.key, step.key) for step in self)
+        return key_of("run", {"steps": keys, **running.summing_up().determinants})
 
 
 @dataclass(frozen=True)
-class RunStages:
-    """All stages of a run. `models`: by subject: original, retrained_0, …, unlearned; `shadows`: by number."""
+class Setting:
+    """What steps are made of. `variant`: number of the variant of the federation that they are about."""
 
-    models: dict[str, ModelStage]
-    shadows: tuple[ShadowStages, ...]
-    audits: tuple[AuditStage, ...]
+    config: RunConfig
+    federation: Federation
+    variant: int | None = None
 
-    def __iter__(self) -> Iterator[Stage]:
-        of_shadows = [model for shadow in self.shadows for model in (shadow.original, shadow.unlearned)]
-        for model in [*self.models.values(), *of_shadows]:
-            yield from (part.stage for part in (model.history, model) if part)
-        yield from (audit.stage for audit in self.audits)
+    def spec(self, stage: str, method: Choice, training: TrainConfig) -> StageSpec:
+        """What clients are told about a stage that has nothing to do with the request."""
+        return StageSpec(
+            stage=stage,
+            seed=self.federation.of_shadow(self.variant).seed,
+            method=method.name,
+            training=training,
+            classes=self.federation.dataset.classes,
+            settings=plain(method.settings) if method.settings is not None else {},
+            shadow=self.variant,
+        )
 
-
-def of_run(config: RunConfig, federation: Federation) -> RunStages:
-    """The stages of a run, in the order in which they are needed."""
-    original = _train(config, federation)
-    retrained = {f"retrained_{number}": _retrain(config, federation, number) for number in range(config.retrain.seeds)}
-    models = {"original": original, **retrained, "unlearned": _unlearn(config, federation, original)}
-    measured = [
-        chosen for chosen in config.audit if defined(registry.find("audit", chosen.name).tasks, federation.task.name)
-    ]
-    wanted = max((_shadows_of(chosen) for chosen in measured), default=0)
-    shadows = tuple(_shadow(config, federation, number) for number in range(wanted))
-    audits = tuple(_audit(config, federation, models, shadows, name, chosen) for name in models for chosen in measured)
-    return RunStages(models, shadows, audits)
+    def with_request(self, spec: StageSpec) -> StageSpec:
+        """The same, and what is to be forgotten."""
+        request, clients = self.federation.request, tuple(sorted(self.config.request.clients))
+        return replace(spec, level=request.level, forget_classes=request.classes, forget_clients=clients)
 
 
-def code(config: RunConfig) -> str:
-    """A fingerprint of all code that a run's results depend on."""
-    method: Method = registry.find("method", config.method.name)
-    measures = [registry.find("audit", audit.name).measure for audit in config.audit]
-    parts = [fingerprint(TRAINING_CODE, method.objective), *(fingerprint(AUDIT_CODE, measure) for measure in measures)]
-    return key_of("code", {"parts": parts})
+Maker = Callable[[Setting, RunSteps], Iterable[Step]]
 
 
-def _train(config: RunConfig, federation: Federation, shadow: int | None = None) -> ModelStage:
+def of_run(config: RunConfig, federation: Federation) -> RunSteps:
+    """The steps of a run, in the order in which they are needed."""
+    setting = Setting(config, federation)
+    story = _told(setting, STORY)
+    return replace(story, audits=tuple(_audits(setting, story)))
+
+
+def signature(config: RunConfig, federation: Federation) -> str:
+    """What a finished run of `config` on these data is recognised by (see `RunSteps.signature`)."""
+    return of_run(config, federation).signature()
+
+
+def _told(setting: Setting, roles: Iterable[str]) -> RunSteps:
+    """The models of these roles."""
+    so_far = RunSteps((), ())
+    for role in roles:
+        so_far = replace(so_far, models=(*so_far.models, *STORY[role](setting, so_far)))
+    return so_far
+
+
+def _original(setting: Setting, before: RunSteps) -> Iterator[Step]:
     """The original model w_o, on all data. Depends on neither the request nor the method."""
-    spec = _spec(config, federation, "train", Choice("fedavg", None), config.train, shadow)
-    return _model(config, federation, spec, config.train.rounds, None, {})
-
-
-def _retrain(config: RunConfig, federation: Federation, number: int) -> ModelStage:
-    """The retrained model w_r number 0, 1, …: a fresh start on D_r, for all rounds of training and unlearning."""
-    spec = _spec(config, federation, f"retrain_{number}", Choice("retrain", None), config.train)
-    return _model(config, federation, spec, config.train.rounds + config.unlearn.rounds, None, _request(federation))
-
-
-def _unlearn(config: RunConfig, federation: Federation, original: ModelStage, shadow: int | None = None) -> ModelStage:
-    """The unlearned model w_u of the chosen method."""
-    method: Method = registry.find("method", config.method.name)
-    rounds, budget = method.rounds(config.train.rounds, config.unlearn.rounds), config.unlearning_budget()
-    training = replace(budget, rounds=rounds) if rounds else budget  # clients who train hear of a round at least
-    spec = _spec(config, federation, "unlearn", config.method, training, shadow)
-    start = original if method.start == "original" else None
-    unlearned = _model(config, federation, spec, rounds, start, _request(federation))
-    return _after(unlearned, _history(original, method.history)) if method.history else unlearned
-
-
-def _shadow(config: RunConfig, federation: Federation, number: int) -> ShadowStages:
-    """As the run's own stages, with random streams of its own. Its original does not depend on the method."""
-    original = _train(config, federation, number)
-    return ShadowStages(number, original, _unlearn(config, federation, original, number))
-
-
-def _is_defined(audit: Choice, federation: Federation) -> bool:
-    """Audits that the task does not define are left out, since the default set is the same for all of them."""
-    return defined(registry.find("audit", audit.name).tasks, federation.task.name)
-
-
-def _shadows_of(audit: Choice) -> int:
-    """How many shadow models an audit needs."""
-    return int(registry.find("audit", audit.name).shadows(audit.settings))
-
-
-def _history(original: ModelStage, server: MakeStrategy) -> ModelStage:
-    """The original training once more, for what `server` remembers of it."""
-    watched = {"server": fingerprint((), server), "forget_clients": plain(original.spec.forget_clients)}
-    stage = Stage("history", _title("history", original.spec.shadow), {**original.stage.determinants, **watched})
-    return replace(original, stage=stage, server=server)
-
-
-def _after(model: ModelStage, history: ModelStage) -> ModelStage:
-    """The same stage, with the history that it starts with."""
-    determinants = {**model.stage.determinants, "history": history.stage.key}
-    return replace(model, stage=replace(model.stage, determinants=determinants), history=history)
-
-
-def _spec(
-    config: RunConfig,
-    federation: Federation,
-    stage: str,
-    method: Choice,
-    training: TrainConfig,
-    shadow: int | None = None,
-) -> StageSpec:
-    return StageSpec(
-        stage=stage,
-        seed=federation.of_shadow(shadow).seed,
-        method=method.name,
-        training=training,
-        classes=federation.dataset.classes,
-        level=federation.request.level,
-        forget_classes=federation.request.classes,
-        forget_clients=tuple(sorted(config.request.clients)),
-        settings=plain(method.settings) if method.settings is not None else {},
-        shadow=shadow,
+    training = setting.config.train
+    yield _trained(
+        setting, ORIGINAL, Training(setting.spec("train", Choice("fedavg", None), training), training.rounds)
     )
 
 
-def _title(stage: str, shadow: int | None) -> str:
-    return stage if shadow is None else f"shadow_{shadow}_{stage}"
+def _retrained(setting: Setting, before: RunSteps) -> Iterator[Step]:
+    """The retrained models w_r: a fresh start on D_r, for all rounds of training and unlearning."""
+    config = setting.config
+    rounds = config.train.rounds + config.unlearn.rounds
+    for number in range(config.retrain.seeds):
+        spec = setting.with_request(setting.spec(f"retrain_{number}", Choice("retrain", None), config.train))
+        retrained = _trained(setting, RETRAINED, Training(spec, rounds), {"request": _request(setting)})
+        yield replace(retrained, number=number)
 
 
-def _request(federation: Federation) -> Determinants:
-    return {"classes": plain(federation.request.classes), "samples": _digest(federation.request.forget)}
+def _unlearned(setting: Setting, before: RunSteps) -> Iterator[Step]:
+    """The unlearned model w_u of the chosen method."""
+    config, (original,) = setting.config, before.of(ORIGINAL)
+    method: Method = registry.find("method", config.method.name)
+    rounds, budget = method.rounds(config.train.rounds, config.unlearn.rounds), config.unlearning_budget()
+    training = replace(budget, rounds=rounds) if rounds else budget  # clients who train hear of a round at least
+    spec = setting.with_request(setting.spec("unlearn", config.method, training))
+    inputs = {"start": (original,)} if method.start == ORIGINAL else {}
+    if method.history:
+        inputs["history"] = (_history(setting, original, method.history),)
+    unlearned = _trained(setting, UNLEARNED, Training(spec, rounds), {"request": _request(setting)})
+    yield replace(unlearned, inputs=inputs)
 
 
-def _held_out(federation: Federation, shadow: int | None) -> Determinants:
-    return {} if shadow is None else {"held_out": _digest(held_out(federation.request, federation.seed, shadow))}
+STORY: Mapping[str, Maker] = {ORIGINAL: _original, RETRAINED: _retrained, UNLEARNED: _unlearned}
+OF_A_VARIANT = (ORIGINAL, UNLEARNED)  # the roles that audits compare across variants
 
 
-def _digest(mask: np.ndarray) -> str:
-    return hashlib.sha256(np.packbits(mask).tobytes()).hexdigest()
+def _history(setting: Setting, original: Step, server: MakeStrategy) -> Step:
+    """The original training once more, for what `server`, that of the run's method, remembers of it.
+
+    It is told which clients are to be forgotten, so that it need not remember all; no more, so that requests share it.
+    """
+    assert isinstance(original.work, Training)
+    spec, method = original.work.spec, setting.config.method.name
+    told = replace(spec, forget_clients=tuple(sorted(setting.config.request.clients)))
+    again = _trained(setting, HISTORY, replace(original.work, spec=told, server=server), {"server": method})
+    code = running.behind(_members(setting, spec.method, method), TRAINING)
+    return replace(again, kind=HISTORY, name=_title(HISTORY, setting.variant), code=code)
 
 
-def _model(
-    config: RunConfig,
-    federation: Federation,
-    spec: StageSpec,
-    rounds: int,
-    start: ModelStage | None,
-    request: Determinants,
-) -> ModelStage:
-    method: Method = registry.find("method", spec.method)
-    determinants = {
-        "data": {
-            "fingerprint": federation.dataset.fingerprint,
-            "partition": plain(config.partition),
-            **_held_out(federation, spec.shadow),
-        },
+def _audits(setting: Setting, story: RunSteps) -> Iterator[Step]:
+    """Every audit of every model, but for those that the task does not define: the default set is the same for all."""
+    task = setting.federation.task.name
+    chosen = [each for each in setting.config.audit if defined(registry.find("audit", each.name).tasks, task)]
+    wanted = {each.name: _variants_of(each) for each in chosen}
+    most = max(wanted.values(), default=0)
+    variants = [_told(replace(setting, variant=number), OF_A_VARIANT) for number in range(most)]
+    for subject in story.models:
+        for choice in chosen:
+            yield _audit(setting, story, subject, choice, variants[: wanted[choice.name]])
+
+
+def _audit(setting: Setting, story: RunSteps, subject: Step, choice: Choice, variants: list[RunSteps]) -> Step:
+    reference = {role: story.of(role) for role in (ORIGINAL, RETRAINED)}
+    across = {f"variants.{role}": tuple(step for each in variants for step in each.of(role)) for role in OF_A_VARIANT}
+    return Step(
+        AUDIT,
+        "audit",
+        f"{choice.name} of {subject.label}",
+        Measuring(choice),
+        running.behind((("audit", choice.name), *_members(setting)), AUDITING),
+        {"audit": plain(choice), "seed": setting.config.seed, "request": _request(setting)},
+        {"subject": (subject,), **reference, **(across if variants else {})},
+    )
+
+
+def _variants_of(choice: Choice) -> int:
+    """How many variants of the federation an audit needs models of."""
+    return int(registry.find("audit", choice.name).shadows(choice.settings))
+
+
+def _trained(setting: Setting, role: str, work: Training, more: Determinants | None = None) -> Step:
+    """A step that trains. All that its clients are told is among its determinants."""
+    config, spec = setting.config, work.spec
+    own = {
+        "data": {"fingerprint": setting.federation.dataset.fingerprint, "clients": _clients(setting)},
         "model": plain(config.model),
-        "device": federation.device.type,
+        "device": setting.federation.device.type,
         "engine": engine_traits(config.engine),
-        "seed": spec.seed,
-        "stage": spec.stage,
-        "method": {"name": spec.method, **spec.settings},
-        "training": {**plain(spec.training), "rounds": rounds},
-        "request": request,
-        "start": start.stage.key if start else "fresh",
-        "code": fingerprint(TRAINING_CODE, method.objective),
+        "spec": plain(spec),
+        "rounds": work.rounds,
+        **(more or {}),
     }
-    kind = spec.stage.split("_")[0]
-    return ModelStage(Stage(kind, _title(spec.stage, spec.shadow), determinants), spec, rounds, start)
+    code = running.behind(_members(setting, spec.method), TRAINING)
+    title = _title(spec.stage, setting.variant)
+    return Step(role, spec.stage.split("_")[0], title, work, code, own, variant=setting.variant)
 
 
-def _audit(
-    config: RunConfig,
-    federation: Federation,
-    models: dict[str, ModelStage],
-    shadows: tuple[ShadowStages, ...],
-    subject: str,
-    audit: Choice,
-) -> AuditStage:
-    retrained = tuple(name for name in models if name.startswith("retrained_"))
-    needed = shadows[: _shadows_of(audit)]
-    seen = [[shadow.original.stage.key, shadow.unlearned.stage.key] for shadow in needed]
-    determinants = {
-        "audit": plain(audit),
-        "subject": models[subject].stage.key,
-        "original": models["original"].stage.key,
-        "retrained": [models[name].stage.key for name in retrained],
-        "request": _request(federation),
-        "seed": config.seed,
-        "code": fingerprint(AUDIT_CODE, registry.find("audit", audit.name).measure),
-        **({"shadows": seen} if seen else {}),
-    }
-    return AuditStage(Stage("audit", f"{audit.name} of {subject}", determinants), audit, subject, retrained, needed)
+def _members(setting: Setting, *methods: str) -> Members:
+    """What plugs in and takes part in any step, with these methods."""
+    config = setting.config
+    kinds = {"dataset": config.dataset, "partitioner": config.partition, "model": config.model, "engine": config.engine}
+    chosen = {**{kind: choice.name for kind, choice in kinds.items()}, "task": setting.federation.task.name}
+    return (*chosen.items(), *(("method", name) for name in methods))
+
+
+def _title(stage: str, variant: int | None) -> str:
+    return stage if variant is None else f"shadow_{variant}_{stage}"
+
+
+def _request(setting: Setting) -> Determinants:
+    request = setting.federation.request
+    return {"level": request.level, "classes": plain(request.classes), "samples": _digest(np.packbits(request.forget))}
+
+
+def _clients(setting: Setting) -> Determinants:
+    """Which samples every client has."""
+    held = setting.federation.of_shadow(setting.variant).parts
+    return {"partition": plain(setting.config.partition), "samples": _digest(*held)}
+
+
+def _digest(*arrays: np.ndarray) -> str:
+    told = hashlib.sha256()
+    for array in arrays:
+        told.update(f"{array.dtype.str} {array.shape} ".encode() + array.tobytes())
+    return told.hexdigest()
+
+
+def _visit(step: Step, seen: dict[str, Step]) -> None:
+    if step.key not in seen:
+        for steps in step.inputs.values():
+            for other in steps:
+                _visit(other, seen)
+        seen[step.key] = step

@@ -22,9 +22,9 @@ from fedunlearn.results.findings import Finding, by_name
 from fedunlearn.results.provenance import environment
 from fedunlearn.results.summary import Lists, Numbers, Partition, Summary
 from fedunlearn.results.verdict import SURFACE, UTILITY, Compared, judge
-from fedunlearn.runs import steps
-from fedunlearn.runs.pipeline import Outcome, round_values
-from fedunlearn.runs.step_model import StageModel
+from fedunlearn.runs.curves import round_values
+from fedunlearn.runs.pipeline import Outcome
+from fedunlearn.runs.step_model import StepModel
 from fedunlearn.settings import registry
 from fedunlearn.settings.config import RunConfig
 from fedunlearn.settings.schema import plain
@@ -67,7 +67,7 @@ def summarise(outcome: Outcome, command: str) -> Summary:
         status="done",
         config=config.as_dict(),
         command=command,
-        code=steps.code(config),
+        signature=outcome.signature,
         models={"original": original, "retrained": mean, "unlearned": unlearned},
         retrained_seeds=tuple(seeds),
         noise_floor={name: _spread([seed.get(name) for seed in seeds]) for name in mean},
@@ -190,7 +190,7 @@ def _partition(federation: Federation) -> Partition:
     )
 
 
-def _stage_lines(stage: str, model: StageModel, outcome: Outcome) -> list[dict[str, Any]]:
+def _stage_lines(stage: str, model: StepModel, outcome: Outcome) -> list[dict[str, Any]]:
     lines = []
     for entry in model.history:
         values = round_values(entry, outcome.federation)
@@ -212,11 +212,11 @@ def _difference(value: float | None, reference: float | None) -> float | None:
     return None if value is None or reference is None else value - reference
 
 
-def _cost(models: Sequence[StageModel]) -> Numbers:
+def _cost(models: Sequence[StepModel]) -> Numbers:
     return {name: float(np.mean([model.cost[name] for model in models])) for name in COSTS}
 
 
-def _profile(stages: Mapping[str, Sequence[StageModel]]) -> dict[str, Numbers]:
+def _profile(stages: Mapping[str, Sequence[StepModel]]) -> dict[str, Numbers]:
     """Seconds per round by stage and part, of the stages that ran (also if that was earlier, for the store)."""
     spent = {name: _per_round([model.cost for model in models]) for name, models in stages.items()}
     return {name: parts for name, parts in spent.items() if parts}

@@ -12,7 +12,7 @@ Layout, made for people to look into:
 """
 
 from fedunlearn.store.folder import Artifact
-from fedunlearn.store.keys import code_fingerprint, key_of
+from fedunlearn.store.keys import key_of
 from fedunlearn.store.store import Checkpoint, Store, Stored
 
-__all__ = ["Artifact", "Checkpoint", "Store", "Stored", "code_fingerprint", "key_of"]
+__all__ = ["Artifact", "Checkpoint", "Store", "Stored", "key_of"]

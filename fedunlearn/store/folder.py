@@ -38,11 +38,13 @@ class Artifact:
 
     `tensors` come back dense, contiguous, detached, on the CPU, with the same dtype, shape, names and order; tensors
     that share memory come back apart. `data` is what JSON can hold: tuples come back as lists, NumPy numbers as
-    Python's; floats come back exactly, NaN and infinities included (written as Python's json writes them).
+    Python's; floats come back exactly, NaN and infinities included (written as Python's json writes them). `apart`:
+    plain data on what went otherwise than its key says, if anything did (see `Store.get`); not kept with it.
     """
 
     tensors: dict[str, Tensor] = dataclasses.field(default_factory=dict)
     data: dict[str, Any] = dataclasses.field(default_factory=dict)
+    apart: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,23 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from fedunlearn.errors import RequestError
-from fedunlearn.store.folder import Artifact, DamagedError, Packed, pack, read_folder, reason, unpack, write_folder
+from fedunlearn.store.folder import (
+    DATA,
+    TENSORS,
+    Artifact,
+    DamagedError,
+    Packed,
+    pack,
+    read_folder,
+    reason,
+    unpack,
+    write_folder,
+)
 from fedunlearn.store.keys import as_plain, key_of
 from fedunlearn.store.layout import LOCKS, Location, alone, checkpoint_numbers
 
@@ -52,6 +63,10 @@ class Store:
         `determinants` is plain data that names everything the result depends on (see `key_of`). The same artifact
         comes back, bit for bit, whether it was computed now or before. Raises RunError if it cannot be written;
         what `compute` raises passes through, and its checkpoint stays.
+
+        Where `compute` says that something happened which the determinants do not foresee (`Artifact.apart`), the
+        artifact is kept apart, under a key that says what happened and what came out. It is never served to anybody who
+        asks for these determinants, only to those who know that key (see `held`).
         """
         named = as_plain(determinants, "determinants")
         location = Location(self._root, stage, key_of(stage, named))
@@ -70,6 +85,12 @@ class Store:
             self._say(f"{location.folder} is damaged: {damage}")
             return None
 
+    def held(self, stage: str, key: str) -> Stored | None:
+        """What is kept under `key`, else None. Computes nothing, waits for nothing, changes nothing."""
+        with suppress(DamagedError):
+            return _load(Location(self._root, stage, key))
+        return None
+
     def _load_or_set_aside(self, location: Location) -> Stored | None:
         try:
             return _load(location)
@@ -81,10 +102,22 @@ class Store:
         self, location: Location, determinants: dict[str, Any], compute: Callable[[Checkpoint], Artifact]
     ) -> Stored:
         checkpoint = Checkpoint(location, determinants, self._say)
-        packed = checkpoint.pack(compute(checkpoint))
-        write_folder(location.folder, packed.files)
+        artifact = compute(checkpoint)
+        packed = checkpoint.pack(artifact)
+        stored = self._keep_apart(checkpoint, artifact, packed) if artifact.apart else _keep(location, packed)
         shutil.rmtree(location.checkpoints, ignore_errors=True)
-        return _stored(location, packed, cached=False)
+        return stored
+
+    def _keep_apart(self, checkpoint: Checkpoint, artifact: Artifact, packed: Packed) -> Stored:
+        """Under a key that holds the checksums of what came out: whoever knows it has made the very same thing."""
+        held = packed.manifest
+        content = held.files[TENSORS if held.tensors else DATA]["sha256"]
+        determinants = {**held.determinants, "apart": {**as_plain(artifact.apart, "apart"), "content": content}}
+        location = Location(self._root, held.stage, key_of(held.stage, determinants))
+        there = self._load_or_set_aside(location)
+        if there is None:
+            return _keep(location, checkpoint.pack(artifact, location.key, determinants))
+        return replace(there, data=unpack(packed).data, cached=False)  # the same, but for how long it took
 
 
 class Checkpoint:
@@ -119,10 +152,16 @@ class Checkpoint:
             if path != target:
                 shutil.rmtree(path, ignore_errors=True)
 
-    def pack(self, artifact: Artifact) -> Packed:
-        """The artifact as files, with the time that it took until now."""
+    def pack(self, artifact: Artifact, key: str | None = None, determinants: Mapping[str, Any] | None = None) -> Packed:
+        """The artifact as files, with the time that it took until now; under another key where one is given."""
         seconds = self._seconds_before + time.monotonic() - self._started
-        return pack(self._place.stage, self._place.key, self._determinants, artifact, seconds)
+        named = dict(determinants or self._determinants)
+        return pack(self._place.stage, key or self._place.key, named, artifact, seconds)
+
+
+def _keep(location: Location, packed: Packed) -> Stored:
+    write_folder(location.folder, packed.files)
+    return _stored(location, packed, cached=False)
 
 
 def _load(location: Location) -> Stored | None:

@@ -14,8 +14,9 @@ from omegaconf import OmegaConf
 
 from fedunlearn.cli import command_line
 from fedunlearn.cli.main import conf_dir
+from fedunlearn.federation.federation import open_federation
 from fedunlearn.results.summary import to_json
-from fedunlearn.runs import pipeline
+from fedunlearn.runs import pipeline, steps
 from fedunlearn.runs.console import Console
 from fedunlearn.runs.summarise import summarise
 
@@ -145,5 +146,5 @@ def test_every_finding_is_explained(masked: Summary, backdoored: Summary) -> Non
 def test_the_default_set_trains_no_model_of_its_own(run: Run, tmp_path: Any) -> None:
     words = [*CLASS_LEVEL, f"store.dir={tmp_path}", f"output.dir={tmp_path}"]
     config = command_line.read(words, conf_dir())
-    kinds = [stage.kind for stage in pipeline.steps.of_run(config, pipeline.open_federation(config))]
+    kinds = [stage.kind for stage in steps.of_run(config, open_federation(config))]
     assert {kind: kinds.count(kind) for kind in set(kinds) - {"audit"}} == {"train": 1, "retrain": 5, "unlearn": 1}

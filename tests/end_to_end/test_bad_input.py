@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from fedunlearn.cli import main
-from fedunlearn.runs import pipeline
+from fedunlearn.runs import runner
 
 MISTAKES = {
     "misspelt group": ["metod=fucrt"],
@@ -89,7 +89,7 @@ def run_main(monkeypatch, tmp_path, capsys):
     def no_training(*args, **kwargs):
         raise AssertionError("training started")
 
-    monkeypatch.setattr(pipeline, "run_stage", no_training)
+    monkeypatch.setattr(runner, "run_stage", no_training)
 
     def run(arguments):
         base = [f"output.dir={tmp_path}/run", f"store.dir={tmp_path}/store"]

@@ -16,7 +16,7 @@ import torch
 
 from fedunlearn.cli import command_line, main
 from fedunlearn.results.summary import to_json
-from fedunlearn.runs import pipeline
+from fedunlearn.runs import pipeline, runner
 from fedunlearn.runs.console import Console
 from fedunlearn.runs.pipeline import Outcome
 from fedunlearn.runs.summarise import summarise
@@ -88,7 +88,7 @@ def test_a_run_ends_with_a_model_and_accounts_for_it(method, level, partition, o
 def test_a_level_that_a_method_does_not_define_costs_one_sentence(method, level, monkeypatch, tmp_path, capsys):
     words = [*TINY, f"method={method}", *WORDS[level], f"output.dir={tmp_path}/run", f"store.dir={tmp_path}/store"]
     monkeypatch.setattr(sys, "argv", ["fedunlearn", *words])
-    monkeypatch.setattr(pipeline, "run_stage", None)  # nothing may be trained
+    monkeypatch.setattr(runner, "run_stage", None)  # nothing may be trained
     with pytest.raises(SystemExit) as stop:
         main.main()
     assert stop.value.code == 2

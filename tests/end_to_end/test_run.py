@@ -125,12 +125,12 @@ def test_a_second_method_shares_the_stages_and_any_worker_count_gives_the_same_b
 
 def test_a_failed_run_says_so_and_exits_1(place, monkeypatch, capsys):
     from fedunlearn.errors import RunError
-    from fedunlearn.runs import pipeline
+    from fedunlearn.runs import runner
 
     def broken(*args, **kwargs):
         raise RunError("the disk is on fire")
 
-    monkeypatch.setattr(pipeline, "run_stage", broken)
+    monkeypatch.setattr(runner, "run_stage", broken)
     assert run(monkeypatch, place / "failed", place / "third_store") == 1
     failed = json.loads((place / "failed" / "summary.json").read_text())
     assert failed["status"] == "failed" and failed["reason"] == "the disk is on fire"

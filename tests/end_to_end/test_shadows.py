@@ -93,10 +93,11 @@ def test_shadows_have_a_history_of_their_own(run: Run, place: Path) -> None:
     assert run(*BRIEF, "method=federaser")["models"]["unlearned"]["u_lira_auc"] is not None
     config = command_line.read(words_of(place, *BRIEF, "method=federaser"), conf_dir())
     store = Store(place / "store")
-    for shadow in steps.of_run(config, open_federation(config)).shadows:
-        history = shadow.unlearned.history
-        assert history is not None
-        again, first = (store.peek(stage.kind, stage.determinants) for stage in (history.stage, shadow.original.stage))
+    unlearned = [step for step in steps.of_run(config, open_federation(config)).variants if step.role == "unlearned"]
+    assert len(unlearned) == 6
+    for step in unlearned:
+        looked_up = (step.inputs["history"][0], step.inputs["start"][0])
+        again, first = (store.peek(each.kind, each.determinants()) for each in looked_up)
         assert again and first
         assert all(torch.equal(again.tensors[name], first.tensors[name]) for name in first.tensors)
 

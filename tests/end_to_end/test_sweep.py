@@ -184,7 +184,7 @@ def test_what_makes_a_run_finished(command, tmp_path, monkeypatch):
     moved = changed(config, store={"dir": "elsewhere", "enabled": True}, engine=engine)
     assert job.finished(tmp_path / "sweep", moved), "where the store is and how many workers there are changes nothing"
     assert not job.finished(tmp_path / "sweep", changed(config, seed=1))
-    monkeypatch.setattr(job.steps, "code", lambda config: "other code")
+    monkeypatch.setattr(job.steps, "signature", lambda config, federation: "of other code")
     assert not job.finished(tmp_path / "sweep", config)
 
 

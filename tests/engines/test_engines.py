@@ -11,7 +11,7 @@ from fedunlearn.engines.base import Progress, round_limit, run_stage, traits, wo
 from fedunlearn.errors import RequestError
 from fedunlearn.federation.federation import open_federation
 from fedunlearn.federation.strategy import FOREVER
-from fedunlearn.runs.steps import _spec
+from fedunlearn.runs.steps import Setting
 from fedunlearn.settings import registry
 from fedunlearn.settings.config import Choice, load
 
@@ -27,7 +27,8 @@ def run(method, *words, rounds=2):
     """A stage of `method` on five clients of the digits, four of which are sampled."""
     config = read(f"method={method}", "train.participation=0.8", *words)
     federation = open_federation(config)
-    spec = _spec(config, federation, "unlearn", Choice(method, config.method.settings), config.train)
+    setting = Setting(config, federation)
+    spec = setting.with_request(setting.spec("unlearn", Choice(method, config.method.settings), config.train))
     begin = Progress(federation.models.fresh(0).state_dict())
     return run_stage(spec, begin, rounds, federation, config, lambda progress: None)
 
@@ -139,7 +140,7 @@ def test_an_engine_of_another_package_runs(monkeypatch):
     config = load({**read().as_dict(), "engine": {"name": "mine", "workers": 2}})
     assert config.as_dict()["engine"]["name"] == "mine" and traits(config.engine) == {"mine": 1}
     federation = open_federation(config)
-    spec = _spec(config, federation, "train", Choice("fedavg", None), config.train)
+    spec = Setting(config, federation).spec("train", Choice("fedavg", None), config.train)
     begin = Progress(federation.fresh_model(0).state_dict())
     assert run_stage(spec, begin, 1, federation, config, lambda progress: None).cost["rounds"] == 1
     assert ran == [2]

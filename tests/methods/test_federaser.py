@@ -169,10 +169,10 @@ def run(place, *words):
 def test_the_history_is_the_original_training_and_is_kept(tmp_path):
     config, outcome = run(tmp_path)
     planned = steps.of_run(config, outcome.federation)
-    history = planned.models["unlearned"].history
+    history = planned.of("unlearned")[0].inputs["history"][0]
     kinds = [stage.kind for stage in planned]
     assert kinds == ["train", "retrain", "history", "unlearn"]
-    stored = pipeline.Store(tmp_path / "store").peek("history", history.stage.determinants)
+    stored = pipeline.Store(tmp_path / "store").peek("history", history.determinants())
     again = {name.removeprefix("model/"): value for name, value in stored.tensors.items() if name.startswith("model/")}
     assert all(torch.equal(value, outcome.original.tensors[name]) for name, value in again.items())
     assert stored.tensors["memory/norms"].shape == (4, 8)

@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedunlearn.errors import RequestError, RunError
-from fedunlearn.store import Artifact, Checkpoint, Store, Stored, code_fingerprint, key_of
+from fedunlearn.store import Artifact, Checkpoint, Store, Stored, key_of
 
 FILES = ("manifest.json", "tensors.safetensors", "data.json")
 DETERMINANTS = {"train": {"lr": 0.1, "rounds": 3}, "data": "abc"}
@@ -118,65 +118,6 @@ def test_only_plain_data_makes_a_key(value: dict[str, Any], words: str) -> None:
 def test_stage_names_are_folder_names(store: Store, stage: str) -> None:
     with pytest.raises(ValueError, match="a stage cannot be called"):
         store.get(stage, {}, make())
-
-
-# Code fingerprints
-
-
-def package(root: Path, text: bytes = b"a = 1\nb = 2\n") -> Path:
-    (root / "pack" / "sub").mkdir(parents=True)
-    (root / "pack" / "one.py").write_bytes(text)
-    (root / "pack" / "sub" / "two.py").write_bytes(b"c = 3\n")
-    (root / "pack" / "notes.txt").write_text(str(root))
-    return root / "pack"
-
-
-def test_fingerprint_ignores_line_endings_place_and_order(tmp_path: Path) -> None:
-    here = package(tmp_path / "x")
-    there = package(tmp_path / "y", b"a = 1\r\nb = 2\r\n")
-    assert code_fingerprint(here) == code_fingerprint(there)
-    assert code_fingerprint(here, "fedunlearn.errors") == code_fingerprint("fedunlearn.errors", there)
-
-
-def test_fingerprint_sees_every_source_file(tmp_path: Path) -> None:
-    seen = {code_fingerprint(package(tmp_path / "before"))}
-    changes: list[Callable[[Path], object]] = [
-        lambda pack: (pack / "one.py").write_text("a = 1\nb = 3\n"),
-        lambda pack: (pack / "sub" / "two.py").write_text("c = 4\n"),
-        lambda pack: (pack / "sub" / "two.py").rename(pack / "sub" / "three.py"),
-        lambda pack: (pack / "new.py").touch(),
-    ]
-    for i, change in enumerate(changes):
-        changed = package(tmp_path / str(i))
-        change(changed)
-        seen.add(code_fingerprint(changed))
-    assert len(seen) == 5
-
-
-def test_fingerprint_by_hand(tmp_path: Path) -> None:
-    (tmp_path / "pack").mkdir()
-    for name in "fbdaec":
-        (tmp_path / "pack" / f"{name}.py").write_bytes(f"{name} = 1\r\n".encode())
-    text = "".join(f"pack/{name}.py\0{name} = 1\n\0" for name in "abcdef")
-    assert code_fingerprint(tmp_path / "pack") == hashlib.sha256(text.encode()).hexdigest()[:24]
-
-
-def test_fingerprint_of_modules() -> None:
-    import fedunlearn.store
-    from fedunlearn import errors
-
-    assert code_fingerprint("fedunlearn.errors") == code_fingerprint(errors)
-    assert code_fingerprint("fedunlearn.store") == code_fingerprint(fedunlearn.store)
-    assert code_fingerprint("fedunlearn.store") != code_fingerprint("fedunlearn.store.keys")
-    text = Path(errors.__file__).read_text()
-    expected = hashlib.sha256(f"fedunlearn.errors\0{text}\0".encode()).hexdigest()[:24]
-    assert code_fingerprint(errors) == expected
-
-
-@pytest.mark.parametrize("source", ["fedunlearn.nothing", "nothing.at.all", "sys", Path("/no/such/file.py")])
-def test_fingerprint_needs_source(source: Path | str) -> None:
-    with pytest.raises(ValueError, match="no Python source"):
-        code_fingerprint(source)
 
 
 # What goes in comes out

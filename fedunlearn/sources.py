@@ -21,9 +21,8 @@ from importlib import metadata
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path, PurePosixPath
 
-from fedunlearn.store.keys import KEY_LENGTH
-
 OURS = "fedunlearn"
+DIGITS = 24  # of a digest, as of a key in the store
 Stamp = tuple[int, ...]
 
 
@@ -72,7 +71,7 @@ class Sources:
         for file in sorted(self.files, key=lambda file: (file.name, file.content)):
             content = file.content.replace(b"\r\n", b"\n")
             told.update(f"\0{file.name}\0{len(content)}\0".encode() + content)
-        return told.hexdigest()[:KEY_LENGTH]
+        return told.hexdigest()[:DIGITS]
 
     def changes(self) -> list[Path]:
         """The files that are no longer what this process read, in order."""

@@ -1,0 +1,167 @@
+"""Carries out the steps of one run: trains, measures, and tells the user and the tracker about it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fedunlearn.audits.base import Evidence, Findings, Reference, Shadow
+from fedunlearn.audits.observe import observe, viewed
+from fedunlearn.engines.base import Progress, run_stage
+from fedunlearn.federation.federation import Federation
+from fedunlearn.models.base import Network
+from fedunlearn.randomness import derive
+from fedunlearn.runs.console import Console
+from fedunlearn.runs.curves import round_values
+from fedunlearn.runs.keeping import Keeper, Sound
+from fedunlearn.runs.step_model import History, StepModel, artifact_of, model_of, on, progress_of
+from fedunlearn.runs.steps import ORIGINAL, RETRAINED, UNLEARNED, Measuring, Step, Training
+from fedunlearn.settings import registry
+from fedunlearn.settings.config import RunConfig
+from fedunlearn.store import Artifact, Checkpoint, Store
+from fedunlearn.tracking.base import Tracker
+
+
+class Runner:
+    """Each step is looked up in the store before it is computed. `kept`: where, by the keys foreseen."""
+
+    def __init__(
+        self, config: RunConfig, federation: Federation, store: Store, console: Console, tracker: Tracker
+    ) -> None:
+        self.config, self.federation, self.console, self.tracker = config, federation, console, tracker
+        self._warn = cache(partial(console.say, style="yellow"))  # says the same only once
+        self._keeper = Keeper(store, self._warn)
+        self._models: dict[str, StepModel] = {}  # by key
+        self._evidence = cache(self._observed)
+        self._shadow = cache(self._compared)
+
+    @property
+    def kept(self) -> dict[str, str]:
+        """Under which key each step is kept, by the key that was foreseen."""
+        return self._keeper.kept
+
+    def keep(self, step: Step) -> StepModel:
+        """`model`, held in memory from now on."""
+        self._models[step.key] = self.model(step)
+        return self._models[step.key]
+
+    def model(self, step: Step) -> StepModel:
+        """A trained model from the store, or from running the step (from its last round, if it was interrupted)."""
+        if step.key in self._models:
+            return self._models[step.key]
+        news = step.key not in self.kept
+        model = model_of(self._keeper.get(step, partial(self._train, step)))
+        if model.cached and news:
+            self.console.say(f"{step.name}: found in the store ({model.key})", style="dim")
+            self._track(step, model.history)
+        return model
+
+    def audit(self, audits: tuple[Step, ...]) -> dict[str, Findings]:
+        """What every audit finds, by the label of its subject. The models must have been kept."""
+        findings: dict[str, Findings] = {}
+        with self.console.progress("audit", len(audits), "audits") as advance:
+            for done, step in enumerate(audits, start=1):
+                (subject,) = step.inputs["subject"]
+                findings.setdefault(subject.label, {}).update(self._keeper.get(step, partial(self._measure, step)).data)
+                advance(done, step.name)
+        return findings
+
+    def _train(self, step: Step, checkpoint: Checkpoint, sound: Sound) -> Artifact:
+        work, here = step.work, {"run": str(Path(self.config.output.dir).absolute())}
+        assert isinstance(work, Training)
+        saved = checkpoint.load()
+        if saved and saved.data["cost"]["failures"] and saved.data["run"] != here["run"]:
+            saved = None  # another run's clients were left out of it; that run may go on from there, no other
+        begin = progress_of(saved, self.federation.device) if saved else self._begin(step)
+        if saved:
+            self.console.say(f"{step.name}: going on after round {begin.cost['rounds']} of {work.rounds}")
+            self._track(step, begin.history)
+        with self.console.progress(step.name, work.rounds) as advance:
+
+            def after_round(progress: Progress) -> None:
+                if sound():
+                    made = artifact_of(progress)
+                    checkpoint.save(replace(made, data={**made.data, **here}))
+                advance(progress.cost["rounds"], self._headline(progress.history[-1]))
+                self._say_failures(step, progress.history[-1])
+                self._track(step, progress.history[-1:])
+
+            done = run_stage(
+                work.spec, begin, work.rounds, self.federation, self.config, after_round, work.server, self._warn
+            )
+        return self._without_clients(step, artifact_of(done))
+
+    def _begin(self, step: Step) -> Progress:
+        """What the first round starts from."""
+        assert isinstance(step.work, Training)
+        spec, (start, history) = step.work.spec, (step.inputs.get(name, ()) for name in ("start", "history"))
+        if not start:
+            return Progress(self.federation.models.fresh(derive(spec.seed, spec.stage)).state_dict())
+        memory = self.model(history[0]).memory if history else {}
+        tensors = self.model(start[0]).tensors
+        return Progress(on(self.federation.device, tensors), memory=on(self.federation.device, memory))
+
+    def _without_clients(self, step: Step, made: Artifact) -> Artifact:
+        """The same, set apart if clients were left out."""
+        if not (failures := made.data["cost"]["failures"]):
+            return made
+        times = "once" if failures == 1 else f"{failures} times"
+        self._warn(f"{step.name}: a client was left out {times}, so the model is kept apart and given to no other run")
+        return replace(made, apart={"failures": failures})
+
+    def _headline(self, entry: dict[str, Any]) -> str:
+        values = round_values(entry, self.federation)
+        shown = {name.split("_")[0]: value for name, value in values.items() if name.endswith("_accuracy")}
+        return "  ".join(f"{name} {value:.3f}" for name, value in shown.items())
+
+    def _say_failures(self, step: Step, entry: dict[str, Any]) -> None:
+        if "failures" in entry:
+            left_out = f"clients left out: {entry['failures']}; the last: {entry['failure']}"
+            self.console.say(f"{step.name}: round {entry['round']}: {left_out}", style="yellow")
+
+    def _track(self, step: Step, history: History) -> None:
+        for entry in history if step.variant is None else ():
+            self.tracker.measured(step.name, entry["round"], round_values(entry, self.federation))
+
+    def _network(self, step: Step) -> Network:
+        network = self.federation.models.fresh(0)
+        network.load_state_dict(self.model(step).tensors)
+        return network
+
+    def _observed(self, step: Step) -> Evidence:
+        return observe(self._network(step), self.federation.dataset, self.federation.request, self.federation.device)
+
+    def _compared(self, original: Step, unlearned: Step) -> Shadow:
+        """The models of one variant on the forget samples, and which of these the variant's clients have."""
+        forget, parts = self.federation.request.forget, self.federation.of_shadow(original.variant).parts
+        held = np.isin(np.flatnonzero(forget), np.concatenate(parts))
+        asked = self.federation.dataset.train.at(torch.from_numpy(np.flatnonzero(forget)))
+        task, prepare, device = self.federation.task, self.federation.dataset.prepare, self.federation.device
+        everything = np.ones(len(asked), dtype=bool)
+        logits = (
+            viewed(self._network(step).eval(), task, asked, everything, prepare, device).logits
+            for step in (original, unlearned)
+        )
+        return Shadow(held, *logits)
+
+    def _measure(self, step: Step, checkpoint: Checkpoint, sound: Sound) -> Artifact:
+        assert isinstance(step.work, Measuring)
+        chosen, ((subject,), (original,)) = step.work.audit, (step.inputs[name] for name in ("subject", ORIGINAL))
+        audit = registry.find("audit", chosen.name)
+        variants = zip(*(step.inputs.get(f"variants.{role}", ()) for role in (ORIGINAL, UNLEARNED)), strict=True)
+        reference = Reference(
+            original=self._evidence(original),
+            retrained=tuple(map(self._evidence, step.inputs[RETRAINED])),
+            forget_classes=self.federation.request.classes,
+            classes=self.federation.dataset.classes,
+            seed=self.config.seed,
+            parts=tuple(self.federation.parts),
+            backdoor=self.config.request.backdoor,
+            shadows=tuple(self._shadow(*models) for models in variants),
+        )
+        return Artifact({}, audit.measured(self._evidence(subject), reference, chosen.settings))
