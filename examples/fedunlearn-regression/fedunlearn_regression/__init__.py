@@ -1,0 +1,1 @@
+"""Regression for fedunlearn, in a package of its own."""
