@@ -34,10 +34,12 @@ COSTS = ("rounds", "seconds", "bytes_up", "bytes_down", "samples", "failures")
 
 
 def declared(config: RunConfig) -> dict[str, Finding]:
-    """What the audits of a run declare, by name and in their order. Raises RequestError if two declare the same."""
+    """What the run's audits of its task declare, by name and in order. Raises RequestError if two declare the same."""
+    task = registry.find("dataset", config.dataset.name).task
     audits: list[tuple[Audit, Any]] = [(registry.find("audit", each.name), each.settings) for each in config.audit]
+    measured = [(audit, settings) for audit, settings in audits if defined(audit.tasks, task)]
     try:
-        return by_name(finding for audit, settings in audits for finding in audit.declared(settings))
+        return by_name(finding for audit, settings in measured for finding in audit.declared(settings))
     except ValueError as error:
         raise RequestError(str(error)) from error
 

@@ -1,4 +1,4 @@
-"""The example package of the tutorial: built, installed and run, without touching this environment."""
+"""The example packages: built, installed and run, without touching this environment or a file of ours."""
 
 from __future__ import annotations
 
@@ -16,9 +16,20 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """The folder that the package was installed into, and the environment in which Python finds it."""
-    source = tmp_path_factory.mktemp("source") / "fedunlearn-example"
-    shutil.copytree(ROOT / "examples" / "fedunlearn-example", source, ignore=shutil.ignore_patterns("__pycache__"))
+    """The example with a method, installed into a folder of its own."""
+    return install("fedunlearn-example", tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def regression(tmp_path_factory):
+    """The example with a task."""
+    return install("fedunlearn-regression", tmp_path_factory)
+
+
+def install(name, tmp_path_factory):
+    """The folder that the package was installed from, and the environment in which Python finds it."""
+    source = tmp_path_factory.mktemp("source") / name
+    shutil.copytree(ROOT / "examples" / name, source, ignore=shutil.ignore_patterns("__pycache__"))
     site = tmp_path_factory.mktemp("site")
     offline = ["--no-index", "--no-deps", "--no-build-isolation", "--quiet"]
     subprocess.run([sys.executable, "-m", "pip", "install", *offline, "--target", site, source], check=True)
@@ -57,3 +68,66 @@ def test_mistakes_in_its_settings_are_one_sentence(installed, tmp_path):
     done = call(["fedunlearn", "method=uniform", "method.amount=2"], environment, tmp_path)
     assert done.returncode == 2
     assert done.stderr == "fedunlearn: method.amount must be a number above 0 and at most 1, not 2\n"
+
+
+DIABETES = ["dataset=diabetes", "model=perceptron", "request.classes=[0]", "+audit.prediction_error={}"]
+SHORT = ["train.rounds=12", "train.local_epochs=2", "unlearn.rounds=4", "partition.clients=4", "retrain.seeds=2"]
+
+
+def summaries(folder):
+    found = (json.loads(path.read_text()) for path in sorted(folder.glob("*/summary.json")))
+    return {summary["config"]["method"]["name"]: summary for summary in found}
+
+
+def test_the_tests_of_the_regression_task_pass(regression, tmp_path):
+    source, environment = regression
+    done = call(["pytest", "-q", "-p", "no:cacheprovider", str(source / "tests")], environment, tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert "5 passed" in done.stdout
+
+
+def test_a_task_of_another_package_is_trained_forgotten_audited_and_reported(regression, tmp_path):
+    _, environment = regression
+    methods = "finetune,gradient_ascent,not,fedosd,federaser"
+    words = ["-m", *DIABETES, *SHORT, f"method={methods}", "output.dir=out"]
+    done = call(["fedunlearn", *words], environment, tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = summaries(tmp_path / "out")
+    assert set(found) == set(methods.split(","))
+    for summary in found.values():
+        said = summary["models"]["unlearned"]
+        assert said["forget_error_train"] > 0
+        assert "leak" not in summary["findings"], "audits of classes have nothing to say here"
+        assert summary["verdict"]["word"] is None or "forget_error_train" in summary["verdict"]["margins"]
+    trained = [summary["models"]["unlearned"]["retain_accuracy_train"] for summary in found.values()]
+    assert len(set(trained)) > 1
+    table = (tmp_path / "out" / "table.md").read_text()
+    assert "Forget error (train)" in table and "gradient_ascent" in table
+    assert "under 40" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_many_clients_of_another_task_train_as_one(regression, tmp_path):
+    _, environment = regression
+    words = [*DIABETES, *SHORT, "method=finetune", "store.enabled=false"]
+    for engine in ("local", "stacked"):
+        done = call(["fedunlearn", *words, f"engine={engine}", f"output.dir={engine}"], environment, tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "one by one" not in done.stdout
+    models = [json.loads((tmp_path / name / "summary.json").read_text())["models"] for name in ("local", "stacked")]
+    for role in ("original", "unlearned"):
+        for name in ("retain_error", "forget_error_train"):
+            assert models[1][role][name] == pytest.approx(models[0][role][name], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["method=fucrt"], "method fucrt is for classification, but dataset=diabetes is for regression"),
+        (["method=head_mask"], "method head_mask is for classification, but dataset=diabetes is for regression"),
+        (["method=finetune", "model=cnn"], "model cnn is for images, and a sample of this dataset has the shape [10]"),
+    ],
+)
+def test_what_a_task_does_not_define_is_one_sentence(regression, tmp_path, words, said):
+    _, environment = regression
+    done = call(["fedunlearn", *DIABETES, *words], environment, tmp_path)
+    assert (done.returncode, done.stderr) == (2, f"fedunlearn: {said}\n")

@@ -17,7 +17,7 @@ from fedunlearn.engines.workers import Overdue, Workers
 from fedunlearn.errors import RunError
 from fedunlearn.federation import sgd
 from fedunlearn.federation.method import Method, NoSettings
-from fedunlearn.federation.objective import Objective, cross_entropy, true_labels
+from fedunlearn.federation.objective import Objective, cross_entropy
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.federation.strategy import UnlearningStrategy
 from fedunlearn.randomness import torch_stream

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from fedunlearn.federation.evaluation import group_scores, correct, evaluate_clients
+from fedunlearn.federation.evaluation import correct, evaluate_clients
 
 # Prints the largest amount of memory (RSS, KiB) of two rounds of `asked` clients out of `clients`.
 MEASURE = """

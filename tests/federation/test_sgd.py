@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from fedunlearn.federation import sgd
-from fedunlearn.federation.objective import Objective, cross_entropy, retain_labels, true_labels
+from fedunlearn.federation.objective import Objective
 from fedunlearn.settings.config import TrainConfig
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fedunlearn.data.types import Dataset, labelled_images, Request
+from fedunlearn.data.types import Dataset, Request, labelled_images
 from fedunlearn.engines.base import Progress, run_stage
 from fedunlearn.engines.local import Local
 from fedunlearn.federation.federation import Federation

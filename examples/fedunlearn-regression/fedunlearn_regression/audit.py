@@ -54,6 +54,4 @@ DECLARED = (
     ),
     Finding("retain_error", "retain error", "the same on the test samples of the other groups", scale="0 and up"),
 )
-AUDIT = Audit(
-    "prediction_error", PredictionErrorSettings, measure, findings=DECLARED, tasks=frozenset({"regression"})
-)
+AUDIT = Audit("prediction_error", PredictionErrorSettings, measure, findings=DECLARED, tasks=frozenset({"regression"}))

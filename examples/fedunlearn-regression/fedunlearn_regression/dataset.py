@@ -18,6 +18,7 @@ from fedunlearn.data.sources import DatasetSource
 from fedunlearn.data.splits import Splits, divide, stratified
 from fedunlearn.data.types import Inputs, Split
 from fedunlearn.randomness import numpy_stream
+from fedunlearn.settings.schema import Share
 
 AGE = 0  # column
 BOUNDS = (40, 50, 60)  # years: where the second, third and fourth group begin
@@ -28,7 +29,7 @@ GROUPS = ("under 40", "40 to 49", "50 to 59", "60 and over")
 class DiabetesSettings:
     """What is held out: on the command line, dataset.test_share=0.3."""
 
-    test_share: float = 0.2  # share of the patients held out, the same of every group
+    test_share: Share = 0.2  # share of the patients held out, the same of every group
 
 
 @dataclass(frozen=True)

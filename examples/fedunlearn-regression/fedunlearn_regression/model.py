@@ -15,7 +15,7 @@ from fedunlearn.settings.schema import Count
 class PerceptronSettings:
     """Size of the network: on the command line, model.width=64."""
 
-    width: Count = 32  # units of each hidden layer
+    width: Count = 64  # units of each hidden layer
 
 
 def encoder(settings: PerceptronSettings, shape: tuple[int, ...]) -> tuple[nn.Module, int]:

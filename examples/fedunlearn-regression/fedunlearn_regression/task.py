@@ -15,7 +15,7 @@ from fedunlearn.data.types import Dataset, Inputs
 from fedunlearn.models.base import Network
 from fedunlearn.tasks.base import Batch, Task
 
-NEAR = 0.5  # a prediction counts as right within half a standard deviation
+NEAR = 1.0  # a prediction counts as right within one standard deviation of the target
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
-"""The task, worked out by hand, and a run of every method that the README names."""
+"""The task, the data and the audit, worked out by hand."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,14 +24,17 @@ BATCH = Batch({}, torch.tensor([0.25, 0.0, -2.0]), torch.ones(3))
 def test_losses_and_what_follows_from_them():
     torch.testing.assert_close(TASK.losses(SAID, BATCH), torch.tensor([0.03125, 0.5, 0.0]))
     torch.testing.assert_close(TASK.likelihood(SAID, BATCH), torch.tensor([0.03125, 0.5, 0.0]).neg().exp())
-    assert TASK.score(SAID, BATCH).tolist() == [1, 0, 1]
+    assert TASK.score(SAID, BATCH).tolist() == [1, 1, 1]
+    assert TASK.score(SAID, replace(BATCH, targets=torch.tensor([1.5, 0.0, -3.5]))).tolist() == [0, 1, 0]
 
 
 def test_chance_is_the_score_of_the_mean():
     def split(*targets: float) -> Split:
         return Split({}, torch.tensor(targets), torch.zeros(len(targets), dtype=torch.int64))
 
-    data = Dataset("values", split(1.0, 3.0), split(2.0, 2.4, 2.6, 9.0), ("all",), lambda raw: raw, "values", "regression")
+    data = Dataset(
+        "values", split(1.0, 3.0), split(2.0, 2.9, 3.1, 9.0), ("all",), lambda raw: raw, "values", "regression"
+    )
     assert chance(data) == 0.5
 
 
