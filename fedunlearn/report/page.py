@@ -1,16 +1,20 @@
 """report.html: one file that holds everything, needs no network, and can be read on a phone.
 
-A sweep's page has its tables, figures and a section per run; a run's own page has that section and its figures.
+A sweep's page has its tables, figures and a section per run; a run's own page has that section and its figures. Runs
+may be anybody's: what comes from their files is shown as text or as an image, and no script runs but the page's own.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Hashable, Mapping, Sequence
+import base64
+import hashlib
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib import resources
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -50,9 +54,10 @@ def write_run(run: Run) -> Path:
     """The page of one run, in its folder: its facts, and the figures that it finds in `figures/`."""
     found = {path.stem: path for path in sorted((run.folder / "figures").glob("*.svg"))}
     names = [*(name for name in CAPTIONS if name in found), *(name for name in found if name not in CAPTIONS)]
-    figures = [_figure(found[name]) for name in names]
-    page = _templates().get_template("run_page.html.jinja")
-    return write_text(run.folder / NAME, page.render(facts=safe_facts(run), figures=figures, costs=COSTS))
+    figures = _figures(found[name] for name in names)
+    return write_text(
+        run.folder / NAME, _render("run_page.html.jinja", facts=safe_facts(run), figures=figures, costs=COSTS)
+    )
 
 
 def write_sweep(
@@ -64,15 +69,15 @@ def write_sweep(
         _listed(number, run, row, audits, folder)
         for number, (run, row) in enumerate(zip(found, rows.to_dict("records"), strict=True), start=1)
     ]
-    page = _templates().get_template("sweep_page.html.jinja")
-    content = page.render(
+    content = _render(
+        "sweep_page.html.jinja",
         name=folder.name,
         command=sweep_command(folder),
         counts={status: int((rows["status"] == status).sum()) for status in ("done", "failed", "missing")},
         header=formats.header_of(summary, declared),
         blocks=formats.blocks_of(summary),
         notes=formats.notes_of(summary) if len(summary) else [formats.NOTHING],
-        figures=[_figure(path) for name in CAPTIONS if (path := folder / f"{name}.svg").is_file()],
+        figures=_figures(folder / f"{name}.svg" for name in CAPTIONS),
         audits=[formats.capital(named(audit, declared).label) for audit in audits],
         runs=listed,
         judged=any(run.verdict not in ("", verdict.NONE) for run in listed),
@@ -95,7 +100,9 @@ def _listed(number: int, run: Run, row: Mapping[Hashable, Any], audits: Sequence
     seed = "" if pd.isna(row["seed"]) else str(row["seed"])
     label = str(row["label"] or run.folder.name)
     inside, page = run.folder.is_relative_to(folder), run.folder / NAME
-    link = page.relative_to(folder).as_posix() if inside and run.folder != folder and page.is_file() else ""
+    link = (
+        f"./{quote(page.relative_to(folder).as_posix())}" if inside and run.folder != folder and page.is_file() else ""
+    )
     place, said = relative(run, folder), str(row["setting"])
     word = str(row["verdict"] or verdict.NONE) if run.status == "done" else ""
     return Listed(f"run-{number}", place, label, seed, said, word, values, safe_facts(run, label), link)
@@ -109,20 +116,26 @@ def _signed(value: Any) -> str:
     return "" if value is None or pd.isna(value) else formats.signed(value)
 
 
-def _figure(path: Path) -> tuple[str, Markup]:
-    """A caption, and the drawing as part of a page: without prolog and size, its names made this figure's own."""
-    caption = CAPTIONS.get(path.stem, path.stem.replace("_", " ").capitalize())
-    text = path.read_text(encoding="utf-8")
-    drawing = text[text.index("<svg") :]
-    drawing = re.sub(r"<metadata>.*?</metadata>", "", drawing, flags=re.DOTALL)
-    drawing = re.sub(r'(\sid="|url\(#|href="#)', rf"\g<1>{path.stem}-", drawing)
-    drawing = re.sub(r'<svg([^>]*?) width="[^"]*"', r"<svg\1", drawing, count=1)
-    drawing = re.sub(r'<svg([^>]*?) height="[^"]*"', rf'<svg\1 role="img" aria-label="{caption}"', drawing, count=1)
-    return caption, Markup(drawing)  # our own file, written by matplotlib
+def _figures(paths: Iterable[Path]) -> list[tuple[str, str]]:
+    """A caption and an address of each figure: data that a page shows as an image, in which no script can run.
+
+    Links are left out, since they may lead to what is not to be shown.
+    """
+    shown = [path for path in paths if path.is_file() and not path.is_symlink()]
+    return [(CAPTIONS.get(path.stem, path.stem.replace("_", " ").capitalize()), _address(path)) for path in shown]
+
+
+def _address(path: Path) -> str:
+    return f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def _render(template: str, **content: Any) -> str:
+    return _templates().get_template(template).render(**content)
 
 
 @cache
 def _templates() -> Environment:
+    """The templates; whatever they are given is text. Style and script are ours, and the page allows no others."""
     found = Environment(
         loader=PackageLoader("fedunlearn.report"),
         autoescape=True,
@@ -131,4 +144,28 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )
     found.filters["signed"] = lambda value: formats.UNKNOWN if value is None else formats.signed(value)
+    own = resources.files("fedunlearn.report") / "templates"
+    style = (own / "style.css").read_text(encoding="utf-8") + _shades()
+    script = (own / "script.js").read_text(encoding="utf-8")
+    found.globals |= {"style": Markup(style), "script": Markup(script), "policy": policy(style, script)}
     return found
+
+
+def _shades() -> str:
+    """The background of cells that show a share, in steps of a twentieth; none may have a style of its own."""
+    return "".join(
+        f".flow td.share-{n} {{ background: rgb(0 114 178 / {n / 20 * 0.95:.3f}); }}\n" for n in range(1, 21)
+    )
+
+
+def policy(style: str, *scripts: str) -> str:
+    """The content security policy of a page with one style and these scripts: nothing else runs, nothing is loaded."""
+    allowed = " ".join(map(_hashed, scripts))
+    return (
+        f"default-src 'none'; img-src data:; style-src {_hashed(style)}; script-src {allowed}; base-uri 'none'; "
+        "form-action 'none'"
+    )
+
+
+def _hashed(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import html
 import json
 import re
 import shutil
@@ -18,7 +21,7 @@ from fedunlearn.report import page, runs, sweep
 from fedunlearn.report.page_curves import course
 from fedunlearn.report.page_map import feature_map
 
-VOID = {"meta", "input", "br", "path", "use", "rect", "line", "circle", "polyline", "image", "stop"}
+VOID = {"meta", "input", "img", "br", "path", "use", "rect", "line", "circle", "polyline", "image", "stop"}
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
 
@@ -94,9 +97,11 @@ def built(folder: Path) -> Page:
 def test_a_sweeps_page_is_whole_by_itself(mixed: Path) -> None:
     text = (mixed / "report.html").read_text()
     read = Page(text)
-    assert read.loaded == [], "everything is inside"
+    assert all(address.startswith("data:image/svg+xml;base64,") for address in read.loaded), "everything is inside"
+    assert len(read.loaded) == 2
     assert not re.search(r"@import|url\((?!#)|fetch\(|XMLHttpRequest|https?://(?!www\.w3\.org)", text)
-    assert "default-src 'none'" in text, "the browser is told to load nothing"
+    assert "default-src 'none'" in html.unescape(text), "the browser is told to load nothing"
+    assert "unsafe" not in text
     assert len(read.ids) == len(set(read.ids))
     for link in read.links:
         assert link[1:] in read.ids if link.startswith("#") else (mixed / link).is_file()
@@ -191,12 +196,12 @@ def test_a_sweeps_page_has_verdicts_of_methods_and_runs(tmp_path: Path, make_run
 def test_a_runs_own_page_has_its_figures(mixed: Path) -> None:
     text = (mixed / "0_fucrt_s0" / "report.html").read_text()
     read = Page(text)
-    assert len(read.ids) == len(set(read.ids)), "names inside one figure must not be those of another"
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", text)
     assert captions == ["Erasure against utility", "Where the forgotten samples go", "Who holds what"]
-    assert len(re.findall(r"<svg", text)) == 3
-    for reference in re.findall(r'(?:href="#|url\(#)([^")]+)', text):
-        assert reference in read.ids
+    assert "<svg" not in text
+    drawn = [base64.b64decode(address.partition(",")[2]) for address in read.loaded]
+    names = ("erasure_utility", "class_flow", "partition")
+    assert drawn == [(mixed / "0_fucrt_s0" / "figures" / f"{name}.svg").read_bytes() for name in names]
 
 
 def test_names_are_text_and_never_markup(tmp_path: Path, make_run: Any, make_failed: Any) -> None:
@@ -208,8 +213,77 @@ def test_names_are_text_and_never_markup(tmp_path: Path, make_run: Any, make_fai
         text = path.read_text()
         assert evil not in re.sub(r"<title>.*?</title>", "", text)
         assert "&lt;script&gt;alert(1)" in text
-        assert text.count("<script>") == 1
+        assert text.count("<script") == 1
         assert Page(text)
+
+
+EVIL = """<svg xmlns="http://www.w3.org/2000/svg" width="20" height="20" onload="run('onload')"><title>drawn</title>
+<script>run("script")</script><image href="x:" onerror="run('onerror')"/><rect width="20" height="20"/></svg>"""
+
+
+def planted(root: Path, make_run: Any) -> Path:
+    """Somebody else's sweep, with scripts wherever one could be put; all that runs would change the page's title."""
+    run = EVIL.replace("run(", "parent.document.title='STOLEN'+(")
+    evil = "\"><script>document.title='STOLEN'</script><img src=x onerror=\"document.title='STOLEN'\">"
+    name = "javascript:document.title='STOLEN'"
+    folder = make_run(root / name, method=evil, class_names=[evil, "b", "c", "d"], command=evil, warnings=[evil])
+    content = json.loads((folder / "summary.json").read_text())
+    content["findings"]["leak"] |= {"label": evil, "meaning": evil}
+    content["gates"] = {evil: False}
+    content["verdict"] = {"word": evil, "reasons": [evil], "margins": {evil: 1.0}}
+    content["method"] = {"transformation_classes": {"2": [0, evil]}, evil: evil}
+    (folder / "summary.json").write_text(json.dumps(content))
+    figures = folder / "figures"
+    figures.mkdir()
+    for stem in ("class_flow", "x\" onerror=document.title='STOLEN' y=\""):
+        (figures / f"{stem}.svg").write_text(run)
+    (figures / "secret.svg").symlink_to(root / "secret")
+    (root / "secret").write_text("a file that is nobody's business")
+    (root / "erasure_utility.svg").write_text(run)
+    make_run(root / "good", seed=1)
+    (root / "sweep.json").write_text(json.dumps({"command": evil, "jobs": []}))
+    page.write_run(runs.read(folder))
+    sweep.build(root)
+    (root / "erasure_utility.svg").write_text(run)
+    found = runs.find(root)
+    rows, declared_ = sweep.tables.frame_of(found), runs.declared(found)
+    page.write_sweep(root, found, rows, sweep.tables.summary_table(rows, declared_), declared_)
+    return root
+
+
+def test_what_lies_in_somebody_elses_folder_is_text_or_an_image(tmp_path: Path, make_run: Any) -> None:
+    root = planted(tmp_path, make_run)
+    for path in root.rglob("report.html"):
+        text = path.read_text()
+        read = Page(text)
+        assert re.findall(r"<script[^>]*>", text) == ["<script>"] and "<svg xmlns" not in text
+        assert not re.search(r"<[^>]*\son\w+=(?![^<]*&)", re.sub(r'"[^"]*"', '""', text)), "no handler in any tag"
+        assert [address.partition(",")[0] for address in read.loaded] == ["data:image/svg+xml;base64"] * len(
+            read.loaded
+        )
+        assert read.loaded and base64.b64encode(b"nobody's business")[4:12].decode() not in text
+        assert all(link.startswith(("#", "./")) for link in read.links)
+        script, style = (re.search(f"<{tag}>(.*?)</{tag}>", text, re.DOTALL)[1] for tag in ("script", "style"))  # type: ignore[index]
+        policy = html.unescape(re.search('Policy" content="([^"]*)"', text)[1])  # type: ignore[index]
+        rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+        hashed = {
+            tag: base64.b64encode(hashlib.sha256(own.encode()).digest()).decode()
+            for tag, own in (("script", script), ("style", style))
+        }
+        assert rules["default-src"] == "'none'" and rules["img-src"] == "data:"
+        assert (
+            rules["script-src"] == f"'sha256-{hashed['script']}'"
+            and rules["style-src"] == f"'sha256-{hashed['style']}'"
+        )
+
+
+@needs_chromium
+def test_nothing_in_somebody_elses_folder_runs_in_a_browser(tmp_path: Path, make_run: Any) -> None:
+    root = planted(tmp_path / "root", make_run)
+    for number, path in enumerate(sorted(root.rglob("report.html"))):
+        shown, console = in_chromium(path, tmp_path / f"profile{number}", "--dump-dom", "--virtual-time-budget=3000")
+        assert "<main>" in shown and "<title>STOLEN" not in shown
+        assert console == [], "nor was anything tried"
 
 
 def test_a_run_that_cannot_be_shown_stops_no_other(tmp_path: Path, make_run: Any) -> None:
@@ -286,8 +360,7 @@ def in_chromium(path: Path, profile: Path, *flags: str) -> tuple[str, list[str]]
     return done.stdout, [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
 
 
-SCRIPTED = """
-<script>{
+SCRIPTED = """{
 const rows = () => [...document.querySelectorAll("#all-runs tbody tr:not([hidden])")];
 const names = () => rows().map(row => row.cells[3].firstChild.data);
 const press = number => document.querySelector(`#all-runs th:nth-child(${number}) button`).click();
@@ -306,15 +379,24 @@ addEventListener("load", () => setTimeout(() => {
   found.wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
   document.body.textContent = "FOUND" + ":" + JSON.stringify(found) + "END";
 }, 200));
-}</script></body>
-"""
+}"""
+
+
+def with_script(text: str, script: str) -> str:
+    """A page that also runs `script`, which its policy does not forbid."""
+    style, own = (re.search(f"<{tag}>(.*?)</{tag}>", text, re.DOTALL)[1] for tag in ("style", "script"))  # type: ignore[index]
+    before, after = (
+        html.escape(page.policy(style, *scripts)).replace("&#x27;", "&#39;") for scripts in ([own], [own, script])
+    )
+    assert before in text
+    return text.replace(before, after).replace("</body>", f"<script>{script}</script></body>")
 
 
 @needs_chromium
 def test_sorting_filtering_and_opening_work_in_a_browser(many: Path, tmp_path: Path) -> None:
     sweep.build(many)
     scripted = many / "scripted.html"
-    scripted.write_text((many / "report.html").read_text().replace("</body>", SCRIPTED))
+    scripted.write_text(with_script((many / "report.html").read_text(), SCRIPTED))
     shown, console = in_chromium(scripted, tmp_path / "profile", "--dump-dom", "--virtual-time-budget=5000")
     assert console == []
     found = json.loads(re.search(r"FOUND:(.*?)END", shown)[1])  # type: ignore[index]
@@ -381,7 +463,7 @@ def test_on_a_phone_nothing_sticks_out_and_nothing_is_fetched(tmp_path: Path, ma
     sweep.build(tmp_path)
     text = (tmp_path / "report.html").read_text()
     own = page.write_run(runs.read(tmp_path / f"0_{'long' * 20}")).read_text()
-    wide = '<div style="width:600px">wide</div><img src="https://example.org/no.png">'
+    wide = '<svg width="600" height="9"></svg><img src="https://example.org/no.png">'
     (tmp_path / "frames.html").write_text(FRAMED)
     (tmp_path / "sweep.html").write_text(text)
     (tmp_path / "run.html").write_text(own)
