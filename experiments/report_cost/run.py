@@ -28,7 +28,7 @@ from fedunlearn.results.provenance import environment
 RUNS = 200
 REAL = ["train.local_epochs=3"]
 RESULTS = Path(__file__).resolve().parents[2] / "results" / "report_cost"
-ASKED = """<script>addEventListener("load", () => {
+ASKED = """addEventListener("load", () => {
   const took = action => {
     const begun = performance.now();
     action();
@@ -45,7 +45,7 @@ ASKED = """<script>addEventListener("load", () => {
     open_ms: took(() => document.querySelector("#all-runs a").click()),
   };
   document.body.textContent = "FOUND" + ":" + JSON.stringify(found) + "END";
-});</script></body>"""
+});"""
 
 
 def main() -> None:
@@ -97,7 +97,8 @@ def opened(page: Path) -> dict[str, int]:
     if browser is None:
         return {}
     asking = page.with_name("asking.html")
-    asking.write_text(page.read_text().replace("</body>", ASKED))
+    text = re.sub('<meta http-equiv="Content-Security-Policy"[^>]*>', "", page.read_text())  # it forbids our script
+    asking.write_text(text.replace("</body>", f"<script>{ASKED}</script></body>"))
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
     flags += ["--disable-component-update", "--disable-sync", f"--user-data-dir={page.parent / 'profile'}"]
     done = subprocess.run([browser, *flags, "--dump-dom", asking.as_uri()], check=True, capture_output=True, text=True)
