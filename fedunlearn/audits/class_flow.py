@@ -11,9 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import rel_entr, softmax
+from scipy.special import softmax
 
 from fedunlearn.audits.base import Audit, Evidence, Findings, Reference, View
+from fedunlearn.audits.divergence import jensen_shannon
 from fedunlearn.results.findings import Finding
 
 
@@ -49,7 +50,7 @@ def measure(evidence: Evidence, reference: Reference, settings: ClassFlowSetting
     others = reference.others(evidence)
     if others:
         expected = np.mean([retain_flow(other.test, retain) for other in others], axis=0)
-        findings |= {"flow_tv": total_variation(flow, expected), "flow_js": jensen_shannon(flow, expected)}
+        findings |= {"flow_tv": total_variation(flow, expected), "flow_js": float(jensen_shannon(flow, expected))}
     return findings
 
 
@@ -67,13 +68,6 @@ def shares(predicted: np.ndarray, classes: int) -> np.ndarray:
 def total_variation(p: np.ndarray, q: np.ndarray) -> float:
     """Half the sum of absolute differences: the share of samples that would have to be predicted otherwise."""
     return float(np.abs(p - q).sum() / 2)
-
-
-def jensen_shannon(p: np.ndarray, q: np.ndarray) -> float:
-    """Jensen-Shannon divergence in bits: mean divergence of `p` and of `q` from their mean, in [0, 1]."""
-    middle = (p + q) / 2
-    bits = (rel_entr(p, middle).sum() + rel_entr(q, middle).sum()) / 2 / np.log(2)
-    return float(np.clip(bits, 0, 1))  # rounding can leave -1e-17, which scipy's jensenshannon makes NaN
 
 
 def _retain_probabilities(view: View, retain: np.ndarray) -> np.ndarray:

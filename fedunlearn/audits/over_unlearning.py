@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.special import rel_entr
 from torch import Tensor, nn
 
 from fedunlearn.audits.base import Audit, Evidence, Findings, Reference, Samples
+from fedunlearn.audits.divergence import jensen_shannon
 from fedunlearn.data.types import Normaliser
 from fedunlearn.errors import RunError
 from fedunlearn.randomness import numpy_stream, torch_stream
@@ -57,7 +57,8 @@ def measure(evidence: Evidence, reference: Reference, settings: OverUnlearningSe
         "ou_pgd": toward_neighbour(original, shown, normalise, classes, settings),
     }
     return {
-        name: divergence(without(original, near, classes), probabilities(model, near)) for name, near in moved.items()
+        name: float(jensen_shannon(without(original, near, classes), probabilities(model, near)).mean())
+        for name, near in moved.items()
     }
 
 
@@ -98,13 +99,6 @@ def without(model: nn.Module, x: Tensor, classes: list[int]) -> np.ndarray:
     with torch.no_grad():
         logits = model({"images": x}).double().index_fill(1, torch.tensor(classes, device=x.device), -torch.inf)
     return np.asarray(logits.softmax(1).cpu().numpy())
-
-
-def divergence(p: np.ndarray, q: np.ndarray) -> float:
-    """Jensen-Shannon divergence in bits between the rows of `p` and `q` [n, classes], averaged over rows."""
-    middle = (p + q) / 2
-    bits = (rel_entr(p, middle).sum(axis=1) + rel_entr(q, middle).sum(axis=1)) / 2 / np.log(2)
-    return float(np.clip(bits, 0, 1).mean())
 
 
 def _normaliser(samples: Samples) -> Normaliser:

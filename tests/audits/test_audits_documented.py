@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
 
 import pytest
 
 from fedunlearn.settings import registry
 
-DOCS = (Path(__file__).parents[2] / "docs" / "audits.md").read_text(encoding="utf-8")
+FOLDER = Path(__file__).parents[2] / "docs"
+DOCS = (FOLDER / "audits.md").read_text(encoding="utf-8")
 SAID = ("**Definition.**", "**Good value.**", "**Misreading.**", "**Cost.**", "**Source.**")
 PICTURES = {"feature_map": ("**What to look for.**", "**Misreading.**", "**Cost.**", "**Source.**")}
 
@@ -18,4 +20,10 @@ def test_every_audit_has_its_section(name: str) -> None:
     (section,) = [part for part in DOCS.split("\n## ") if part.startswith(f"{name}\n")]
     assert [word for word in PICTURES.get(name, SAID) if word not in section] == []
     table = DOCS.partition("\n## ")[0]
-    assert f"| `{name}` |" in table
+    assert f"| [`{name}`](#{name}) |" in table
+
+
+def test_the_table_of_findings_is_what_the_audits_declare() -> None:
+    made = runpy.run_path(str(FOLDER / "reference.py"))
+    assert made["updated"](DOCS) == DOCS, "run `make docs`"
+    assert "| `leak` | **AUSUC leak** | [`ausuc`](#ausuc) |" in DOCS

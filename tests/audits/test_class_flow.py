@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 
 from fedunlearn.audits.base import Reference
-from fedunlearn.audits.class_flow import AUDITS, FINDINGS, ClassFlowSettings, jensen_shannon, total_variation
+from fedunlearn.audits.class_flow import AUDITS, FINDINGS, ClassFlowSettings, total_variation
+from fedunlearn.audits.divergence import jensen_shannon
 
 LABELS = [0, 1, 2, 3, 2, 2, 2]  # class 2 is forgotten
 
