@@ -133,7 +133,10 @@ def _convert(value: object, hint: Any, where: str) -> object:
 def _convert_union(value: object, options: tuple[Any, ...], hint: Any, where: str) -> object:
     if value is None and type(None) in options:
         return None
-    for option in (option for option in options if option is not type(None)):
+    others = [option for option in options if option is not type(None)]
+    if len(others) == 1 and dataclasses.is_dataclass(others[0]) and isinstance(value, Mapping):
+        return _convert(value, others[0], where)  # which says what in there does not fit
+    for option in others:
         try:
             return _convert(value, option, where)
         except RequestError:
