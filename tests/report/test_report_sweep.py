@@ -146,3 +146,21 @@ def test_a_wrong_folder_is_one_sentence_and_status_two(
 def test_status_does_not_wait_for_matplotlib() -> None:
     code = "import sys, fedunlearn.cli.report; sys.exit('matplotlib' in sys.modules or 'torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["digits", "fashion_mnist"])
+def test_a_summary_of_before_there_were_declarations_still_makes_a_report(tmp_path: Path, name: str) -> None:
+    """Findings are called by their names then, and the tables have the columns that they used to have."""
+    (tmp_path / "run").mkdir()
+    old = Path(__file__).parents[2] / "results" / name / "summary.json"
+    content = json.loads(old.read_text())
+    content.pop("findings", None)
+    (tmp_path / "run" / "summary.json").write_text(json.dumps(content))
+    drawn, undrawn = sweep.draw_runs(tmp_path)
+    assert not undrawn and len(drawn) >= 7
+    built = sweep.build(tmp_path)
+    assert built.problems == ()
+    header = next(line for line in (tmp_path / "table.md").read_text().splitlines() if line.startswith("| Model"))
+    columns = [cell.strip() for cell in header.split("|")]
+    assert columns[3:8] == ["Forget accuracy", "Retain accuracy", "Flow tv", "Leak", "Probe forget accuracy"]
+    assert "membership auc" in (tmp_path / "run" / "report.html").read_text() or name == "fashion_mnist"
