@@ -26,8 +26,9 @@ from fedunlearn.store.catalogue import (
     open_store,
     size_of,
 )
-from fedunlearn.store.folder import Manifest, reason
+from fedunlearn.store.folder import reason
 from fedunlearn.store.layout import KEY
+from fedunlearn.store.manifest import Manifest
 from fedunlearn.store.pruning import Selection, prune
 
 Command = Callable[[Path, argparse.Namespace, Console], int]
@@ -180,7 +181,7 @@ def _prune(root: Path, options: argparse.Namespace, console: Console) -> int:
     if options.stage is not None and not options.damaged and stages and options.stage not in stages:
         raise unknown("stage", options.stage, stages)
     selection = Selection(options.stage, options.older_than, options.damaged)
-    removed, in_use = prune(root, selection, datetime.now(UTC), options.dry_run)
+    removed, left = prune(root, selection, datetime.now(UTC), options.dry_run)
     table = _table("path", "size", "why", right=("size",))
     for unwanted in removed:
         table.add_row(str(unwanted.path.relative_to(root)), decimal(unwanted.size), unwanted.why)
@@ -188,8 +189,8 @@ def _prune(root: Path, options: argparse.Namespace, console: Console) -> int:
         console.print(table)
     freed = decimal(sum(unwanted.size for unwanted in removed))
     console.print(f"{'would remove' if options.dry_run else 'removed'} {_count(len(removed), 'folder')}, {freed}")
-    for location in in_use:
-        console.print(f"{location} is being computed and was left alone")
+    for location, why in left:
+        console.print(f"{location} was left alone: {why}", soft_wrap=True)
     return 0
 
 

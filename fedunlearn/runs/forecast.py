@@ -18,7 +18,7 @@ from fedunlearn.runs.steps import Determinants, Step
 from fedunlearn.settings.config import RunConfig
 from fedunlearn.store import Store
 from fedunlearn.store.catalogue import entries
-from fedunlearn.store.folder import Manifest
+from fedunlearn.store.manifest import Manifest
 
 KINDS = ("train", "retrain", "unlearn", "audit")
 WORK = ("data.fingerprint", "model", "device", "audit.name")  # what the time of a round (or of an audit) depends on
@@ -142,7 +142,8 @@ def _traits(kind: str, determinants: Determinants) -> tuple[Hashable, Hashable]:
 
 
 def _rounds(determinants: Determinants) -> int:
-    return max(1, _select(determinants, "rounds") or 1)
+    rounds = _select(determinants, "rounds")
+    return max(1, rounds) if isinstance(rounds, int) else 1
 
 
 def _select(determinants: Any, path: str) -> Any:

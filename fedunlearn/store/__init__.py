@@ -7,7 +7,7 @@ Layout, made for people to look into:
     <root>/<stage>/<key>/data.json              everything else
     <root>/<stage>/<key>.checkpoint/<n>/        the same three files, of a stage that is not finished
     <root>/<stage>/<key>.tmp-<pid>/             being written, or left behind by a process that died
-    <root>/damaged/<stage>-<key>-<n>/           set aside because a checksum did not match
+    <root>/damaged/<stage>-<key>-<n>/           set aside because it was not what a stage leaves behind
     <root>/locks/<stage>-<key>.lock             held while the stage is computed; empty, never removed
 """
 

@@ -11,8 +11,9 @@ from typing import Any
 
 from fedunlearn.errors import RequestError, RunError, listed
 from fedunlearn.plain import flat
-from fedunlearn.store.folder import DamagedError, Manifest, read_folder, read_manifest
-from fedunlearn.store.layout import Location, checkpoint_numbers, locations
+from fedunlearn.store.folder import read_folder, read_manifest, unpack
+from fedunlearn.store.layout import Location, checkpoint_numbers, is_there, locations
+from fedunlearn.store.manifest import DamagedError, Manifest
 
 ABSENT = "(absent)"
 
@@ -89,9 +90,11 @@ def damages(root: Path) -> Iterator[tuple[Entry, str]]:
 def damage_of(entry: Entry) -> str:
     """What is wrong with the files of an entry; empty text if nothing is."""
     try:
-        held = read_folder(entry.folder).manifest
+        packed = read_folder(entry.folder)
+        unpack(packed)
     except (DamagedError, RunError) as damage:
         return str(damage)
+    held = packed.manifest
     own = (held.stage, held.key) == (entry.location.stage, entry.location.key)
     return "" if own else f"it holds {held.stage} {held.key}"
 
@@ -111,7 +114,7 @@ def _fits(location: Location, stage: str, start: str) -> bool:
 
 def _entry(location: Location) -> Entry | None:
     numbers = checkpoint_numbers(location)
-    finished = location.folder.exists()
+    finished = is_there(location.folder)
     if not finished and not numbers:
         return None
     folder = location.folder if finished else location.checkpoints / str(numbers[0])

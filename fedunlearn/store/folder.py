@@ -8,11 +8,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import hashlib
 import json
 import os
 import platform
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,12 +24,14 @@ from typing import TYPE_CHECKING, Any
 import safetensors
 
 from fedunlearn.errors import RunError
+from fedunlearn.store import manifest as manifests
 from fedunlearn.store.keys import as_plain
+from fedunlearn.store.manifest import DATA, MANIFEST, TENSORS, DamagedError, Manifest, mapping, sha256
 
 if TYPE_CHECKING:  # importing torch takes seconds, which looking into a store need not cost
     from torch import Tensor
 
-MANIFEST, TENSORS, DATA = "manifest.json", "tensors.safetensors", "data.json"
+MOST = {MANIFEST: 2**26, DATA: 2**30}  # bytes of a file that is read as JSON
 
 
 @dataclass(frozen=True)
@@ -48,29 +50,11 @@ class Artifact:
 
 
 @dataclass(frozen=True)
-class Manifest:
-    """What a folder holds and what its content depends on."""
-
-    stage: str
-    key: str
-    determinants: dict[str, Any]
-    created: str  # ISO 8601, UTC
-    seconds: float  # spent computing it, before and after interruptions
-    files: dict[str, dict[str, Any]]  # name -> {"bytes": size, "sha256": checksum}
-    tensors: dict[str, str]  # name -> dtype and shape, in order
-    versions: dict[str, str]
-
-
-@dataclass(frozen=True)
 class Packed:
     """An artifact as files: name -> content, the manifest among them as the last."""
 
     manifest: Manifest
     files: dict[str, bytes]
-
-
-class DamagedError(Exception):
-    """A folder is not what was written; the message says in what way."""
 
 
 def pack(stage: str, key: str, determinants: dict[str, Any], artifact: Artifact, seconds: float) -> Packed:
@@ -86,22 +70,25 @@ def pack(stage: str, key: str, determinants: dict[str, Any], artifact: Artifact,
         determinants=determinants,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=round(seconds, 3),
-        files={name: {"bytes": len(content), "sha256": _sha256(content)} for name, content in files.items()},
-        tensors={name: f"{str(t.dtype).removeprefix('torch.')} {list(t.shape)}" for name, t in tensors.items()},
+        files={name: {"bytes": len(content), "sha256": sha256(content)} for name, content in files.items()},
+        tensors=_described(tensors),
         versions={
             "python": platform.python_version(),
             "torch": _version("torch"),
             "fedunlearn": _version("fedunlearn"),
         },
     )
-    return Packed(manifest, {**files, MANIFEST: _manifest_to_bytes(dataclasses.asdict(manifest))})
+    return Packed(manifest, {**files, MANIFEST: manifests.to_bytes(dataclasses.asdict(manifest))})
 
 
 def unpack(packed: Packed) -> Artifact:
-    """The inverse of `pack`."""
+    """The inverse of `pack`. Raises DamagedError if the files are not what the manifest says that they hold."""
     names = packed.manifest.tensors
     tensors = _tensors_from_bytes(packed.files[TENSORS]) if names else {}
-    return Artifact({name: tensors[name] for name in names}, json.loads(packed.files[DATA]))
+    if _described(tensors) != names:
+        odd = sorted(name for name in {*tensors, *names} if _described(tensors).get(name) != names.get(name))
+        raise DamagedError(f"{TENSORS} does not hold the tensors of the manifest ({odd[0]})")
+    return Artifact({name: tensors[name] for name in names}, mapping(packed.files[DATA], DATA))
 
 
 def write_folder(target: Path, files: Mapping[str, bytes]) -> None:
@@ -112,7 +99,7 @@ def write_folder(target: Path, files: Mapping[str, bytes]) -> None:
     temporary = target.with_name(f"{target.name}.tmp-{os.getpid()}")
     with writing(target):
         for left_over in target.parent.glob(f"{target.name}.tmp-*"):
-            shutil.rmtree(left_over)
+            remove(left_over)
         try:
             temporary.mkdir(parents=True)
             for name, content in files.items():
@@ -133,23 +120,22 @@ def read_folder(folder: Path) -> Packed:
         files[name] = content = _read_file(folder / name)
         if len(content) != expected["bytes"]:
             raise DamagedError(f"{name} has {len(content)} bytes instead of {expected['bytes']}")
-        if _sha256(content) != expected["sha256"]:
+        if sha256(content) != expected["sha256"]:
             raise DamagedError(f"the checksum of {name} does not match")
     return Packed(manifest, files)
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a folder, which holds its own checksum. Any changed byte raises DamagedError."""
-    content = _read_file(folder / MANIFEST)
-    try:
-        body = json.loads(content)
-        body.pop("checksum")
-        manifest = Manifest(**body)
-    except (ValueError, TypeError, AttributeError, KeyError) as error:
-        raise DamagedError(f"{MANIFEST} is not a manifest ({error})") from error
-    if _manifest_to_bytes(body) != content:
-        raise DamagedError(f"the checksum of {MANIFEST} does not match")
-    return manifest
+    """The manifest of a folder. Raises DamagedError, or RunError where reading is not possible."""
+    return manifests.from_bytes(_read_file(folder / MANIFEST))
+
+
+def remove(path: Path) -> None:
+    """Remove a folder with all that it holds, a file, or a link (but not what it leads to)."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -174,6 +160,11 @@ def _independent(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
 
 
+def _described(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """Name -> dtype and shape, as the manifest has them."""
+    return {name: f"{str(t.dtype).removeprefix('torch.')} {list(t.shape)}" for name, t in tensors.items()}
+
+
 def _tensors_to_bytes(tensors: dict[str, Tensor]) -> bytes:
     if not tensors:  # spares the import of torch
         return safetensors.serialize({}, None)
@@ -185,12 +176,10 @@ def _tensors_to_bytes(tensors: dict[str, Tensor]) -> bytes:
 def _tensors_from_bytes(content: bytes) -> dict[str, Tensor]:
     from safetensors.torch import load
 
-    return load(content)
-
-
-def _manifest_to_bytes(body: dict[str, Any]) -> bytes:
-    checksum = _sha256(json.dumps(body).encode())
-    return json.dumps({**body, "checksum": checksum}, indent=1).encode() + b"\n"
+    try:
+        return load(content)
+    except (safetensors.SafetensorError, ValueError, KeyError) as error:
+        raise DamagedError(f"{TENSORS} cannot be understood ({error})") from error
 
 
 def _write_file(path: Path, content: bytes) -> None:
@@ -212,17 +201,22 @@ def _sync_folder(folder: Path) -> None:
 
 def _read_file(path: Path) -> bytes:
     try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):  # reading a pipe would take for ever
+            raise DamagedError(f"{path.name} cannot be read (it is not a file)")
+        if found.st_size > MOST.get(path.name, found.st_size):
+            raise DamagedError(f"{path.name} is too large to be what was written ({found.st_size} bytes)")
         return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         raise DamagedError(f"{path.name} is missing") from None
     except OSError as error:
-        if error.errno in (errno.EIO, errno.EISDIR):  # a bad sector; anything else may be well tomorrow
+        if error.errno in (
+            errno.EIO,
+            errno.EISDIR,
+            errno.ELOOP,
+        ):  # anything else may be well tomorrow
             raise DamagedError(f"{path.name} cannot be read ({reason(error)})") from error
         raise RunError(f"cannot read {path}: {reason(error)}") from error
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
 
 
 @cache

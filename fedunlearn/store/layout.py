@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -10,7 +11,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from fedunlearn.store.folder import writing
+from fedunlearn.errors import RunError
+from fedunlearn.store.folder import reason, writing
 from fedunlearn.store.keys import KEY_LENGTH
 
 DAMAGED, LOCKS = "damaged", "locks"
@@ -51,22 +53,42 @@ class Location:
         """A new lock object (so threads exclude each other too). The system releases it when its holder dies."""
         return FileLock(self.root / LOCKS / f"{self.stage}-{self.key}.lock")
 
-    def set_aside(self) -> Path:
-        """Move the artifact to the damaged ones and say where it is now. Only for the holder of the lock."""
+    def set_aside(self, path: Path) -> Path:
+        """Move what lies at `path` to the damaged things and say where it is now. Only for the holder of the lock."""
         number = 1
-        while (target := self.root / DAMAGED / f"{self.stage}-{self.key}-{number}").exists():
+        while is_there(target := self.root / DAMAGED / f"{self.stage}-{self.key}-{number}"):
             number += 1
         with writing(target):
             target.parent.mkdir(exist_ok=True)
-            self.folder.rename(target)
+            path.rename(target)
         return target
+
+
+class LockError(RunError):
+    """There can be no such lock."""
+
+
+def is_there(path: Path) -> bool:
+    """Does anything lie at `path`? A link that leads nowhere does."""
+    return os.path.lexists(path)
+
+
+@contextmanager
+def _locking(location: Location) -> Iterator[None]:
+    """Turn the operating system's refusals into one sentence: LockError."""
+    path = Path(location.lock().lock_file)
+    try:
+        path.parent.mkdir(exist_ok=True)
+        yield
+    except OSError as error:
+        raise LockError(f"cannot write {path}: {reason(error)}") from error
 
 
 @contextmanager
 def alone(location: Location, on_wait: Callable[[], None]) -> Iterator[None]:
     """Hold the lock of `location`; `on_wait` is called if that takes more than a second. Raises RunError."""
     lock = location.lock()
-    with writing(Path(lock.lock_file)):
+    with _locking(location):
         try:
             lock.acquire(timeout=1)
         except Timeout:
@@ -82,7 +104,7 @@ def alone(location: Location, on_wait: Callable[[], None]) -> Iterator[None]:
 def alone_if_free(location: Location) -> Iterator[bool]:
     """Hold the lock of `location` if nobody else does; says whether. Never waits. Raises RunError."""
     lock = location.lock()
-    with writing(Path(lock.lock_file)), suppress(Timeout):
+    with _locking(location), suppress(Timeout):
         lock.acquire(timeout=0)
     try:
         yield lock.is_locked
@@ -107,6 +129,6 @@ def checkpoint_numbers(location: Location) -> list[int]:
     """The numbers of the checkpoints of an unfinished computation, the newest first."""
     try:
         names = [path.name for path in location.checkpoints.iterdir()]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
+    return sorted((int(name) for name in names if re.fullmatch("[1-9][0-9]{0,8}", name)), reverse=True)

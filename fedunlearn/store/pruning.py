@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,8 +10,9 @@ from pathlib import Path
 
 from fedunlearn.errors import RunError
 from fedunlearn.store.catalogue import size_of
-from fedunlearn.store.folder import DamagedError, read_manifest, writing
-from fedunlearn.store.layout import DAMAGED, KEY, STAGE, Location, alone_if_free, locations
+from fedunlearn.store.folder import read_manifest, remove, writing
+from fedunlearn.store.layout import DAMAGED, KEY, STAGE, Location, LockError, alone_if_free, is_there, locations
+from fedunlearn.store.manifest import DamagedError
 
 
 @dataclass(frozen=True)
@@ -44,30 +44,33 @@ class Unwanted:
 
 def prune(
     root: Path, selection: Selection, now: datetime, dry_run: bool = False
-) -> tuple[list[Unwanted], list[Location]]:
+) -> tuple[list[Unwanted], list[tuple[Location, str]]]:
     """Remove left-overs and what is selected; `dry_run` only looks.
 
     Left-overs are what dead processes were writing and the checkpoints of finished stages. Returns what was (or
-    would be) removed, and the locations that are in use and were left alone. Raises RunError.
+    would be) removed, and the locations that were left alone, with the reason. Raises RunError.
     """
-    removed, in_use = [], []
+    removed, left = [], []
     for location in locations(root):
-        with alone_if_free(location) as free:
-            if not free:
-                in_use.append(location)
-                continue
-            found = [Unwanted(path, why, size_of(path)) for path, why in _unwanted(location, selection, now)]
-            removed += found if dry_run else [_discard(unwanted) for unwanted in found]
+        try:
+            with alone_if_free(location) as free:
+                if free:
+                    found = [Unwanted(path, why, size_of(path)) for path, why in _unwanted(location, selection, now)]
+                    removed += found if dry_run else [_discard(unwanted) for unwanted in found]
+                else:
+                    left.append((location, "it is being computed"))
+        except LockError as error:
+            left.append((location, str(error)))
     damaged = [Unwanted(path, "damaged", size_of(path)) for path in _set_aside(root, selection, now)]
-    return removed + (damaged if dry_run else [_discard(unwanted) for unwanted in damaged]), in_use
+    return removed + (damaged if dry_run else [_discard(unwanted) for unwanted in damaged]), left
 
 
 def _unwanted(location: Location, selection: Selection, now: datetime) -> Iterator[tuple[Path, str]]:
     """What lies at one location, whose lock is held, and is to go."""
-    finished = location.folder.exists()
+    finished = is_there(location.folder)
     for path in location.temporaries():
         yield path, "left by a process that died"
-    if location.checkpoints.exists():
+    if is_there(location.checkpoints):
         if finished:
             yield location.checkpoints, "checkpoint of a finished stage"
         elif selection.artifacts and selection.fits(location.stage, _created(location.checkpoints), now):
@@ -89,7 +92,7 @@ def _created(folder: Path) -> datetime:
     try:
         return datetime.fromisoformat(read_manifest(folder).created)
     except (DamagedError, RunError):
-        return datetime.fromtimestamp(folder.stat().st_mtime, UTC)
+        return datetime.fromtimestamp(folder.lstat().st_mtime, UTC)
 
 
 def _discard(unwanted: Unwanted) -> Unwanted:
@@ -98,5 +101,5 @@ def _discard(unwanted: Unwanted) -> Unwanted:
     with writing(path):
         if re.fullmatch(KEY, path.name):
             path = path.rename(path.with_name(f"{path.name}.tmp-pruned"))
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        remove(path)
     return unwanted

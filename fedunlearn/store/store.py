@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -13,20 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from fedunlearn.errors import RequestError
-from fedunlearn.store.folder import (
-    DATA,
-    TENSORS,
-    Artifact,
-    DamagedError,
-    Packed,
-    pack,
-    read_folder,
-    reason,
-    unpack,
-    write_folder,
-)
+from fedunlearn.store.folder import Artifact, Packed, pack, read_folder, reason, remove, unpack, write_folder
 from fedunlearn.store.keys import as_plain, key_of
-from fedunlearn.store.layout import LOCKS, Location, alone, checkpoint_numbers
+from fedunlearn.store.layout import Location, alone, checkpoint_numbers, is_there
+from fedunlearn.store.manifest import DATA, TENSORS, DamagedError
 
 Say = Callable[[str], None]
 LOG = logging.getLogger(__name__)
@@ -43,17 +31,15 @@ class Stored(Artifact):
 class Store:
     """Finished stages below `root`, shared by the threads and processes of this machine (or of a shared disk).
 
-    `say` receives what the user should know: waiting for another process, damage found and repaired. Raises
-    RequestError if `root` cannot be written.
+    `say` receives what the user should know: waiting for another process, damage found and repaired. A store that
+    cannot be written to serves what it holds. Raises RequestError if there can be no folder at `root`.
     """
 
     def __init__(self, root: Path, say: Say = LOG.warning) -> None:
         self._root = Path(root).expanduser().absolute()
         self._say = say
         try:
-            (self._root / LOCKS).mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self._root):
-                pass
+            self._root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RequestError(f"cannot write to the store {self._root}: {reason(error)}") from error
 
@@ -95,17 +81,21 @@ class Store:
         try:
             return _load(location)
         except DamagedError as damage:
-            self._say(f"{location.folder} is damaged: {damage}; it is now {location.set_aside()} and is computed again")
+            aside = location.set_aside(location.folder)
+            self._say(f"{location.folder} is damaged: {damage}; it is now {aside} and is computed again")
             return None
 
     def _compute(
         self, location: Location, determinants: dict[str, Any], compute: Callable[[Checkpoint], Artifact]
     ) -> Stored:
+        if is_there(location.checkpoints) and not location.checkpoints.is_dir():
+            self._say(f"{location.checkpoints} is no folder; it is now {location.set_aside(location.checkpoints)}")
         checkpoint = Checkpoint(location, determinants, self._say)
         artifact = compute(checkpoint)
         packed = checkpoint.pack(artifact)
         stored = self._keep_apart(checkpoint, artifact, packed) if artifact.apart else _keep(location, packed)
-        shutil.rmtree(location.checkpoints, ignore_errors=True)
+        with suppress(OSError):
+            remove(location.checkpoints)
         return stored
 
     def _keep_apart(self, checkpoint: Checkpoint, artifact: Artifact, packed: Packed) -> Stored:
@@ -136,11 +126,12 @@ class Checkpoint:
             folder = self._place.checkpoints / str(number)
             try:
                 packed = _read_own(folder, self._place)
+                artifact = unpack(packed)
             except DamagedError as damage:
                 self._say(f"the checkpoint {folder} is damaged: {damage}; it is not used")
                 continue
             self._started, self._seconds_before = time.monotonic(), packed.manifest.seconds
-            return unpack(packed)
+            return artifact
         return None
 
     def save(self, artifact: Artifact) -> None:
@@ -150,7 +141,8 @@ class Checkpoint:
         write_folder(target, self.pack(artifact).files)
         for path in self._place.checkpoints.iterdir():
             if path != target:
-                shutil.rmtree(path, ignore_errors=True)
+                with suppress(OSError):
+                    remove(path)
 
     def pack(self, artifact: Artifact, key: str | None = None, determinants: Mapping[str, Any] | None = None) -> Packed:
         """The artifact as files, with the time that it took until now; under another key where one is given."""
@@ -165,7 +157,7 @@ def _keep(location: Location, packed: Packed) -> Stored:
 
 
 def _load(location: Location) -> Stored | None:
-    return _stored(location, _read_own(location.folder, location), cached=True) if location.folder.exists() else None
+    return _stored(location, _read_own(location.folder, location), cached=True) if is_there(location.folder) else None
 
 
 def _read_own(folder: Path, location: Location) -> Packed:

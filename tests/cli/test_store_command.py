@@ -233,7 +233,7 @@ def test_prune_leaves_alone_what_is_being_computed(cli: Cli, root: Path) -> None
     with FileLock(root / "locks" / f"retrain-{key}.lock"):
         text = cli("prune", "--stage", "retrain")
         assert "removed 0 folders" in text
-        assert f"retrain {key} is being computed and was left alone" in text
+        assert f"retrain {key} was left alone: it is being computed" in text
     assert "removed 1 folder," in cli("prune", "--stage", "retrain")
 
 

@@ -511,7 +511,6 @@ def test_a_full_disk_at_a_checkpoint(store: Store, tmp_path: Path, monkeypatch: 
 
 
 def test_a_lock_that_cannot_be_made(store: Store, tmp_path: Path) -> None:
-    shutil.rmtree(tmp_path / "locks")
     (tmp_path / "locks").write_text("in the way")
     with pytest.raises(RunError, match=r"cannot write .*\.lock: "):
         store.get("train", DETERMINANTS, make())
@@ -526,19 +525,12 @@ def test_damage_that_cannot_be_set_aside(store: Store, tmp_path: Path) -> None:
     assert folder_of(tmp_path).exists()
 
 
-def test_a_root_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_root_that_can_be_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for root in (tmp_path / "file", tmp_path / "file" / "store"):
         with pytest.raises(RequestError, match=f"cannot write to the store {root}: "):
             Store(root)
     Store(tmp_path / "new" / "store")
-
-    def refuse(*args: object, **kwargs: object) -> None:
-        raise OSError(errno.EROFS, "Read-only file system")
-
-    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
-    with pytest.raises(RequestError, match="read-only file system"):
-        Store(tmp_path / "new" / "store")
 
 
 # Threads
