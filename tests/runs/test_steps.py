@@ -287,7 +287,7 @@ def test_clients_of_a_shadow_lack_the_samples_that_it_never_sees(make_federation
     shadow = federation.of_shadow(2)
     assert federation.of_shadow(None) is federation and federation.of_shadow(2) is shadow
     lost = np.setdiff1d(np.concatenate(federation.parts), np.concatenate(shadow.parts))
-    assert len(lost) == 6 and (federation.train.labels[lost] == 1).all()
+    assert len(lost) == 6 and (federation.train.groups[lost] == 1).all()
     assert all(np.isin(mine, all_of_it).all() for mine, all_of_it in zip(shadow.parts, federation.parts, strict=True))
     clients = [shadow.client(number) for number in range(3)]
     assert sum(int(client.forget.sum()) for client in clients) == 6
