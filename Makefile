@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format docs wheel clean
+.PHONY: help demo test lint format conf docs wheel clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -30,6 +30,9 @@ lint: $(READY) ## ruff and mypy
 format: $(READY) ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+conf: $(READY) ## write conf/ anew from the settings dataclasses and their comments
+	$(BIN)/python -m fedunlearn.settings.conf_files
 
 docs: $(READY) ## write the table of findings in docs/audits.md from what the audits declare
 	$(BIN)/python docs/reference.py

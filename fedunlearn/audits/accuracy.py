@@ -82,4 +82,13 @@ DECLARED = (
     ),
     Finding("class_accuracy", "accuracy by class", "the accuracy on each class", scale="0 to 1", kind="list"),
 )
-AUDITS = {"accuracy": Audit("accuracy", AccuracySettings, measure, findings=DECLARED, tasks=EVERY)}
+AUDITS = {
+    "accuracy": Audit(
+        "accuracy",
+        AccuracySettings,
+        measure,
+        findings=DECLARED,
+        tasks=EVERY,
+        about="forget and retain accuracy, on test and training data, and per class",
+    )
+}

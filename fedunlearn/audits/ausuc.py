@@ -124,4 +124,12 @@ DECLARED = (
         finest="forget sample",
     ),
 )
-AUDITS = {"ausuc": Audit("ausuc", AusucSettings, measure, findings=DECLARED)}
+AUDITS = {
+    "ausuc": Audit(
+        "ausuc",
+        AusucSettings,
+        measure,
+        findings=DECLARED,
+        about="how much of the forgotten class one number added to its logit brings back",
+    )
+}

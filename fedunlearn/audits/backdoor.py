@@ -59,4 +59,12 @@ DECLARED = (
     ),
     Finding("backdoor_chance", "backdoor chance", "the same share of the images without the mark", scale="0 to 1"),
 )
-AUDITS = {"backdoor": Audit("backdoor", BackdoorSettings, measure, findings=DECLARED)}
+AUDITS = {
+    "backdoor": Audit(
+        "backdoor",
+        BackdoorSettings,
+        measure,
+        findings=DECLARED,
+        about="does the mark still work that forgotten clients planted? Only for requests with request.backdoor",
+    )
+}

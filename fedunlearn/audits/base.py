@@ -146,6 +146,7 @@ class Audit:
     shadows: Callable[[Any], int] = lambda settings: 0
     findings: tuple[Finding, ...] | Callable[[Any], tuple[Finding, ...]] = ()
     tasks: frozenset[str] = CLASSIFICATION
+    about: str = ""  # for those who read conf/
 
     def declared(self, settings: Any) -> tuple[Finding, ...]:
         """What it may find with these settings."""

@@ -111,4 +111,12 @@ DECLARED = (
         "0 to 1",
     ),
 )
-AUDITS = {"class_flow": Audit("class_flow", ClassFlowSettings, measure, findings=DECLARED)}
+AUDITS = {
+    "class_flow": Audit(
+        "class_flow",
+        ClassFlowSettings,
+        measure,
+        findings=DECLARED,
+        about="what forget samples are taken for, compared with the retrained models",
+    )
+}

@@ -55,4 +55,13 @@ DECLARED = (
         scale="0 to 0.5",
     ),
 )
-AUDITS = {"client_utility": Audit("client_utility", ClientUtilitySettings, measure, findings=DECLARED, tasks=EVERY)}
+AUDITS = {
+    "client_utility": Audit(
+        "client_utility",
+        ClientUtilitySettings,
+        measure,
+        findings=DECLARED,
+        tasks=EVERY,
+        about="accuracy on every client's own retain data: lowest, mean and spread",
+    )
+}

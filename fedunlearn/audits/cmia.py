@@ -89,4 +89,12 @@ DECLARED = (
         "cmia_distance", "CMIA distance", "how far the CMIA AUC is from that of retrained models", "distance", "0 to 1"
     ),
 )
-AUDITS = {"cmia": Audit("cmia", CmiaSettings, measure, findings=DECLARED)}
+AUDITS = {
+    "cmia": Audit(
+        "cmia",
+        CmiaSettings,
+        measure,
+        findings=DECLARED,
+        about="are forget samples told from their nearest class as in a retrained model?",
+    )
+}

@@ -31,7 +31,8 @@ class FeatureMapSettings:
     """What is drawn and how."""
 
     samples: Annotated[int, AtLeast(8)] = 400  # test samples, about; the same share of every class
-    perplexity: Annotated[float, Above(1)] = 30.0  # about how many neighbours of a sample its place depends on
+    # of t-SNE: about how many neighbours of a sample its place depends on
+    perplexity: Annotated[float, Above(1)] = 30.0
     iterations: Annotated[int, AtLeast(250)] = 500  # steps of t-SNE
 
 
@@ -67,4 +68,13 @@ DECLARED = (
         kind="figure",
     ),
 )
-AUDITS = {"feature_map": Audit("feature_map", FeatureMapSettings, measure, findings=DECLARED, tasks=EVERY)}
+AUDITS = {
+    "feature_map": Audit(
+        "feature_map",
+        FeatureMapSettings,
+        measure,
+        findings=DECLARED,
+        tasks=EVERY,
+        about="the picture figures/feature_map: original, retrained and unlearned features in two dimensions",
+    )
+}

@@ -24,7 +24,8 @@ from fedunlearn.settings.schema import Count
 class LinearProbeSettings:
     """How the probe is fitted."""
 
-    samples: Count = 2000  # training samples for fitting, about; the same share of every class, at least one
+    # training samples that the probe is fitted on, about; the same share of every class, at least one
+    samples: Count = 2000
 
 
 def measure(evidence: Evidence, reference: Reference, settings: LinearProbeSettings) -> Findings:
@@ -68,4 +69,12 @@ DECLARED = (
         finest="forget sample",
     ),
 )
-AUDITS = {"linear_probe": Audit("linear_probe", LinearProbeSettings, measure, findings=DECLARED)}
+AUDITS = {
+    "linear_probe": Audit(
+        "linear_probe",
+        LinearProbeSettings,
+        measure,
+        findings=DECLARED,
+        about="is the forgotten class still in the features?",
+    )
+}

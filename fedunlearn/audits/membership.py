@@ -132,4 +132,12 @@ DECLARED = (
         "0 to 0.5",
     ),
 )
-AUDITS = {"membership": Audit("membership", MembershipSettings, measure, findings=DECLARED)}
+AUDITS = {
+    "membership": Audit(
+        "membership",
+        MembershipSettings,
+        measure,
+        findings=DECLARED,
+        about="can one tell that the model was trained on the forget samples, and not on others of their class?",
+    )
+}

@@ -31,7 +31,7 @@ FINDINGS = ("ou_gaussian", "ou_pgd")
 class OverUnlearningSettings:
     """How forget samples are perturbed; pixel values are in [0, 1]."""
 
-    sigma: NonNegative = 0.01  # standard deviation of the Gaussian noise
+    sigma: NonNegative = 0.01  # standard deviation of the Gaussian noise; pixel values are in [0, 1]
     epsilon: NonNegative = 0.03  # largest change of a pixel by projected gradient steps
     step: NonNegative = 0.01  # change of a pixel in one step
     steps: Count = 3  # gradient steps
@@ -125,4 +125,12 @@ DECLARED = (
         scale="0 to 1",
     ),
 )
-AUDITS = {"over_unlearning": Audit("over_unlearning", OverUnlearningSettings, measure, findings=DECLARED)}
+AUDITS = {
+    "over_unlearning": Audit(
+        "over_unlearning",
+        OverUnlearningSettings,
+        measure,
+        findings=DECLARED,
+        about="close to the forget samples, does the model still say what the original said of the rest?",
+    )
+}

@@ -105,4 +105,12 @@ DECLARED = (
         scale="0 to 1",
     ),
 )
-AUDITS = {"prototype_relearning": Audit("prototype_relearning", PrototypeSettings, measure, findings=DECLARED)}
+AUDITS = {
+    "prototype_relearning": Audit(
+        "prototype_relearning",
+        PrototypeSettings,
+        measure,
+        findings=DECLARED,
+        about="how much do a few samples bring back, averaged into one row of the head?",
+    )
+}

@@ -32,10 +32,11 @@ from fedunlearn.settings.schema import AtLeast, Count, Fraction, Positive
 class RelearningSettings:
     """How the attacker trains: plain SGD, half of every mini-batch forget and half retain samples."""
 
-    lr: Positive = 0.003  # small, so that the number of mini-batches can tell models apart
-    batch_size: Annotated[int, AtLeast(2)] = 32  # samples of a mini-batch
+    lr: Positive = 0.003  # of plain SGD; small, so that the number of mini-batches can tell models apart
+    batch_size: Annotated[int, AtLeast(2)] = 32  # half forget and half retain samples
     margin: Fraction = 0.1  # relearnt: forget accuracy is at most this far below the original model's
-    cost: Fraction = 0.01  # retain accuracy on training data that unmasking may cost
+    # retain accuracy on training data that raising the forgotten biases may cost, before the first step
+    cost: Fraction = 0.01
     cap: Count = 100  # mini-batches after which the attacker gives up; counted as this many
     shots: tuple[Count, ...] = (5, 10, 50)  # forget samples of the few-shot attacks, over all forgotten classes
     steps: Count = 10  # mini-batches of a few-shot attack
@@ -154,4 +155,12 @@ def declared(settings: RelearningSettings) -> tuple[Finding, ...]:
     )
 
 
-AUDITS = {"relearning": Audit("relearning", RelearningSettings, measure, findings=declared)}
+AUDITS = {
+    "relearning": Audit(
+        "relearning",
+        RelearningSettings,
+        measure,
+        findings=declared,
+        about="how soon, and from how few samples, is the class learnt again? The costliest of the default audits",
+    )
+}

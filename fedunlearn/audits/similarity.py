@@ -91,4 +91,13 @@ DECLARED = (
         "at most 1",
     ),
 )
-AUDITS = {"similarity": Audit("similarity", SimilaritySettings, measure, findings=DECLARED, tasks=EVERY)}
+AUDITS = {
+    "similarity": Audit(
+        "similarity",
+        SimilaritySettings,
+        measure,
+        findings=DECLARED,
+        tasks=EVERY,
+        about="do the features agree with those of the retrained models?",
+    )
+}

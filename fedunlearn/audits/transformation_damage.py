@@ -98,5 +98,11 @@ DECLARED = (
     ),
 )
 AUDITS = {
-    "transformation_damage": Audit("transformation_damage", TransformationDamageSettings, measure, findings=DECLARED)
+    "transformation_damage": Audit(
+        "transformation_damage",
+        TransformationDamageSettings,
+        measure,
+        findings=DECLARED,
+        about="what is now called by the name of the classes that took in the forgotten one?",
+    )
 }

@@ -33,7 +33,8 @@ LEAST_DEVIATION = 1e-6  # of scores that are all the same
 class ULiraSettings:
     """How many models are trained for the attack."""
 
-    shadows: Whole = 0  # shadow models, each trained and unlearned; more make a stronger attack; 0: no attack
+    # such models, 6 or more, each trained and unlearned; 16 make a fair attack; 0: no attack
+    shadows: Whole = 0
 
     def __post_init__(self) -> None:
         if 0 < self.shadows < FEWEST:
@@ -142,5 +143,12 @@ DECLARED = (
     ),
 )
 AUDITS = {
-    "u_lira": Audit("u_lira", ULiraSettings, measure, shadows=lambda settings: settings.shadows, findings=DECLARED)
+    "u_lira": Audit(
+        "u_lira",
+        ULiraSettings,
+        measure,
+        shadows=lambda settings: settings.shadows,
+        findings=DECLARED,
+        about="can one tell which of the forget samples the model was trained on, by models made for the purpose?",
+    )
 }

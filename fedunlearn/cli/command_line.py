@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from fedunlearn.errors import RequestError, unknown
 from fedunlearn.settings import registry
 from fedunlearn.settings.config import CHOSEN_SECTIONS, RunConfig, from_omegaconf
-from fedunlearn.settings.schema import plain
+from fedunlearn.settings.schema import defaults
 
 
 def register_plugins() -> None:
@@ -33,7 +33,7 @@ def register_plugins() -> None:
         for problem in found.problems if "COMP_LINE" not in os.environ else ():  # a shell completes a word: no remarks
             print(f"fedunlearn: {problem}", file=sys.stderr)
         for name, member in found.usable.items() if kind in groups else ():
-            node = {"name": name, **plain(member.settings())}
+            node = {"name": name, **defaults(member.settings)}
             ConfigStore.instance().store(group=groups[kind], name=name, node=node)
 
 

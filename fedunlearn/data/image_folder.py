@@ -28,10 +28,12 @@ FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # not EPS: Pillo
 class FolderSettings:
     """Your own images."""
 
-    path: str  # folder with one directory per class, or with train/ and test/ that hold such directories
+    # must be given: that folder, or one with train/ and test/ that hold the class directories
+    path: str
     size: Count = 64  # height and width that every image is squeezed to, pixels
-    channels: Literal["rgb", "grey"] = "rgb"  # colour kept
-    test_fraction: Annotated[float, Above(0), Below(1)] = 0.2  # share held out for testing where there is no test/
+    channels: Literal["rgb", "grey"] = "rgb"
+    # share of every class held out for testing where there is no test/
+    test_fraction: Annotated[float, Above(0), Below(1)] = 0.2
 
 
 def read(settings: FolderSettings, root: Path, download: bool, seed: int) -> Splits:

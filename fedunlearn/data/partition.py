@@ -36,6 +36,7 @@ class PartitionScheme:
     settings: type
     make: Callable[[Any, np.ndarray, int], Partitioner]
     advice: str = "lower partition.clients"
+    about: str = ""  # for those who read conf/
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ class DirichletSettings:
     clients: Count = 10  # number of clients
     alpha: Positive = 0.3  # concentration: small is one class per client, large is iid
     min_samples: Count = 1  # draw again (ten times at most) until every client has this many
-    self_balancing: bool = False  # a client that has more than the average gets nothing of the classes that follow
+    # true: a client that has more than the average gets nothing of the classes that follow
+    self_balancing: bool = False
 
 
 @dataclass(frozen=True)
@@ -186,24 +188,34 @@ def _make_size_skewed(settings: SizeSkewedSettings, labels: np.ndarray, seed: in
 PARTITIONERS: dict[str, PartitionScheme] = {
     scheme.name: scheme
     for scheme in (
-        PartitionScheme("iid", IidSettings, _make_iid),
+        PartitionScheme("iid", IidSettings, _make_iid, about="equal shares of the shuffled samples"),
         PartitionScheme(
             "dirichlet",
             DirichletSettings,
             _make_dirichlet,
             "lower partition.clients or partition.min_samples, or raise partition.alpha",
+            about="every class dealt in proportions drawn from a Dirichlet distribution",
         ),
         PartitionScheme(
             "pathological",
             PathologicalSettings,
             _make_pathological,
             "lower partition.clients or partition.classes_per_client",
+            about="every client holds a few classes only",
         ),
         PartitionScheme(
-            "shards", ShardsSettings, _make_shards, "lower partition.clients or partition.shards_per_client"
+            "shards",
+            ShardsSettings,
+            _make_shards,
+            "lower partition.clients or partition.shards_per_client",
+            about="the samples sorted by class, cut into equal shards that are dealt at random",
         ),
         PartitionScheme(
-            "size_skewed", SizeSkewedSettings, _make_size_skewed, "lower partition.clients or choose a slower growth"
+            "size_skewed",
+            SizeSkewedSettings,
+            _make_size_skewed,
+            "lower partition.clients or choose a slower growth",
+            about="random shares whose size grows with the client's number",
         ),
     )
 }

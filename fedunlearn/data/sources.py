@@ -50,6 +50,7 @@ class DatasetSource:
     read: Callable[[Any, Path, bool, int], Splits]
     prepare: Callable[[Split], Prepare] = lambda train: Normaliser(*_statistics(train.inputs["images"]))
     task: str = "classification"
+    about: str = ""  # for those who read conf/
 
 
 @dataclass(frozen=True)
@@ -232,14 +233,51 @@ CIFAR100 = _published((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762))
 DATASETS: dict[str, DatasetSource] = {
     source.name: source
     for source in (
-        DatasetSource("digits", NoSettings, _read_digits),
-        DatasetSource("mnist", NoSettings, partial(_read_mnist, "MNIST"), _published((0.1307,), (0.3081,))),
         DatasetSource(
-            "fashion_mnist", NoSettings, partial(_read_mnist, "FashionMNIST"), _published((0.2860,), (0.3530,))
+            "digits",
+            NoSettings,
+            _read_digits,
+            about="1,797 handwritten digits, 8x8 grey, shipped with scikit-learn: nothing to download",
         ),
-        DatasetSource("cifar10", NoSettings, partial(_read_cifar, "CIFAR10"), CIFAR10),
-        DatasetSource("cifar100", NoSettings, partial(_read_cifar, "CIFAR100"), CIFAR100),
-        DatasetSource("eurosat", NoSettings, _read_eurosat),
-        DatasetSource("image_folder", image_folder.FolderSettings, image_folder.read),
+        DatasetSource(
+            "mnist",
+            NoSettings,
+            partial(_read_mnist, "MNIST"),
+            _published((0.1307,), (0.3081,)),
+            about="70,000 handwritten digits, 28x28 grey, in data.root/MNIST/raw",
+        ),
+        DatasetSource(
+            "fashion_mnist",
+            NoSettings,
+            partial(_read_mnist, "FashionMNIST"),
+            _published((0.2860,), (0.3530,)),
+            about="70,000 pieces of clothing, 28x28 grey, in data.root/FashionMNIST/raw",
+        ),
+        DatasetSource(
+            "cifar10",
+            NoSettings,
+            partial(_read_cifar, "CIFAR10"),
+            CIFAR10,
+            about="60,000 photographs in 10 classes, 32x32 colour, in data.root/cifar-10-batches-py",
+        ),
+        DatasetSource(
+            "cifar100",
+            NoSettings,
+            partial(_read_cifar, "CIFAR100"),
+            CIFAR100,
+            about="60,000 photographs in 100 classes, 32x32 colour, in data.root/cifar-100-python",
+        ),
+        DatasetSource(
+            "eurosat",
+            NoSettings,
+            _read_eurosat,
+            about="27,000 satellite images in 10 classes, 64x64 colour, in data.root/eurosat/2750; 20 % held out",
+        ),
+        DatasetSource(
+            "image_folder",
+            image_folder.FolderSettings,
+            image_folder.read,
+            about="your own images, one directory per class",
+        ),
     )
 }

@@ -81,6 +81,7 @@ class Engine:
     start: float = GRACE
     at_once: Callable[[Any, int], int] = by_workers
     traits: Callable[[Any], dict[str, Any]] = same_bits
+    about: str = ""  # for those who read conf/
 
 
 def traits(chosen: Choice) -> dict[str, Any]:

@@ -72,4 +72,14 @@ def all_at_once(settings: Common, clients: int) -> int:
     return clients
 
 
-ENGINES = {"deployment": Engine("deployment", Deployment, run, wire.as_bytes, START, all_at_once)}
+ENGINES = {
+    "deployment": Engine(
+        "deployment",
+        Deployment,
+        run,
+        wire.as_bytes,
+        START,
+        all_at_once,
+        about="a Flower app on a SuperLink and its SuperNodes: one SuperNode for every client",
+    )
+}

@@ -35,4 +35,4 @@ def run(app: ServerApp, federation: Federation, config: RunConfig, say: Say) -> 
         app(grid, Context(1, 1, {}, RecordDict(), {}))
 
 
-ENGINES = {"local": Engine("local", Local, run, wire.by_reference)}
+ENGINES = {"local": Engine("local", Local, run, wire.by_reference, about="worker threads in this process")}

@@ -66,4 +66,8 @@ def backend(settings: Ray, workers: int) -> Any:
     return {"client_resources": resources, "init_args": {"num_cpus": cores, **quiet}}
 
 
-ENGINES = {"ray": Engine("ray", Ray, run, wire.as_bytes)}
+ENGINES = {
+    "ray": Engine(
+        "ray", Ray, run, wire.as_bytes, about="Flower's own simulation engine, for several GPUs or a Ray cluster"
+    )
+}

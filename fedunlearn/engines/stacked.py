@@ -52,7 +52,7 @@ class Stacked:
     min_replies: Share = 0.5  # share of the clients asked that must answer, or the run stops (the same command goes on)
     profile: bool = False  # show where the rounds' time went: a table, and figures/profile.png
     stack: Count | Literal["auto"] = "auto"  # clients in a stack; auto: what the GPU's free memory takes, 8 on a CPU
-    precision: Literal["float32", "bfloat16"] = "float32"  # bfloat16: the models' products in it, all else in float32
+    precision: Literal["float32", "bfloat16"] = "float32"  # of the models' products; all else is in float32
     compile: bool = False  # have torch.compile make the step: minutes at the start, less for every step after
 
 
@@ -265,4 +265,13 @@ def traits(settings: Stacked) -> dict[str, Any]:
     return {"precision": settings.precision, "compile": settings.compile}
 
 
-ENGINES = {"stacked": Engine("stacked", Stacked, run, wire.by_reference, traits=traits)}
+ENGINES = {
+    "stacked": Engine(
+        "stacked",
+        Stacked,
+        run,
+        wire.by_reference,
+        traits=traits,
+        about="worker threads in this process, each training many clients as one: for GPUs and small models",
+    )
+}

@@ -49,6 +49,7 @@ class Method:
     rounds: Callable[[int, int], int] = lambda train, unlearn: unlearn
     check: Callable[[Any, RunConfig], None] = lambda settings, config: None
     history: MakeStrategy | None = None
+    about: str = ""  # for those who read conf/
 
 
 @dataclass(frozen=True)

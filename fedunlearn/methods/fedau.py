@@ -38,7 +38,8 @@ from fedunlearn.settings.schema import Share
 class FedAU:
     """Hyper-parameters."""
 
-    share: Share = 0.9  # a: of the auxiliary head in the new head, below class level
+    # a: of the auxiliary head in the new head, at sample and client level; at class level it is subtracted
+    share: Share = 0.9
 
 
 class AuxiliaryServer(UnlearningStrategy):

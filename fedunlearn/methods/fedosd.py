@@ -43,7 +43,8 @@ UNLEARNING = "unlearning"  # shared, as a one, in the first phase
 class FedOSD:
     """Hyper-parameters."""
 
-    unlearn_rounds: Count | None = None  # rounds of unlearning; null: half, at least one; the rest is post-training
+    # rounds of unlearning; null: half of unlearn.rounds, at least one; the rest is post-training
+    unlearn_rounds: Count | None = None
     unlearn_lr: Positive = 0.1  # learning rate of the unlearning, without momentum or weight decay
     unlearn_epochs: Count = 1  # its local epochs
     post_lr: Positive | None = None  # learning rate of the post-training; null: unlearn.lr

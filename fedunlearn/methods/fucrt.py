@@ -43,9 +43,10 @@ class FUCRT:
     global_weight: NonNegative = 0.1  # λ2: contrastive loss to the global prototypes
     local_temperature: Positive = 0.5  # T_l
     global_temperature: Positive = 0.5  # T_g
-    global_loss: Literal["infonce", "distance"] = "infonce"  # with other classes as negatives, or attraction only
+    global_loss: Literal["infonce", "distance"] = "infonce"  # other classes as negatives, or attraction only
     prototypes_of: Literal["retain", "all"] = "retain"  # class means of retain samples, or transformed ones as well
-    first_prototypes: Literal["original", "none"] = "original"  # of the original model, or none until round 1 is over
+    # of the original model, or none until the first round is over
+    first_prototypes: Literal["original", "none"] = "original"
 
 
 class FUCRTServer(TransformationServer):

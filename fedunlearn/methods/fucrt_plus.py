@@ -50,9 +50,11 @@ class FUCRTPlus:
     """Hyper-parameters. `keep=1 labels=hard forgotten_logits=seen forget_weight=1` is FUCRT with its labels."""
 
     selection: Selection = field(default_factory=lambda: Selection(relabel="once"))
-    keep: Share = 0.6  # κ: share of the original weights in those that unlearning starts from
+    # κ: share of the original weights in those that unlearning starts from; the rest is fresh
+    keep: Share = 0.6
     labels: Literal["soft", "hard"] = "soft"  # masked prediction of the original model, or the transformation class
-    forgotten_logits: Literal["hidden", "seen"] = "hidden"  # from the loss of forget samples
+    # from the loss of forget samples (hidden: their rows of the head start afresh)
+    forgotten_logits: Literal["hidden", "seen"] = "hidden"
     forget_weight: Share = 0.3  # β: of a forget sample in the cross-entropy, where a retain sample counts 1
     local_weight: NonNegative = 0.1  # λ1: contrastive loss inside the batch
     global_weight: NonNegative = 0.1  # λ2: contrastive loss to the global prototypes

@@ -40,15 +40,17 @@ RANDOM_MODELS = 10  # that the radius is derived from, as in the paper
 class GradientAscent:
     """Hyper-parameters."""
 
-    ascent_rounds: Count | None = None  # rounds of ascent; null: one in five, at least one; the rest repairs
+    # rounds of ascent; null: one in five, at least one; the rest of unlearn.rounds repairs
+    ascent_rounds: Count | None = None
     ascent_lr: Positive = 0.01  # learning rate of the ascent
     ascent_epochs: Count = 5  # local epochs of the ascent
     clip: Positive = 5.0  # largest norm of a batch's gradient, in the repair as well
-    radius: Positive | None = None  # δ: largest squared distance from w_o; null: a third of that of random models
-    stop_loss: Positive | None = (
-        None  # a sample with a higher loss is pushed no further; null: 4, or 1 below class level
-    )
-    stop_distance: Positive | None = None  # the ascent ends at this squared distance from w_o; null: after its rounds
+    # δ: largest squared distance from the original model; null: a third of that of random models
+    radius: Positive | None = None
+    # a sample with a higher loss is pushed no further; null: 4, or 1 below class level
+    stop_loss: Positive | None = None
+    # the ascent ends at this squared distance from the original model; null: after its rounds
+    stop_distance: Positive | None = None
 
 
 class AscentServer(UnlearningStrategy):

@@ -37,8 +37,9 @@ class LraNpp:
     """Hyper-parameters. The shares are of the feature width d."""
 
     images: Count = 36  # m: images of a class that a client analyses, at most
-    analysed: Share = 0.1  # top-n neurons counted for each image
-    perturbed: Share = 0.2  # most frequent neurons perturbed; those never counted are left alone
+    analysed: Share = 0.1  # share of the d features counted as relevant for each image
+    # share of the d features perturbed: the most frequent; those never counted are left alone
+    perturbed: Share = 0.2
     edit: Literal["head_row", "head_cols"] = "head_row"  # their weights to the forgotten class, or to every class
     value: Literal["zero", "gaussian"] = "zero"  # set those weights to zero, or add noise to them (the control)
     noise: Positive = 1.0  # standard deviation of the noise

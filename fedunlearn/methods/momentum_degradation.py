@@ -40,9 +40,12 @@ class MomentumDegradation:
     """Hyper-parameters."""
 
     momentum: Fraction = 0.95  # λ: what is left of the model in a step of erasure
-    warmup_rounds: Whole | None = None  # rounds that train W_de; null: three in ten
-    guide_rounds: Whole | None = None  # last rounds, of guidance alone; null: two in ten. The others erase and guide
-    pseudo_labels: Literal["hard", "soft"] = "hard"  # of forget samples: W_de's most probable class, or all it says
+    # rounds that train the degradation model W_de; null: three in ten of unlearn.rounds
+    warmup_rounds: Whole | None = None
+    # last rounds, of guidance alone; null: two in ten. The rounds between erase and guide
+    guide_rounds: Whole | None = None
+    # of forget samples: the degradation model's most probable class, or all it says
+    pseudo_labels: Literal["hard", "soft"] = "hard"
 
 
 class DegradationServer(UnlearningStrategy):

@@ -24,7 +24,8 @@ from fedunlearn.tasks.base import EVERY
 class Negation:
     """Hyper-parameters."""
 
-    layers: Literal["first", "last", "all"] = "first"  # L_neg: whose weights are negated; last: the head
+    # L_neg: convolutions and dense layers whose weights are negated; last: the head
+    layers: Literal["first", "last", "all"] = "first"
 
 
 class NegatingServer(UnlearningStrategy):

@@ -39,7 +39,8 @@ NORMS = (nn.BatchNorm2d, nn.GroupNorm)
 class Pruning:
     """Hyper-parameters."""
 
-    share: Annotated[float, Above(0), Below(1)] = 0.7  # R: of the filters of each convolution, at least one of them
+    # R: share of the filters of each convolution pruned for a forgotten class, at least one; see docs/methods.md
+    share: Annotated[float, Above(0), Below(1)] = 0.7
 
 
 class PruningServer(UnlearningStrategy):

@@ -56,9 +56,10 @@ class QuickDrop:
     image_lr: Positive = 0.03  # learning rate of the distilled images
     network_lr: Positive = 0.01  # of the network along whose way gradients are matched
     real_batch: Count = 32  # real images of a class in a matching step, at most
-    forget_rounds: Count | None = None  # rounds of ascent, at most; null: half of all, or one at client level
+    # rounds of ascent, at most; null: half of all, or one at client level; the others recover
+    forget_rounds: Count | None = None
     forget_epochs: Count = 2  # local epochs of the ascent
-    forget_lr: Positive = 0.2  # learning rate of the ascent
+    forget_lr: Positive = 0.2  # learning rate of the ascent; chosen as docs/methods.md says
     clip: Positive = 1.0  # largest norm of a batch's gradient, in the recovery as well
     stop_accuracy: Fraction = 0.1  # the ascent ends at this accuracy on the distilled forget images
 

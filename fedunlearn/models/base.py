@@ -58,6 +58,7 @@ class ModelFamily:
     name: str
     settings: type
     encoder: Callable[[Any, tuple[int, ...]], tuple[nn.Module, int]]
+    about: str = ""  # for those who read conf/
 
 
 def build(name: str, settings: Any, shape: tuple[int, ...], head: Callable[[int], nn.Module], seed: int) -> Network:

@@ -22,8 +22,8 @@ class CnnSettings:
     """Size of the network: about 60 thousand parameters for 28x28 grey images."""
 
     width: Count = 12  # channels of the first convolution; the second has twice as many
-    feature_dim: Count = 48  # units of the hidden layer, which are the features
-    norm: Literal["none", "batch", "group"] = "none"  # normalisation after each convolution
+    feature_dim: Count = 48  # units of the hidden layer, which are the features that audits look into
+    norm: Literal["none", "batch", "group"] = "none"  # after each convolution
 
 
 def encoder(settings: CnnSettings, shape: tuple[int, ...]) -> tuple[nn.Module, int]:
@@ -50,4 +50,8 @@ def _block(inputs: int, outputs: int, norm: str) -> list[nn.Module]:
     return [nn.Conv2d(inputs, outputs, kernel_size=3, padding=1), *norms[norm], nn.ReLU(), nn.MaxPool2d(2)]
 
 
-MODELS = {"cnn": ModelFamily("cnn", CnnSettings, encoder)}
+MODELS = {
+    "cnn": ModelFamily(
+        "cnn", CnnSettings, encoder, "two blocks of convolution and pooling, one hidden layer: quick on a CPU"
+    )
+}

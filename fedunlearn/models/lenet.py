@@ -48,4 +48,11 @@ def _left(side: int, padding: int) -> int:
     return ((side + 2 * padding - 4) // 2 - 4) // 2
 
 
-MODELS = {"lenet": ModelFamily("lenet", LenetSettings, encoder)}
+MODELS = {
+    "lenet": ModelFamily(
+        "lenet",
+        LenetSettings,
+        encoder,
+        "LeNet-5 with ReLU and average pooling, for images of 12x12 and more; it has one size",
+    )
+}

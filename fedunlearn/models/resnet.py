@@ -25,8 +25,10 @@ SMALLEST = {"cifar": 8, "imagenet": 32}  # pixels; the stem and the four stages 
 class ResNetSettings:
     """The two things that depend on the data and on the federation."""
 
-    norm: Literal["batch", "group"] = "batch"  # group norm has no statistics to average and suits uneven clients
-    stem: Literal["auto", "cifar", "imagenet"] = "auto"  # auto: cifar up to 64 pixels, imagenet above
+    # with running statistics, or without, which suits clients with few or one-sided data
+    norm: Literal["batch", "group"] = "batch"
+    # first layers 3x3 at full size (cifar) or 7x7 at a quarter of the side (imagenet); auto: cifar up to 64 pixels
+    stem: Literal["auto", "cifar", "imagenet"] = "auto"
 
 
 def encoder(
@@ -54,6 +56,10 @@ def _first_convolution(channels: int, stem: str) -> nn.Conv2d:
 
 
 MODELS = {
-    name: ModelFamily(name, ResNetSettings, partial(encoder, build))
-    for name, build in {"resnet18": models.resnet18, "resnet50": models.resnet50}.items()
+    "resnet18": ModelFamily(
+        "resnet18", ResNetSettings, partial(encoder, models.resnet18), "never pretrained, with 512 features"
+    ),
+    "resnet50": ModelFamily(
+        "resnet50", ResNetSettings, partial(encoder, models.resnet50), "never pretrained, with 2048 features"
+    ),
 }

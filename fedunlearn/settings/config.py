@@ -32,7 +32,7 @@ class DataConfig:
 
     root: str | None = None  # folder that holds the datasets; null: ./data
     download: bool = False  # fetch the dataset into data.root if it is not there
-    limit: Count | None = None  # keep about this many training images, the same share of every class (test likewise)
+    limit: Count | None = None  # about this many training images, the same share of every class
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,14 @@ class TrainConfig:
     lr: Positive = 0.03
     momentum: Annotated[float, AtLeast(0), Below(1)] = 0.9
     weight_decay: NonNegative = 5e-4
-    participation: Share = 1.0  # share of the clients asked in a round, at least one
+    participation: Share = 1.0  # share of the clients asked in a round, at least one of them
 
 
 @dataclass(frozen=True)
 class RetrainConfig:
     """The reference: training from a fresh start on the retain data, for train.rounds + unlearn.rounds rounds."""
 
-    seeds: Count = 2  # how many retrained models; their spread is the noise floor
+    seeds: Count = 2  # retrained models; their spread is the noise floor
 
 
 @dataclass(frozen=True)
@@ -82,9 +82,11 @@ class RequestConfig:
     """What to forget. Exactly one of the three is not empty."""
 
     classes: tuple[Whole, ...] = ()  # every sample of these classes
-    clients: tuple[Whole, ...] = ()  # every sample of these clients
-    samples: dict[str, Count] | None = None  # client number -> how many of its samples, drawn by seed
-    backdoor: Backdoor | None = None  # what the forgotten clients planted in their data; needs `clients`
+    clients: tuple[Whole, ...] = ()  # every sample of these clients (then set classes to [])
+    # client number -> how many of its samples, drawn by seed, as in {0: 20} (then set classes to [])
+    samples: dict[str, Count] | None = None
+    # with clients: {target: 0, size: 3, share: 0.8} plants a mark in what they hold (docs/audits.md)
+    backdoor: Backdoor | None = None
 
     @property
     def level(self) -> str:
@@ -96,7 +98,7 @@ class RequestConfig:
 class StoreConfig:
     """Where finished stages are kept and shared between runs."""
 
-    dir: str = "outputs/store"
+    dir: str = "outputs/store"  # finished stages, shared by all runs that use the same folder
     enabled: bool = True  # false: compute every stage anew in a temporary store, share and keep nothing
 
 
@@ -104,7 +106,7 @@ class StoreConfig:
 class OutputConfig:
     """Where the results of this run (or sweep) go."""
 
-    dir: str = "outputs/run"
+    dir: str = "outputs/run"  # of this run, or of the whole sweep
     overwrite: bool = False  # true: replace the finished run of another configuration (or other runs) in that folder
 
 
@@ -112,7 +114,8 @@ class OutputConfig:
 class SweepConfig:
     """What a command should do with its jobs. No part of any run's own configuration."""
 
-    dry_run: bool = False  # show the jobs, what the store holds of them and how long the rest may take; run nothing
+    # true: show the jobs, what the store holds of them and how long the rest may take; run nothing
+    dry_run: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,8 +128,8 @@ class RunConfig:
     method: Choice
     engine: Choice
     audit: tuple[Choice, ...]
-    seed: Seed = 0
-    device: str = "auto"
+    seed: Seed = 0  # all randomness is derived from it
+    device: str = "auto"  # auto, cpu, cuda or cuda:N
     data: DataConfig = field(default_factory=DataConfig)
     request: RequestConfig = field(default_factory=RequestConfig)
     train: TrainConfig = field(default_factory=TrainConfig)

@@ -7,6 +7,7 @@ hold. A plug-in that cannot be used costs one sentence, and an error only where 
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 import pkgutil
@@ -18,7 +19,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Protocol, TypeVar, overload
 
 from fedunlearn.errors import RequestError, listed, unknown
-from fedunlearn.settings.schema import parse, plain
+from fedunlearn.settings.schema import defaults
 
 T = TypeVar("T")
 
@@ -32,7 +33,11 @@ class Member(Protocol):
 
     @property
     def settings(self) -> type:
-        """A dataclass that can be made without values: its defaults are the defaults."""
+        """A frozen dataclass: its defaults are the only copy, and a comment says what each field is."""
+
+    @property
+    def about(self) -> str:
+        """What it is, in a few words, for those who read conf/."""
 
 
 @dataclass(frozen=True)
@@ -93,13 +98,18 @@ def find(what: str | type, name: str) -> Any:
     Raises RequestError with the nearest spelling if there is none, or with the reason why a plug-in cannot be used.
     """
     kind = _kind(what)
-    ours = _ours(kind)
-    if name in ours:
-        return ours[name][1]
+    known = _ours(kind)
+    if name in known:
+        return known[name][1]
     others = _others(kind)
     if name not in others:
-        raise unknown(kind.name, name, [*ours, *others])
+        raise unknown(kind.name, name, [*known, *others])
     return _load(kind, others[name])
+
+
+def ours(kind: str) -> list[Any]:
+    """This package's own members of that kind."""
+    return [member for _, member in _ours(KINDS[kind]).values()]
 
 
 def names(kind: str) -> list[str]:
@@ -137,8 +147,8 @@ def _kind(what: str | type) -> Kind:
 
 def origin(kind: str, name: str) -> str | EntryPoint:
     """Where the member called `name` comes from: the name of our module that holds it, or another package's entry."""
-    ours = _ours(KINDS[kind])
-    return ours[name][0] if name in ours else _others(KINDS[kind])[name][0]
+    known = _ours(KINDS[kind])
+    return known[name][0] if name in known else _others(KINDS[kind])[name][0]
 
 
 @cache
@@ -189,9 +199,9 @@ def _checked(kind: Kind, name: str, found: Any) -> Any:
     if found.name != name:
         raise RequestError(f"its entry point leads to one that is called {found.name!r}")
     if kind.name != "task":  # a task leaves nothing to choose
-        defaults = plain(found.settings())
-        json.dumps(defaults)
-        parse(found.settings, defaults, "settings")
+        if not (isinstance(found.settings, type) and dataclasses.is_dataclass(found.settings)):
+            raise RequestError(f"its settings, {found.settings!r}, are no dataclass")
+        json.dumps(defaults(found.settings))
     return found
 
 

@@ -79,6 +79,22 @@ def parse(cls: type[T], given: object, where: str = "") -> T:
         raise RequestError(f"{where}: {error}") from error
 
 
+def default(field: dataclasses.Field) -> Any:
+    """What a field of a settings dataclass is before anybody sets it; None where it must be given."""
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return None if field.default is dataclasses.MISSING else field.default
+
+
+def defaults(cls: type) -> dict[str, Any]:
+    """The plain defaults of a settings dataclass. Raises RequestError for one that its field does not allow."""
+    given = {field.name: plain(default(field)) for field in dataclasses.fields(cls)}
+    for name, value in given.items():
+        if value is not None:
+            _convert(value, _hints(cls)[name], name)
+    return given
+
+
 def plain(value: object) -> Any:
     """The inverse of `parse`: dataclasses and tuples as plain dicts and lists, ready for JSON or YAML."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -47,6 +47,7 @@ class TrackerKind:
     package: str
     extra: str
     start: Callable[[Any, Tracked], Tracker]
+    about: str = ""  # for those who read conf/
 
 
 class Silent:

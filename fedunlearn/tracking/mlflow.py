@@ -16,7 +16,7 @@ class MLflow:
     """Settings."""
 
     experiment: str = "fedunlearn"  # made if it is not there
-    uri: str | None = None  # tracking server or folder; null: as MLflow's own environment variables say
+    uri: str | None = None  # tracking server or folder; null: as MLflow's environment variables say
 
 
 class Client:
@@ -50,4 +50,6 @@ class Client:
         self._client.set_terminated(self._run, STATUS[status])
 
 
-TRACKERS = {"mlflow": TrackerKind("mlflow", MLflow, "mlflow", "mlflow", Client)}
+TRACKERS = {
+    "mlflow": TrackerKind("mlflow", MLflow, "mlflow", "mlflow", Client, "needs pip install 'fedunlearn[mlflow]'")
+}

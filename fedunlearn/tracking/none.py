@@ -12,4 +12,8 @@ class NoTracking:
     """No settings."""
 
 
-TRACKERS = {"none": TrackerKind("none", NoTracking, "", "", lambda settings, run: SILENT)}
+TRACKERS = {
+    "none": TrackerKind(
+        "none", NoTracking, "", "", lambda settings, run: SILENT, "the files in the run's folder say everything"
+    )
+}

@@ -13,7 +13,7 @@ from fedunlearn.tracking.base import Tracked, TrackerKind, audit_values, flat_co
 class TensorBoard:
     """Settings."""
 
-    folder: str = "tensorboard"  # below the run's folder
+    folder: str = "tensorboard"  # event files, below the run's folder: tensorboard --logdir DIR
 
 
 class EventFiles:
@@ -48,4 +48,13 @@ class EventFiles:
         self._writer.add_text(tag, text)  # type: ignore[no-untyped-call]
 
 
-TRACKERS = {"tensorboard": TrackerKind("tensorboard", TensorBoard, "tensorboard", "tensorboard", EventFiles)}
+TRACKERS = {
+    "tensorboard": TrackerKind(
+        "tensorboard",
+        TensorBoard,
+        "tensorboard",
+        "tensorboard",
+        EventFiles,
+        "needs pip install 'fedunlearn[tensorboard]'",
+    )
+}

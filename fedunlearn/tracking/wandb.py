@@ -18,7 +18,7 @@ class WandB:
     project: str = "fedunlearn"
     entity: str | None = None  # user or team; null: your own
     group: str | None = None  # runs shown together, such as those of a sweep
-    mode: Literal["online", "offline", "disabled"] = "online"  # offline: files only, for `wandb sync` later
+    mode: Literal["online", "offline", "disabled"] = "online"  # the second: files only, for `wandb sync` later
 
 
 class Client:
@@ -54,4 +54,8 @@ class Client:
         self._run.finish(exit_code=0 if status == "done" else 1)
 
 
-TRACKERS = {"wandb": TrackerKind("wandb", WandB, "wandb", "wandb", Client)}
+TRACKERS = {
+    "wandb": TrackerKind(
+        "wandb", WandB, "wandb", "wandb", Client, "needs pip install 'fedunlearn[wandb]' and, unless offline, a login"
+    )
+}

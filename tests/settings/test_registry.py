@@ -42,10 +42,9 @@ BROKEN = [  # what the plug-in's module holds, and why it cannot be used
     (FINETUNE + "BROKEN = METHODS['finetune']", "its entry point leads to one that is called 'finetune'"),
     (
         FINETUNE + "BROKEN = replace(METHODS['finetune'], name='broken', settings=int)",
-        "settings takes a group of settings, not 0",
+        "its settings, <class 'int'>, are no dataclass",
     ),
-    (NAMED.replace("= 1.0", ""), "TypeError: Settings.__init__() missing 1 required positional argument: 'amount'"),
-    (NAMED.replace("1.0", "'much'"), "settings.amount must be a number, not 'much'"),
+    (NAMED.replace("1.0", "'much'"), "amount must be a number, not 'much'"),
     (NAMED.replace("float", "Amount"), "NameError: name 'Amount' is not defined"),
     (A_SET, "TypeError: Object of type set is not JSON serializable"),
 ]
@@ -137,6 +136,14 @@ def test_a_broken_plugin_is_one_sentence_and_an_error_where_it_is_asked_for(site
     with pytest.raises(RequestError) as error:
         registry.find(Method, "broken")
     assert str(error.value) == problem
+
+
+def test_a_plugin_may_have_settings_that_must_be_given(site, tmp_path):
+    code = GOOD.replace("= 1.0", "")
+    plant(site, "good-pack", "planted_good", code, "[fedunlearn.methods]", "theirs = planted_good:THEIRS")
+    assert registry.plugins("method").problems == ()
+    asked = command(site, "method=theirs", folder=tmp_path)
+    assert (asked.returncode, asked.stderr) == (2, "fedunlearn: method.amount must be a number, not None\n")
 
 
 def test_ctrl_c_while_a_plugin_loads_is_no_fault_of_the_plugin(site):
