@@ -32,6 +32,14 @@ def write_text(path: Path, text: str) -> Path:
     return path
 
 
+def is_folder(path: Path) -> bool:
+    """Is there a folder at `path`? There is none whose name is longer than the system takes."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
 def take(path: Path, on_wait: Callable[[], None], patience: float = 0.0) -> FileLock:
     """Hold the lock file at `path`; the system lets go of it when its holder dies.
 

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fedunlearn.errors import RequestError, unknown
+from fedunlearn.files import is_folder
 from fedunlearn.settings import registry
 from fedunlearn.settings.config import CHOSEN_SECTIONS, RunConfig, from_omegaconf
 from fedunlearn.settings.schema import defaults
@@ -51,11 +52,17 @@ def flags_first(arguments: list[str]) -> list[str]:
     return [word for word in arguments if word not in words] + words
 
 
+def only_shows(arguments: list[str]) -> bool:
+    """Does this command line ask for nothing but a look, at the help or at a configuration?"""
+    asked = parse(arguments)
+    return bool(asked.help or asked.hydra_help or asked.shell_completion or asked.cfg or asked.info)
+
+
 def check(arguments: list[str], conf: Path) -> None:
     """Raise RequestError if any job of this command line cannot be run as asked. Trains nothing."""
     asked = parse(arguments)
-    if asked.help or asked.hydra_help or asked.shell_completion or asked.cfg or asked.info:
-        return
+    if asked.config_dir and not is_folder(Path(asked.config_dir)):
+        raise RequestError(f"--config-dir: there is no folder {asked.config_dir}")
     jobs = list(_distinct_jobs(_parse(asked.overrides), asked.multirun))
     from fedunlearn.runs import federations, folders, preflight  # these load torch
 

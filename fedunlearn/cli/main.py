@@ -16,10 +16,8 @@ import hydra
 from omegaconf import DictConfig
 
 from fedunlearn import sources
-from fedunlearn.cli import command_line, rerun
+from fedunlearn.cli import command_line, rerun, signals
 from fedunlearn.errors import RequestError
-
-INTERRUPTED = 130
 
 
 def conf_dir() -> Path:
@@ -31,20 +29,29 @@ def conf_dir() -> Path:
 def main() -> None:
     """Entry point of `fedunlearn` and `python -m fedunlearn`."""
     sources.remember()
-    command_line.register_plugins()
+    arguments = None
     try:
-        arguments = command_line.flags_first(rerun.expand(sys.argv[1:]))
-        command_line.check(arguments, conf_dir())
+        with signals.heeding_sigterm():
+            command_line.register_plugins()
+            sys.argv[1:] = arguments = checked(sys.argv[1:])
+            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(task)()
     except RequestError as error:
         sys.exit(refuse(error))
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
-    sys.argv[1:] = arguments
-    try:
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(task)()
     except KeyboardInterrupt as stop:
-        print(f"\nInterrupted. Finished rounds are kept; go on with\n  {again(arguments, stop)}", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        said, status = signals.outcome(stop)
+        kept = "" if arguments is None else f" Finished rounds are kept; go on with\n  {again(arguments, stop)}"
+        print(f"\n{said}.{kept}", file=sys.stderr)
+        sys.exit(status)
+
+
+def checked(given: list[str]) -> list[str]:
+    """The command line in the order that Hydra takes. Raises RequestError if it cannot be run as asked."""
+    arguments = command_line.flags_first(rerun.expand(given))
+    if command_line.only_shows(arguments):
+        signals.end_with_the_reader()
+    else:
+        command_line.check(arguments, conf_dir())
+    return arguments
 
 
 def task(composed: DictConfig) -> None:

@@ -9,12 +9,15 @@ from pathlib import Path
 
 from rich.console import Console
 
+from fedunlearn.cli.signals import end_with_the_reader
 from fedunlearn.errors import RequestError
 from fedunlearn.report import runs
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: 0; with `--status`, 1 if a run failed; 2 for a folder that does not exist or holds no runs."""
+    if argv is None:
+        end_with_the_reader()
     options = _parser().parse_args(argv)
     screen = Console(highlight=False, markup=False)
     try:

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
+from fedunlearn.cli.signals import end_with_the_reader
 from fedunlearn.errors import RequestError, RunError, unknown
 from fedunlearn.store.catalogue import (
     damages,
@@ -36,6 +37,8 @@ Command = Callable[[Path, argparse.Namespace, Console], int]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Exit status: 0 done, 1 damage found or a failed removal, 2 a request that cannot be met."""
+    if arguments is None:
+        end_with_the_reader()
     try:
         options = _parser().parse_args(arguments)
         command: Command = options.command

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from fedunlearn.errors import RequestError
+from fedunlearn.files import is_folder
 from fedunlearn.report import names
 from fedunlearn.results import summary as summaries
 from fedunlearn.results.findings import Finding, named
@@ -124,7 +125,7 @@ def find(root: Path) -> list[Run]:
 
     Folders are absolute. Raises RequestError if `root` is not a folder or holds no run.
     """
-    if not root.is_dir():
+    if not is_folder(root):
         raise RequestError(f"there is no folder {str(root)!r}")
     root = root.resolve()
     started = {path.parent for name in ("summary.json", "config.yaml") for path in _below(root, name)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +19,16 @@ QUIET_SECONDS = 10.0  # without a terminal, progress is a line at most this ofte
 Advance = Callable[[int, str], None]  # (rounds done, text beside the bar)
 
 
+class _Screen(rich.console.Console):
+    """A terminal or pipe that may go away: the run goes on without it, and its log has everything."""
+
+    def on_broken_pipe(self) -> None:
+        """Where rich would end the process: whatever is printed from here on goes nowhere."""
+        self.quiet = True
+        with open(os.devnull, "w") as nowhere:  # noqa: PTH123 (no file, but a place for a descriptor)
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+
+
 class Console:
     """Prints to the terminal and into a log file.
 
@@ -24,7 +36,7 @@ class Console:
     """
 
     def __init__(self, log: IO[str] | None = None, prefix: str = "") -> None:
-        self.screen = rich.console.Console(highlight=False, soft_wrap=True)
+        self.screen = _Screen(highlight=False, soft_wrap=True)
         self._log, self._prefix = log, prefix
         self._bars = self.screen.is_terminal and not prefix
 

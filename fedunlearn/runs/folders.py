@@ -19,10 +19,12 @@ from fedunlearn.errors import RequestError
 from fedunlearn.files import alone, replacing
 from fedunlearn.settings.config import CHOSEN_SECTIONS, RunConfig, essence
 from fedunlearn.store.catalogue import differences
+from fedunlearn.store.folder import reason
 
 LOCK = ".lock"
 NEW, REPLACED = ".new", ".replaced"
 SUMMARY, SETTING, PAGE, SWEEP = "summary.json", ("config.yaml", "environment.json"), "report.html", "sweep.json"
+LONGEST = f"{NEW}/figures/.erasure_utility.svg.{2**22}.tmp"  # below a run's folder
 DRAWN = ("figures", "exhibits", "models")  # folders whose files come and go with the run
 NAMED = 3  # how many differences, or folders, a sentence names
 
@@ -41,11 +43,20 @@ def is_done(folder: Path) -> bool:
     return summary_in(folder).get("status") == "done"
 
 
+def check_name(folder: Path) -> None:
+    """Raise RequestError if the system has no room for the names of a run's files in `folder`."""
+    try:
+        (folder / LONGEST).exists()
+    except OSError as error:
+        raise RequestError(f"the folder {folder} cannot be used: {reason(error)}") from error
+
+
 def check(folder: Path, config: RunConfig) -> None:
     """Raise RequestError if what lies in `folder` must not make room for a run of `config`. Touches nothing.
 
     That is the finished run of another configuration, or a sweep, unless the configuration says `output.overwrite`.
     """
+    check_name(folder)
     if config.output.overwrite:
         return
     if (folder / SWEEP).is_file():

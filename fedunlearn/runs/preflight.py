@@ -25,8 +25,8 @@ def check(config: RunConfig) -> None:
 
 def check_writable(folder: Path, key: str) -> None:
     """Raises RequestError if files cannot be made in `folder`, or it cannot be made. Leaves nothing behind."""
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     try:
+        there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
         with tempfile.TemporaryFile(dir=there):
             pass
     except OSError as error:

@@ -99,6 +99,8 @@ def show_forecast(listed: list[Job]) -> None:
 
 def check_folder(folder: Path, listed: list[Job], overwrite: bool) -> None:
     """Raise RequestError if something else lies in the sweep's folder than these jobs, or in theirs other runs."""
+    for job in listed:
+        folders.check_name(job.folder)
     if listed and not overwrite:
         folders.check_sweep(folder, [(job.folder, _config_of(job)) for job in listed])
 
