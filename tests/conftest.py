@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 import torch
 
-from fedunlearn.data.types import Dataset, Request, Split, labelled_images
+from fedunlearn.data.types import Dataset, Normaliser, Request, Split, labelled_images
 from fedunlearn.federation.federation import Federation
+from fedunlearn.federation.objective import RoundContext
 from fedunlearn.models.base import Network
+from fedunlearn.tasks.classification import TASKS
 
 
 def blobs(per_class: int, classes: int, seed: int) -> Split:
@@ -33,7 +35,7 @@ def flat_model(seed: int, classes: int, width: int = 6) -> Network:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         encoder = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, width), torch.nn.ReLU())
-        return Network(encoder, width, classes)
+        return Network(encoder, torch.nn.Linear(width, classes))
 
 
 @pytest.fixture
@@ -43,10 +45,21 @@ def make_federation() -> Callable[..., Federation]:
     def make(clients: int = 3, classes: int = 4, forget: tuple[int, ...] = (1,), per_class: int = 12) -> Federation:
         train, test = blobs(per_class, classes, 0), blobs(5, classes, 1)
         names = tuple(f"c{c}" for c in range(classes))
-        dataset = Dataset("blobs", train, test, names, (0.2,), (0.25,), "blobs")
+        dataset = Dataset("blobs", train, test, names, Normaliser((0.2,), (0.25,)), "blobs")
         order = np.random.default_rng(2).permutation(len(train))
         parts = [np.sort(part) for part in np.array_split(order, clients)]
-        wanted = Request("class", np.isin(train.labels.numpy(), forget), forget)
+        wanted = Request("class", np.isin(train.targets.numpy(), forget), forget)
         return Federation(dataset, parts, wanted, lambda seed: flat_model(seed, classes), torch.device("cpu"), 0)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def context_of() -> Callable[..., RoundContext]:
+    """What a client knows that has just received `model`: `context_of(model, shared={…}, round=1)`."""
+
+    def make(model: Network, shared: dict[str, torch.Tensor] | None = None, round: int = 1) -> RoundContext:
+        received = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        return RoundContext(TASKS["classification"], round, shared or {}, received, model)
 
     return make

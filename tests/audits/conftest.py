@@ -11,29 +11,36 @@ import pytest
 import torch
 from torch import nn
 
-from fedunlearn.audits.base import Evidence, Reference, View
+from fedunlearn.audits.base import NOTHING, Evidence, Reference, Samples, View
 from fedunlearn.audits.observe import observe
-from fedunlearn.data.types import Dataset, Request, Split, labelled_images
+from fedunlearn.data.types import Dataset, Normaliser, Request, Split, labelled_images
 from fedunlearn.federation.federation import Federation
 from fedunlearn.models.base import Network
 
 
 class MakeView(Protocol):
-    def __call__(self, logits: Any, labels: Any, forget: Sequence[int] = (), features: Any = None) -> View: ...
+    def __call__(
+        self, logits: Any, labels: Any, forget: Sequence[int] = (), features: Any = None, samples: Samples = NOTHING
+    ) -> View: ...
 
 
 class MakeEvidence(Protocol):
     def __call__(self, logits: Any, labels: Any, forget: Sequence[int] = (), features: Any = None) -> Evidence: ...
 
 
+def view_of(
+    logits: Any, labels: Any, forget: Sequence[int] = (), features: Any = None, samples: Samples = NOTHING
+) -> View:
+    """A view of classes: the score is 1 where the largest logit is the label's, and `forget` names classes."""
+    logits, labels = np.asarray(logits, dtype=np.float32), np.asarray(labels, dtype=np.int64)
+    z = logits if features is None else np.asarray(features, dtype=np.float32)
+    right = (logits.argmax(axis=1) == labels).astype(np.float64)
+    return View(z, {"logits": logits}, labels, labels, np.isin(labels, forget), right, samples)
+
+
 @pytest.fixture(scope="session")
 def view() -> MakeView:
-    def make(logits: Any, labels: Any, forget: Sequence[int] = (), features: Any = None) -> View:
-        logits, labels = np.asarray(logits, dtype=np.float32), np.asarray(labels, dtype=np.int64)
-        z = logits if features is None else np.asarray(features, dtype=np.float32)
-        return View(z, logits, labels, np.isin(labels, forget))
-
-    return make
+    return view_of
 
 
 @pytest.fixture(scope="session")
@@ -51,9 +58,9 @@ def evidence(view: MakeView) -> MakeEvidence:
 def faint_federation() -> Federation:
     """Four classes on 4×4 images; class 1, which is forgotten, looks like class 2 but for a faint mark."""
     train, test = _faint(200, 0), _faint(60, 1)
-    dataset = Dataset("faint", train, test, ("a", "b", "c", "d"), (0.2,), (0.25,), "faint")
+    dataset = Dataset("faint", train, test, ("a", "b", "c", "d"), Normaliser((0.2,), (0.25,)), "faint")
     parts = np.array_split(np.random.default_rng(2).permutation(len(train)), 3)
-    wanted = Request("class", train.labels.numpy() == 1, (1,))
+    wanted = Request("class", train.targets.numpy() == 1, (1,))
     return Federation(dataset, parts, wanted, _small_model, torch.device("cpu"), 0)
 
 
@@ -68,7 +75,7 @@ def _faint(per_class: int, seed: int) -> Split:
 def _small_model(seed: int) -> Network:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Network(nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ReLU()), 8, 4)
+        return Network(nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ReLU()), nn.Linear(8, 4))
 
 
 @dataclass(frozen=True)
@@ -104,11 +111,12 @@ def _fitted(federation: Federation, name: str, seed: int) -> Network:
     """By plain gradient descent, without class 1 if it is a retrained model."""
     model = federation.models.fresh(seed)
     keep = torch.from_numpy(~federation.request.forget) if name.startswith("retrained") else slice(None)
-    images, labels = federation.normalise(federation.train.images[keep]), federation.train.labels[keep]
+    train = federation.train
+    inputs = federation.dataset.prepare({name: values[keep] for name, values in train.inputs.items()})
     optimiser = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     for _ in range(150):
         optimiser.zero_grad()
-        torch.autograd.backward(torch.nn.functional.cross_entropy(model(images), labels))
+        torch.autograd.backward(torch.nn.functional.cross_entropy(model(inputs), train.targets[keep]))
         optimiser.step()
     if name == "masked":
         with torch.no_grad():

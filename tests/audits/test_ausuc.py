@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from fedunlearn.audits.ausuc import AUDITS, AusucSettings, area, curve, recovered
-from fedunlearn.audits.base import Reference, View
+from fedunlearn.audits.base import Reference
 
 # Classes 0 and 1 stay, 2 is forgotten. Thresholds of gamma: 1, 3, 2 and -1; the last sample is never right, the
 # others change as gamma passes 1 (lost), 2 (won) and 3 (lost).
@@ -70,10 +70,6 @@ def cases(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, list[int]]:
     return (eighths / 8).astype(np.float32), labels, forget
 
 
-def as_view(logits: np.ndarray, labels: np.ndarray, forget: list[int]) -> View:
-    return View(logits, logits, labels, np.isin(labels, forget))
-
-
 @settings(max_examples=150, deadline=None)
 @given(cases())
 def test_the_sweep_agrees_with_brute_force(case: tuple[np.ndarray, np.ndarray, list[int]]) -> None:
@@ -83,20 +79,22 @@ def test_the_sweep_agrees_with_brute_force(case: tuple[np.ndarray, np.ndarray, l
 
 @settings(max_examples=100, deadline=None)
 @given(cases(), st.integers(-1000, 1000), st.integers(-1000, 1000))
-def test_constants_change_nothing(case: tuple[np.ndarray, np.ndarray, list[int]], to_all: int, to_forget: int) -> None:
+def test_constants_change_nothing(
+    view: Any, case: tuple[np.ndarray, np.ndarray, list[int]], to_all: int, to_forget: int
+) -> None:
     logits, labels, forget = case
     moved = logits + np.float32(to_all)
     moved[:, forget] += np.float32(to_forget)
     for before, after in zip(curve(logits, labels, forget), curve(moved, labels, forget), strict=True):
         assert before.tolist() == after.tolist()
     if to_forget == 0:
-        assert recovered(as_view(*case), forget) == recovered(as_view(moved, labels, forget), forget)
+        assert recovered(view(*case), forget) == recovered(view(moved, labels, forget), forget)
 
 
 @settings(max_examples=100, deadline=None)
 @given(cases())
 def test_the_curve_runs_from_no_forget_sample_to_no_retain_sample(
-    case: tuple[np.ndarray, np.ndarray, list[int]],
+    view: Any, case: tuple[np.ndarray, np.ndarray, list[int]]
 ) -> None:
     logits, labels, forget = case
     retain, forgotten = curve(*case)
@@ -107,7 +105,7 @@ def test_the_curve_runs_from_no_forget_sample_to_no_retain_sample(
     kept = np.isin(labels, stays)
     assert retain[0] == (np.array(stays)[logits[kept][:, stays].argmax(axis=1)] == labels[kept]).mean()
     assert forgotten[-1] == (np.array(forget)[logits[~kept][:, forget].argmax(axis=1)] == labels[~kept]).mean()
-    assert 0 <= area(as_view(*case), forget) <= 1
+    assert 0 <= area(view(*case), forget) <= 1
 
 
 def test_logits_that_are_not_finite_are_refused() -> None:

@@ -11,28 +11,27 @@ import torch
 from torch import Tensor, nn
 
 from fedunlearn.audits.backdoor import AUDITS, BackdoorSettings
-from fedunlearn.audits.base import Evidence, Images, Reference, View
+from fedunlearn.audits.base import Evidence, Reference, Samples
 from fedunlearn.data.backdoor import Backdoor
-from fedunlearn.data.types import Normaliser
+from fedunlearn.data.types import Inputs, Normaliser
 
 
 class SeesTheMark(nn.Module):
     """Class 1 for images whose lower right pixel is white, class 0 for the others."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        white = (x[:, 0, -1, -1] > 0.99).float()
+    def forward(self, inputs: Inputs) -> Tensor:
+        white = (inputs["images"][:, 0, -1, -1] > 0.99).float()
         return torch.stack([1 - white, white, torch.zeros_like(white)], 1)
 
 
 @pytest.fixture
-def found() -> Evidence:
+def found(view: Any) -> Evidence:
     pixels = torch.zeros(6, 1, 4, 4, dtype=torch.uint8)
     pixels[2, 0, 3, 3] = 255  # looks marked as it is
     model, labels = SeesTheMark(), np.array([0, 1, 2, 0, 2, 1])
-    images = Images(pixels, Normaliser((0.0,), (1.0,)), torch.device("cpu"))
-    logits = model(images.at(np.arange(6))).numpy()
-    view = View(logits, logits, labels, np.zeros(6, dtype=bool), images)
-    return Evidence(model, view, view)
+    samples = Samples({"images": pixels}, Normaliser((0.0,), (1.0,)), torch.device("cpu"))
+    split = view(model(samples.at(np.arange(6))).numpy(), labels, samples=samples)
+    return Evidence(model, split, split)
 
 
 def measure(found: Evidence, backdoor: Backdoor | None, samples: int = 100) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from fedunlearn.settings import registry
 from fedunlearn.settings.schema import parse
 
 CPU = torch.device("cpu")
+PREPARE = Normaliser((0.4,), (0.3,))
 CONF = Path(__file__).parents[2] / "conf" / "audit" / "default.yaml"
 
 
@@ -29,16 +31,17 @@ def images(samples: int, seed: int) -> Split:
 
 @pytest.fixture(scope="module")
 def dataset() -> Dataset:
-    return Dataset("noise", images(CHUNK + 30, 0), images(10, 1), ("a", "b", "c", "d"), (0.4,), (0.3,), "")
+    return Dataset("noise", images(CHUNK + 30, 0), images(10, 1), ("a", "b", "c", "d"), PREPARE, "")
 
 
 @pytest.fixture
 def model() -> Network:
-    return build("cnn", CnnSettings(width=2, feature_dim=6, norm="batch"), (1, 8, 8), classes=4, seed=0)
+    settings = CnnSettings(width=2, feature_dim=6, norm="batch")
+    return build("cnn", settings, (1, 8, 8), lambda width: torch.nn.Linear(width, 4), seed=0)
 
 
 def request(dataset: Dataset, classes: tuple[int, ...]) -> Request:
-    return Request("class", np.isin(dataset.train.labels.numpy(), classes), classes)
+    return Request("class", np.isin(dataset.train.groups.numpy(), classes), classes)
 
 
 def test_views_hold_the_outputs_of_the_model_in_order(model: Network, dataset: Dataset) -> None:
@@ -46,21 +49,22 @@ def test_views_hold_the_outputs_of_the_model_in_order(model: Network, dataset: D
     model.eval()
     for view, split in ((found.train, dataset.train), (found.test, dataset.test)):
         with torch.no_grad():
-            pixels = Normaliser(dataset.mean, dataset.std)(split.images)
-            assert torch.allclose(torch.from_numpy(view.logits), model(pixels), atol=1e-6)
-            assert torch.allclose(torch.from_numpy(view.features), model.features(pixels), atol=1e-6)
-        assert view.labels.tolist() == split.labels.tolist()
-        dtypes = [str(part.dtype) for part in (view.features, view.logits, view.labels)]
-        assert dtypes == ["float32", "float32", "int64"]
-        assert view.forget.tolist() == [label in (1, 3) for label in split.labels]
+            inputs = PREPARE(split.inputs)
+            assert torch.allclose(torch.from_numpy(view.logits), model(inputs), atol=1e-6)
+            assert torch.allclose(torch.from_numpy(view.features), model.features(inputs), atol=1e-6)
+        assert view.labels.tolist() == view.groups.tolist() == split.targets.tolist()
+        dtypes = [str(part.dtype) for part in (view.features, view.logits, view.labels, view.score)]
+        assert dtypes == ["float32", "float32", "int64", "float64"]
+        assert view.forget.tolist() == [label in (1, 3) for label in split.groups]
+        assert view.score.tolist() == (view.logits.argmax(axis=1) == view.labels).tolist()
         assert view.features.shape == (len(split), 6)
 
 
 def test_a_view_holds_the_images_that_the_model_was_shown(model: Network, dataset: Dataset) -> None:
     found = observe(model, dataset, request(dataset, (1,)), CPU).test
     chosen = np.array([7, 0, 7])
-    shown = found.images.at(chosen)
-    assert torch.equal(shown, Normaliser(dataset.mean, dataset.std)(dataset.test.images[[7, 0, 7]]))
+    shown = found.samples.at(chosen)
+    assert torch.equal(shown["images"], PREPARE.images(dataset.test.inputs["images"][[7, 0, 7]]))
     model.eval()
     with torch.no_grad():
         assert np.allclose(model(shown).numpy(), found.logits[chosen], atol=1e-6)
@@ -88,15 +92,9 @@ def test_the_model_is_left_as_it_was(model: Network, dataset: Dataset) -> None:
 def test_an_image_looks_the_same_in_any_company(model: Network, dataset: Dataset) -> None:
     """Evaluation mode: batch norm must not mix the images of a chunk."""
     model.train()
-    alone = Dataset(
-        "one", dataset.train, labelled_images(dataset.test.images[:1], dataset.test.labels[:1]), *dataset_tail()
-    )
+    alone = replace(dataset, test=dataset.test.at(torch.arange(1)))
     together, single = (observe(model, data, request(dataset, (0,)), CPU).test for data in (dataset, alone))
     assert np.allclose(together.logits[:1], single.logits, atol=1e-6)
-
-
-def dataset_tail() -> tuple[tuple[str, ...], tuple[float, ...], tuple[float, ...], str]:
-    return ("a", "b", "c", "d"), (0.4,), (0.3,), ""
 
 
 def test_outputs_that_are_not_finite_are_an_error(model: Network, dataset: Dataset) -> None:

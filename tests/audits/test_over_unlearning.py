@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.spatial.distance import jensenshannon
 
-from fedunlearn.audits.base import Images, Reference
+from fedunlearn.audits.base import Reference
 from fedunlearn.audits.divergence import jensen_shannon
 from fedunlearn.audits.over_unlearning import (
     AUDITS,
@@ -22,7 +22,7 @@ from fedunlearn.audits.over_unlearning import (
     within,
     without,
 )
-from fedunlearn.data.types import Normaliser
+from fedunlearn.data.types import Inputs, Normaliser
 
 
 class Fixed(torch.nn.Module):
@@ -32,11 +32,11 @@ class Fixed(torch.nn.Module):
         super().__init__()
         self.matrix = torch.tensor(matrix, dtype=torch.float32)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x.flatten(1)[:, : self.matrix.shape[1]] @ self.matrix.T
+    def forward(self, inputs: Inputs) -> torch.Tensor:
+        return inputs["images"].flatten(1)[:, : self.matrix.shape[1]] @ self.matrix.T
 
 
-IMAGES = Images(torch.zeros(1, 1, 1, 3, dtype=torch.uint8), Normaliser((0.5,), (0.25,)), torch.device("cpu"))
+NORMALISE = Normaliser((0.5,), (0.25,))
 
 
 def measure(trained: Any, name: str, **settings: Any) -> Any:
@@ -67,13 +67,13 @@ def test_steps_go_toward_the_likeliest_retain_class_and_no_farther_than_allowed(
     pixels = torch.tensor([[[[0.9, 0.3, 0.2]]]])
     shown = (pixels - 0.5) / 0.25
     settings = OverUnlearningSettings(step=0.02, epsilon=0.03, steps=2)
-    moved = toward_neighbour(model, shown, IMAGES, [0], settings) * 0.25 + 0.5
+    moved = toward_neighbour(model, shown, NORMALISE, [0], settings) * 0.25 + 0.5
     assert moved.flatten().tolist() == pytest.approx([0.87, 0.33, 0.17])  # up with class 1, down with the others
 
 
 def test_pixels_stay_between_black_and_white() -> None:
     x = torch.tensor([[[[-9.0, 0.0, 9.0]]]])
-    assert (within(x, IMAGES) * 0.25 + 0.5).flatten().tolist() == [0.0, 0.5, 1.0]
+    assert (within(x, NORMALISE) * 0.25 + 0.5).flatten().tolist() == [0.0, 0.5, 1.0]
 
 
 def test_a_masked_head_is_perfect_and_retraining_is_not(trained: Any) -> None:

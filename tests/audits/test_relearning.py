@@ -43,7 +43,7 @@ def test_no_step_is_the_unmasked_model(trained: Any) -> None:
     model = unmasked(trained("masked"), [1], cost=0.01)
     test = trained("masked").test
     with torch.no_grad():
-        right = (model(test.images.at(test.forget.nonzero()[0])).argmax(1) == 1).float().mean()
+        right = (model(test.samples.at(test.forget.nonzero()[0])).argmax(1) == 1).float().mean()
     assert right == 1
 
 

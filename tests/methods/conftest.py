@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fedunlearn.data.types import Dataset, Request, labelled_images
+from fedunlearn.data.types import Dataset, Normaliser, Request, labelled_images
 from fedunlearn.engines.base import Progress, run_stage
 from fedunlearn.engines.local import Local
 from fedunlearn.federation.federation import Federation
@@ -59,8 +59,7 @@ class TwoWeights(torch.nn.Module):
 
 def two_weights(weight=(0.0, 0.0)):
     """The model with those two weights, for images of two pixels."""
-    model = Network(torch.nn.Flatten(), 2, 2)
-    model.head = TwoWeights()
+    model = Network(torch.nn.Flatten(), TwoWeights())
     model.head.weight.data = torch.tensor(weight)
     return model
 
@@ -76,7 +75,7 @@ def pair_federation():
         rows = [row for client in clients for row in client]
         pixels = torch.tensor([row[0] for row in rows], dtype=torch.uint8).view(-1, 1, 1, 2) * 255
         images = labelled_images(pixels, torch.tensor([row[1] for row in rows]))
-        dataset = Dataset("pairs", images, images, ("a", "b"), (0.0,), (1.0,), "pairs")
+        dataset = Dataset("pairs", images, images, ("a", "b"), Normaliser((0.0,), (1.0,)), "pairs")
         ends = np.cumsum([len(client) for client in clients])
         parts = np.split(np.arange(len(rows)), ends[:-1])
         wanted = Request("sample", np.array([row[2] for row in rows]), ())

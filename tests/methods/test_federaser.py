@@ -49,11 +49,11 @@ def set_up(server, memory=None):
 
 
 def calibrating(memory, spec=PLAN, ratio=0.5):
-    return set_up(CalibratingServer(spec, FedEraser(ratio=ratio), wire.by_reference, torch.device("cpu")), memory)
+    return set_up(CalibratingServer(FedEraser(ratio=ratio), spec, wire.by_reference, torch.device("cpu")), memory)
 
 
 def historian(spec):
-    return set_up(Historian(spec, None, wire.by_reference, torch.device("cpu")))
+    return set_up(Historian(None, spec, wire.by_reference, torch.device("cpu")))
 
 
 def test_one_calibrated_step_by_hand():

@@ -16,6 +16,8 @@ from fedunlearn.methods import fedosd
 from fedunlearn.methods.fedosd import FedOSD, FedOSDServer, orthogonal, retain_gradient, unlearning_loss
 from fedunlearn.settings import registry
 from fedunlearn.settings.config import TrainConfig
+from fedunlearn.tasks.base import Batch
+from fedunlearn.tasks.classification import TASKS, ClassOutputs
 
 ONE = TrainConfig(rounds=1, local_epochs=1, batch_size=10, lr=1.0, momentum=0.9, weight_decay=0.1)
 ROOT2 = 2**0.5
@@ -52,7 +54,7 @@ def test_one_round_of_post_training_by_hand():
     Client 0 moves by (3, 4) and client 1 by (−6, 8), which leaves (5, 0) and (−10, 0); weights 3 and 1 give 5/4.
     """
     spec = StageSpec("unlearn", 0, "fedosd", replace(ONE, rounds=2), 2)
-    server = FedOSDServer(spec, FedOSD(unlearn_rounds=1), wire.by_reference, torch.device("cpu"))
+    server = FedOSDServer(FedOSD(unlearn_rounds=1), spec, wire.by_reference, torch.device("cpu"))
     server.memory = {"w": torch.zeros(2)}
     start = {"w": torch.tensor([0.0, 2.0]), "buffer": torch.tensor(1.0)}
     server.before_round(2, start)
@@ -65,15 +67,20 @@ def test_one_round_of_post_training_by_hand():
 
 def test_the_loss_by_hand_and_its_bounds():
     even = torch.zeros(3, 2, requires_grad=True)
-    value = unlearning_loss(even, torch.tensor([0, 1, -1]))
+
+    def loss(logits, labels, weights):
+        batch = Batch({}, torch.tensor(labels), torch.tensor(weights))
+        return unlearning_loss(ClassOutputs(logits, logits), batch, TASKS["classification"])
+
+    value = loss(even, [0, 1, 0], [1.0, 1.0, 0.0])
     assert value.item() == pytest.approx(-np.log(0.75))
     value.backward()
     torch.testing.assert_close(even.grad[0], torch.tensor([1.0, -1.0]) / 12)  # 2/3 · 1/4, and half of it: two rows
     assert even.grad[2].tolist() == [0.0, 0.0]
     sure = torch.tensor([[60.0, 0.0]])
-    assert unlearning_loss(sure, torch.tensor([0])).item() == pytest.approx(np.log(2))
-    assert unlearning_loss(sure, torch.tensor([1])).item() == pytest.approx(0.0)
-    assert unlearning_loss(sure, torch.tensor([-1])).item() == 0.0
+    assert loss(sure, [0], [1.0]).item() == pytest.approx(np.log(2))
+    assert loss(sure, [1], [1.0]).item() == pytest.approx(0.0)
+    assert loss(sure, [0], [0.0]).item() == 0.0
 
 
 def test_projection_by_hand():
@@ -121,7 +128,7 @@ def test_half_the_rounds_unlearn_and_the_others_train(trained, play):
     federation, original = trained
     pace = TrainConfig(rounds=6, local_epochs=1, batch_size=10, lr=0.02)
     seen = play(federation, "fedosd", FedOSD(unlearn_lr=1.0), pace, original)
-    accuracy = np.array([entry["class_accuracy"] for entry in seen[-1].history])
+    accuracy = np.array([entry["scores"] for entry in seen[-1].history])
     assert accuracy[0][1] >= 0.8
     assert accuracy[3][1] == 0
     assert accuracy[-1][1] == 0
@@ -131,7 +138,7 @@ def test_half_the_rounds_unlearn_and_the_others_train(trained, play):
     everything = len(federation.request.forget)
     assert samples.tolist() == [everything] * 3 + [everything - held] * 3
     tuned = play(federation, "finetune", NoSettings(), pace, original)[-1]
-    assert tuned.history[-1]["class_accuracy"][1] > 0.5
+    assert tuned.history[-1]["scores"][1] > 0.5
 
 
 def test_post_training_does_not_lead_back(trained, play):

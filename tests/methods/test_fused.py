@@ -26,7 +26,7 @@ class Pair(torch.nn.Module):
 
 
 def server(**settings):
-    strategy = SparseServer(PLAN, Fused(**settings), wire.by_reference, torch.device("cpu"))
+    strategy = SparseServer(Fused(**settings), PLAN, wire.by_reference, torch.device("cpu"))
     strategy.new_model = lambda seed: Pair()
     return strategy
 
@@ -76,21 +76,23 @@ def test_masks_are_random_reproducible_and_about_as_dense_as_asked():
     assert not torch.equal(mask, random_mask(torch.Size([100, 100]), 0.2, replace(PLAN, seed=1), "b.weight"))
 
 
-def test_everything_moves_while_there_are_no_adapters_and_then_only_they_do():
-    received, values = {"a": torch.zeros(2), "b": torch.zeros(2)}, {"a": torch.ones(2), "b": torch.ones(2)}
-    assert only_adapters(values, received, {}) is values
-    kept = only_adapters(values, received, {"mask/b": torch.tensor([1, 0], dtype=torch.uint8)})
+def test_everything_moves_while_there_are_no_adapters_and_then_only_they_do(context_of):
+    model = torch.nn.ParameterDict({"a": torch.zeros(2), "b": torch.zeros(2)})
+    values = {"a": torch.ones(2), "b": torch.ones(2)}
+    assert only_adapters(values, context_of(model)) is values
+    kept = only_adapters(values, context_of(model, {"mask/b": torch.tensor([1, 0], dtype=torch.uint8)}))
     assert kept["a"].tolist() == [0, 0] and kept["b"].tolist() == [1, 0]
 
 
 @pytest.mark.parametrize("labels", ["leave_out", "random"])
-def test_training_moves_masked_entries_only(labels, make_federation):
+def test_training_moves_masked_entries_only(labels, make_federation, context_of):
     federation = make_federation(clients=1)
     client, model = federation.client(0), federation.models.fresh(1)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     mask = random_mask(before["encoder.1.weight"].shape, 0.3, PLAN, "w")
     work = objective(Fused(forget_labels=labels), PLAN)
-    outcome = sgd.train(model, client, work, {MASK + "encoder.1.weight": mask}, TRAINING, torch.Generator())
+    context = context_of(model, {MASK + "encoder.1.weight": mask})
+    outcome = sgd.train(model, client, work, context, TRAINING, torch.Generator())
     assert outcome.trained == (36 if labels == "leave_out" else 48)
     moved = {name: value != before[name] for name, value in model.state_dict().items()}
     assert torch.equal(moved.pop("encoder.1.weight"), mask.bool())

@@ -14,15 +14,18 @@ from fedunlearn.methods.gradient_ascent import (
     AscentServer,
     GradientAscent,
     ball,
-    bounded_ascent,
     objective,
     projected,
     squared_distance,
 )
 from fedunlearn.settings import registry
 from fedunlearn.settings.config import TrainConfig
+from fedunlearn.tasks.base import Batch
+from fedunlearn.tasks.classification import ClassOutputs
 
 ONE = TrainConfig(rounds=1, local_epochs=1, batch_size=10, lr=1.0, momentum=0.0, weight_decay=0.0)
+SPEC = StageSpec("unlearn", 0, "gradient_ascent", ONE, 2, forget_classes=(0,))
+DEFAULTS = GradientAscent()
 FORGET, RETAIN = ((1, 0), 1, True), ((0, 1), 0, False)
 
 
@@ -49,38 +52,50 @@ def test_the_ball_stays_where_it_is_while_the_model_moves(pair_federation, play)
     torch.testing.assert_close(seen[-1].model["head.weight"], torch.tensor([1.7, 0.0]))
 
 
-def test_projection_takes_all_parameters_together_and_leaves_the_inside_alone():
+def test_projection_takes_all_parameters_together_and_leaves_the_inside_alone(context_of):
     shared = {"reference/a": torch.zeros(1), "reference/b": torch.ones(1), "radius": torch.tensor(1.0)}
-    outside = projected({"a": torch.tensor([3.0]), "b": torch.tensor([5.0])}, {}, shared)  # (3, 4) off: 5 away
+    ascent, repair = context_of(torch.nn.Identity(), shared), context_of(torch.nn.Identity())
+    outside = projected({"a": torch.tensor([3.0]), "b": torch.tensor([5.0])}, ascent)  # (3, 4) off: 5 away
     torch.testing.assert_close(outside, {"a": torch.tensor([0.6]), "b": torch.tensor([1.8])})
     inside = {"a": torch.tensor([0.5]), "b": torch.tensor([1.5])}
-    torch.testing.assert_close(projected(inside, {}, shared), inside)
+    torch.testing.assert_close(projected(inside, ascent), inside)
     at_centre = {"a": torch.zeros(1), "b": torch.ones(1)}
-    torch.testing.assert_close(projected(at_centre, {}, shared), at_centre)
+    torch.testing.assert_close(projected(at_centre, ascent), at_centre)
     far = {"a": torch.tensor([9.0]), "b": torch.tensor([9.0])}
-    assert projected(far, {}, {}) == far  # repair knows no ball
+    assert projected(far, repair) == far  # repair knows no ball
 
 
-def test_a_sample_beyond_the_stop_loss_is_left_alone():
+@pytest.fixture
+def ascent_loss(context_of):
+    """`ascent_loss(logits, labels, weights, settings, spec)` while the ascent lasts."""
+
+    def loss(logits, labels, weights, settings=DEFAULTS, spec=SPEC):
+        batch = Batch({}, torch.tensor(labels), torch.tensor(weights))
+        context = context_of(torch.nn.Identity(), {"radius": torch.tensor(1.0)})
+        return objective(settings, spec).loss(ClassOutputs(logits, logits), batch, context)
+
+    return loss
+
+
+def test_a_sample_beyond_the_stop_loss_is_left_alone(ascent_loss):
     logits = torch.tensor([[0.0, 0.0], [0.0, 5.0], [0.0, 0.0]], requires_grad=True)
-    value = bounded_ascent(logits, torch.tensor([0, 0, -1]), stop=2.0)
+    value = ascent_loss(logits, [0, 0, 0], [-1.0, -1.0, 0.0], GradientAscent(stop_loss=2.0))
     assert value.item() == pytest.approx(-(0.6931472 + 2.0) / 2)  # log 2, and what counts for 2 instead of 5.0067
     value.backward()
     torch.testing.assert_close(logits.grad, torch.tensor([[0.25, -0.25], [0.0, 0.0], [0.0, 0.0]]))
 
 
-def test_the_stop_loss_is_lower_where_a_class_stays():
-    logits, labels = torch.tensor([[0.0, 2.0]]), torch.tensor([0])  # a loss of 2.127
-    spec = StageSpec("unlearn", 0, "gradient_ascent", ONE, 2, forget_classes=(0,))
-    work = [objective(GradientAscent(), chosen) for chosen in (spec, replace(spec, level="client", forget_classes=()))]
-    values = [chosen.loss(logits, logits, labels, {"radius": torch.tensor(1.0)}).item() for chosen in work]
+def test_the_stop_loss_is_lower_where_a_class_stays(ascent_loss):
+    logits = torch.tensor([[0.0, 2.0]])  # a loss of 2.127
+    specs = SPEC, replace(SPEC, level="client", forget_classes=())
+    values = [ascent_loss(logits, [0], [-1.0], spec=spec).item() for spec in specs]
     assert values == pytest.approx([-2.126928, -1.0])
 
 
 def test_the_usual_radius_is_a_third_of_the_mean_squared_distance(pair_federation):
     federation = pair_federation([FORGET, RETAIN])
     spec = StageSpec("unlearn", 0, "gradient_ascent", ONE, 2)
-    server = AscentServer(spec, GradientAscent(), wire.by_reference, torch.device("cpu"))
+    server = AscentServer(GradientAscent(), spec, wire.by_reference, torch.device("cpu"))
     calls = iter(range(100))
 
     def model(seed):  # random models alternate between (1, 0) and (0, 5): 2² + 1² = 5 or 1² + 4² = 17 from (1, 1) …
@@ -100,13 +115,13 @@ def test_one_round_in_five_ascends_and_the_others_repair(trained, play):
     federation, original = trained
     pace = TrainConfig(rounds=5, local_epochs=1, batch_size=10, lr=0.02)
     seen = play(federation, "gradient_ascent", GradientAscent(ascent_lr=0.1), pace, original)
-    accuracy = np.array([entry["class_accuracy"] for entry in seen[-1].history])
+    accuracy = np.array([entry["scores"] for entry in seen[-1].history])
     assert accuracy[0].min() >= 0.8
     assert accuracy[1][1] == 0
     assert accuracy[-1][1] == 0
     assert accuracy[-1][[0, 2, 3]].mean() > 0.9
     tuned = play(federation, "finetune", NoSettings(), pace, original)[-1]
-    assert tuned.history[-1]["class_accuracy"][1] > 0.5  # it is not the repair that forgets
+    assert tuned.history[-1]["scores"][1] > 0.5  # it is not the repair that forgets
     assert [progress.notes.get("ascent_rounds") for progress in seen] == [None, 1, 1, 1, 1, 1]
     assert seen[1].shared
     assert not seen[2].shared

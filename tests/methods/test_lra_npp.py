@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from fedunlearn.data.types import Normaliser
 from fedunlearn.federation import wire
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.methods.lra_npp import LraNpp, LraNppServer, count_relevant, most_frequent
@@ -30,18 +31,19 @@ def edit(counts, spec=PLAN, **settings):
         "head.bias": torch.ones(3),
         "encoder.w": torch.ones(1),
     }
-    server = LraNppServer(spec, LraNpp(**settings), wire.by_reference, torch.device("cpu"))
+    server = LraNppServer(LraNpp(**settings), spec, wire.by_reference, torch.device("cpu"))
+    server.new_model = lambda seed: Network(torch.nn.Flatten(), torch.nn.Linear(4, 3))
     return model, server.prepare(model, Answers(counts)), server
 
 
 def test_relevance_is_the_feature_times_the_weight_of_the_predicted_class(make_federation):
     client = make_federation(clients=1, classes=3).client(0)
-    model = Network(torch.nn.Flatten(), 16, 3)
+    model = Network(torch.nn.Flatten(), torch.nn.Linear(16, 3))
     pixels = torch.zeros(len(client), 1, 4, 4, dtype=torch.uint8)
     held = (client.targets == 1).nonzero()[:, 0]
     pixels[held[0]].view(16)[[2, 3, 4]] = torch.tensor([255, 255, 255], dtype=torch.uint8)
     pixels[held[1]].view(16)[[3, 5, 6]] = torch.tensor([100, 200, 255], dtype=torch.uint8)
-    client = replace(client, pixels=pixels, normalise=lambda images: images.float() / 255)
+    client = replace(client, rows=torch.arange(len(client)), raw={"images": pixels}, prepare=Normaliser((0.0,), (1.0,)))
     with torch.no_grad():
         model.head.weight.zero_()
         model.head.weight[0, 5:8] = torch.tensor([9.0, 9.0, 9.0])

@@ -15,7 +15,7 @@ PLAN = StageSpec("unlearn", 0, "momentum_degradation", PACE, 4, forget_classes=(
 
 
 def server(**settings):
-    return DegradationServer(PLAN, MomentumDegradation(**settings), wire.by_reference, torch.device("cpu"))
+    return DegradationServer(MomentumDegradation(**settings), PLAN, wire.by_reference, torch.device("cpu"))
 
 
 def test_the_mixture_by_hand():
@@ -58,11 +58,13 @@ def test_what_comes_back_in_the_first_rounds_is_the_degradation_model():
 
 
 @pytest.mark.parametrize("kind", ["hard", "soft"])
-def test_forget_samples_get_what_the_degradation_model_says(kind, make_federation):
+def test_forget_samples_get_what_the_degradation_model_says(kind, make_federation, context_of):
     federation = make_federation()
     client, model, degraded = federation.client(0), federation.models.fresh(1), federation.models.fresh(2)
     work = objective(MomentumDegradation(pseudo_labels=kind), PLAN)
-    labels = work.targets(model.eval(), client, prefixed(degraded.state_dict()))
+    decided = work.assign(model.eval(), client, context_of(model, prefixed(degraded.state_dict())))
+    labels = decided.labels
+    assert decided.weights.tolist() == [1.0] * len(client)
     held = client.forget.nonzero()[:, 0]
     said = degraded(client.inputs(held)).detach()
     assert not torch.equal(said.argmax(1), model(client.inputs(held)).argmax(1))
@@ -71,16 +73,16 @@ def test_forget_samples_get_what_the_degradation_model_says(kind, make_federatio
     kept = labels[~client.forget]
     assert torch.equal(kept.argmax(1), client.targets[~client.forget])
     assert kept.sum(1).eq(1).all()
-    warmup = work.targets(model, client, {})
-    assert not warmup[held].any()
-    assert torch.equal(warmup[~client.forget], kept)
+    warmup = work.assign(model, client, context_of(model))
+    assert torch.equal(warmup.weights, (~client.forget).float())
+    assert torch.equal(warmup.labels[~client.forget], kept)
 
 
 def test_the_model_waits_is_mixed_and_is_guided(trained, play):
     federation, original = trained
     settings = MomentumDegradation(momentum=0.9)
     seen = play(federation, "momentum_degradation", settings, PACE, original)
-    accuracy = np.array([entry["class_accuracy"] for entry in seen[-1].history])
+    accuracy = np.array([entry["scores"] for entry in seen[-1].history])
     assert (accuracy[:4] == accuracy[0]).all()
     assert accuracy[0][1] >= 0.8
     assert accuracy[-1][1] == 0

@@ -67,10 +67,10 @@ class OneLayer(nn.Module):
 
 def test_answers_are_means_of_the_positive_part_by_class(make_federation):
     client = make_federation(clients=2).client(0)
-    model = Network(OneLayer(), 3, 4)
+    model = Network(OneLayer(), nn.Linear(3, 4))
     answers = report_answers(model, client, Pruning(), StageSpec("unlearn", 0, "pruning", TrainConfig(), 5))
     assert answers["holders"].tolist() == [1, 1, 1, 1, 0]
-    images = client.images(torch.arange(len(client)))
+    images = client.inputs(torch.arange(len(client)))["images"]
     for label in range(4):
         own = images[client.targets == label]
         expected = torch.stack([own.clamp_min(0).mean(), (-own).clamp_min(0).mean(), 2 * own.clamp_min(0).mean()])
@@ -92,7 +92,7 @@ ARCHITECTURES = [
 @pytest.mark.parametrize(("name", "settings", "shape", "count", "norms"), ARCHITECTURES)
 def test_a_pruned_filter_says_nothing_in_any_architecture(name, settings, shape, count, norms):
     chosen = Choice(name, registry.find("model", name).settings(**settings))
-    model = build(chosen.name, chosen.settings, shape, 10, 0).eval()
+    model = build(chosen.name, chosen.settings, shape, lambda width: nn.Linear(width, 10), 0).eval()
     for module in model.modules():  # as after training: no normalisation is neutral
         if isinstance(module, (nn.BatchNorm2d, nn.GroupNorm)):
             nn.init.normal_(module.bias)
@@ -106,9 +106,9 @@ def test_a_pruned_filter_says_nothing_in_any_architecture(name, settings, shape,
         for layer in layers.values()
         for entry in layer.tensors(state)
     }
-    model.load_state_dict({**state, **masked(dict(model.named_parameters()), {}, masks)})
+    model.load_state_dict({**state, **masked(dict(model.named_parameters()), masks)})
     with recorded(model) as outputs, torch.no_grad():
-        model(torch.randn(2, *shape, generator=torch.Generator().manual_seed(0)))
+        model({"images": torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))})
     for values in outputs.values():
         silent = values[0].sum(0) == 0
         assert silent[::2].all()
@@ -143,7 +143,7 @@ def test_pruning_forgets_more_than_fine_tuning_alone_and_keeps_the_rest(digits, 
     federation, original = digits
     pace = TrainConfig(rounds=4, batch_size=20, lr=0.05)
     pruned, tuned = (
-        np.array([entry["class_accuracy"] for entry in play(federation, *method, pace, Progress(original))[-1].history])
+        np.array([entry["scores"] for entry in play(federation, *method, pace, Progress(original))[-1].history])
         for method in (("pruning", Pruning(share=0.5)), ("finetune", NoSettings()))
     )
     assert pruned[0, 3] < tuned[0, 3]
@@ -164,8 +164,8 @@ class Answering:
 
 def one_layer_server(forget, share=0.3):
     spec = StageSpec("unlearn", 0, "pruning", TrainConfig(), 3, forget_classes=forget)
-    server = PruningServer(spec, Pruning(share=share), wire.by_reference, torch.device("cpu"))
-    server.new_model = lambda seed: Network(OneLayer(), 3, 3)
+    server = PruningServer(Pruning(share=share), spec, wire.by_reference, torch.device("cpu"))
+    server.new_model = lambda seed: Network(OneLayer(), nn.Linear(3, 3))
     return server
 
 
@@ -177,7 +177,7 @@ def test_classes_are_pruned_one_by_one_each_on_what_the_last_one_left():
         {"encoder.conv": first, "holders": holders}, {"encoder.conv": second * 2, "holders": holders * 2}
     )
     server = one_layer_server((1, 2))
-    model = server.prepare(Network(OneLayer(), 3, 3).state_dict(), clients)
+    model = server.prepare(Network(OneLayer(), nn.Linear(3, 3)).state_dict(), clients)
     assert clients.models == [[1.0, -1.0, 2.0], [1.0, 0.0, 2.0]]
     assert model["encoder.conv.weight"].flatten().tolist() == [1.0, 0.0, 0.0]
     assert server.notes["pruned"] == {"encoder.conv": [1, 2]}
@@ -189,7 +189,7 @@ def test_classes_that_nobody_holds_are_no_documents():
     strength = torch.tensor([[3.0, 0.0, 1.0], [0.0, 5.0, 1.0], [0.0, 0.0, 0.0]])
     clients = Answering({"encoder.conv": strength, "holders": torch.tensor([1.0, 1.0, 0.0])})
     server = one_layer_server((1,))
-    server.prepare(Network(OneLayer(), 3, 3).state_dict(), clients)
+    server.prepare(Network(OneLayer(), nn.Linear(3, 3)).state_dict(), clients)
     assert server.notes["pruned"] == {"encoder.conv": [1]}
 
 

@@ -22,7 +22,7 @@ from fedunlearn.methods.quickdrop import (
     gradient,
     gradient_distance,
     images_for,
-    phase_labels,
+    phase_samples,
     report_distilled,
     to_pixels,
 )
@@ -51,7 +51,7 @@ def test_distance_is_one_minus_cosine_for_each_output_unit():
 def test_pixels_undo_the_normalisation():
     normalise = Normaliser((0.2, 0.5), (0.3, 0.1))
     images = torch.randint(0, 256, (3, 2, 4, 4), dtype=torch.uint8)
-    assert torch.equal(to_pixels(normalise(images), normalise), images)
+    assert torch.equal(to_pixels(normalise.images(images), normalise), images)
     assert to_pixels(torch.full((1, 2, 1, 1), 99.0), normalise).flatten().tolist() == [255, 255]
 
 
@@ -71,8 +71,10 @@ def distance(network, client, made):
     parameters, total = list(network.parameters()), 0.0
     for label in range(4):
         rows = (client.targets == label).nonzero()[:, 0]
-        images = client.normalise(made["images"][made["labels"] == label])
-        pair = [gradient(network, x, torch.tensor([label]), parameters) for x in (client.inputs(rows), images)]
+        images = client.prepare.images(made["images"][made["labels"] == label])
+        pair = [
+            gradient(network, x, torch.tensor([label]), parameters) for x in (client.inputs(rows)["images"], images)
+        ]
         total += gradient_distance(*pair).item()
     return total
 
@@ -82,19 +84,21 @@ def test_distilled_images_stand_for_every_class_and_stay_the_same(make_federatio
     client = federation.client(0)
     data = distilled(FEW, federation.models.fresh(0), client)
     counts = client.targets.bincount()
-    assert data.labels.bincount().tolist() == [images_for(int(count), 0.2) for count in counts]
-    assert torch.equal(data.forget, data.labels == 1)
-    assert data.pixels.dtype == torch.uint8 and data.images(torch.arange(2)).shape == (2, 1, 4, 4)
-    assert torch.equal(data.pixels, distilled(FEW, federation.models.fresh(9), client).pixels)
-    assert torch.equal(
-        data.pixels, distilled(FEW, federation.models.fresh(9), federation.client(0)).pixels
-    )  # memory lost
-    assert not torch.equal(data.pixels, distil(FEW, federation.models.fresh(0), replace(client, seed=1))["images"])
+    assert data.targets.bincount().tolist() == [images_for(int(count), 0.2) for count in counts]
+    assert torch.equal(data.forget, data.targets == 1)
+    assert torch.equal(data.groups, data.targets)
+    images = data.raw["images"]
+    assert images.dtype == torch.uint8 and data.inputs(torch.arange(2))["images"].shape == (2, 1, 4, 4)
+    assert torch.equal(images, distilled(FEW, federation.models.fresh(9), client).raw["images"])
+    again = distilled(FEW, federation.models.fresh(9), federation.client(0))  # memory lost
+    assert torch.equal(images, again.raw["images"])
+    assert not torch.equal(images, distil(FEW, federation.models.fresh(0), replace(client, seed=1))["images"])
 
 
 def test_a_client_without_data_distils_nothing(make_federation):
     client = make_federation().client(0)
-    nothing = replace(client, index=client.index[:0], labels=client.targets[:0], forget=client.forget[:0])
+    none = {name: getattr(client, name)[:0] for name in ("rows", "targets", "groups", "forget")}
+    nothing = replace(client, **none)
     model = make_federation().models.fresh(0)
     assert len(distilled(FEW, model, nothing)) == 0
     assert report_distilled(model, replace(nothing, memory={}), FEW, PLAN)["samples"] == 0
@@ -103,7 +107,7 @@ def test_a_client_without_data_distils_nothing(make_federation):
 def test_distilling_leaves_the_model_and_its_statistics_alone(make_federation):
     client = make_federation().client(0)
     blocks = torch.nn.Conv2d(1, 3, 3), torch.nn.BatchNorm2d(3), torch.nn.ReLU(), torch.nn.Flatten()
-    model = Network(torch.nn.Sequential(*blocks), 12, 4)
+    model = Network(torch.nn.Sequential(*blocks), torch.nn.Linear(12, 4))
     before = {name: value.clone() for name, value in model.state_dict().items()}
     assert torch.isfinite(distil(FEW, model, client)["images"].float()).all()
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
@@ -127,13 +131,15 @@ def test_known_images_are_counted_among_the_distilled_forget_images(make_federat
     assert count_known(model, federation.client(0), FEW, PLAN)["right"] == 0
 
 
-def test_each_phase_trains_on_its_own_images(make_federation):
+def test_each_phase_trains_on_its_own_images(make_federation, context_of):
     federation = make_federation()
-    data = distilled(FEW, federation.models.fresh(0), federation.client(0))
+    model = federation.models.fresh(0)
+    data = distilled(FEW, model, federation.client(0))
     for forgets in (0, 1):
-        labels = phase_labels(federation.models.fresh(0), data, {"forget": torch.tensor(forgets, dtype=torch.uint8)})
-        assert torch.equal(labels >= 0, data.forget == bool(forgets))
-        assert torch.equal(labels[labels >= 0], data.labels[labels >= 0])
+        context = context_of(model, {"forget": torch.tensor(forgets, dtype=torch.uint8)})
+        decided = phase_samples(model, data, context)
+        assert torch.equal(decided.weights, (data.forget == bool(forgets)).float())
+        assert decided.labels is None
 
 
 class Clients:
@@ -149,7 +155,7 @@ class Clients:
 
 
 def server(spec=PLAN, right=0, **settings):
-    dropping = DroppingServer(spec, QuickDrop(**settings), wire.by_reference, torch.device("cpu"))
+    dropping = DroppingServer(QuickDrop(**settings), spec, wire.by_reference, torch.device("cpu"))
     dropping.new_model = lambda seed: torch.nn.Linear(1, 1)
     dropping.clients = Clients(right)
     dropping.prepare({}, dropping.clients)

@@ -15,23 +15,31 @@ def spec(method, forget=(1,)):
     return StageSpec("unlearn", 0, method, TrainConfig(), 4, forget_classes=forget)
 
 
-def targets(method, federation, settings=None):
-    found = registry.find("method", method)
-    client = federation.client(0)
-    work = found.objective(settings or found.settings(), spec(method))
-    return work.targets(federation.models.fresh(0), client, {}), client
+@pytest.fixture
+def assigned(context_of):
+    """What a method decides about client 0 of a federation, and that client."""
+
+    def assigned(method, federation):
+        found = registry.find("method", method)
+        client, model = federation.client(0), federation.models.fresh(0)
+        return found.objective(found.settings(), spec(method)).assign(model, client, context_of(model)), client
+
+    return assigned
 
 
 @pytest.mark.parametrize("method", ["retrain", "finetune"])
-def test_forget_samples_are_left_out(method, make_federation):
-    labels, client = targets(method, make_federation())
-    assert (labels[client.forget] == -1).all()
-    assert torch.equal(labels[~client.forget], client.targets[~client.forget])
+def test_forget_samples_are_left_out(method, make_federation, assigned):
+    decided, client = assigned(method, make_federation())
+    assert client.forget.any()
+    assert (decided.weights[client.forget] == 0).all()
+    assert (decided.weights[~client.forget] == 1).all()
+    assert decided.labels is None
 
 
-def test_fedavg_learns_everything(make_federation):
-    labels, client = targets("fedavg", make_federation())
-    assert torch.equal(labels, client.targets)
+def test_fedavg_learns_everything(make_federation, assigned):
+    decided, client = assigned("fedavg", make_federation())
+    assert decided.weights.tolist() == [1.0] * len(client)
+    assert decided.labels is None
 
 
 def test_retrain_gets_all_rounds_and_a_fresh_start():
@@ -40,11 +48,13 @@ def test_retrain_gets_all_rounds_and_a_fresh_start():
     assert retrain.start == "fresh"
 
 
-def test_random_labels_are_retain_classes_fixed_and_spread(make_federation):
+def test_random_labels_are_retain_classes_fixed_and_spread(make_federation, assigned):
     federation = make_federation(clients=1, per_class=200)
-    labels, client = targets("random_relabel", federation)
-    again, _ = targets("random_relabel", federation)
-    assert torch.equal(labels, again)
+    decided, client = assigned("random_relabel", federation)
+    again, _ = assigned("random_relabel", federation)
+    labels = decided.labels
+    assert torch.equal(labels, again.labels)
+    assert decided.weights.tolist() == [1.0] * len(client)
     drawn = torch.bincount(labels[client.forget], minlength=4)
     assert drawn[1] == 0
     assert drawn[[0, 2, 3]].min() > 40  # 200 draws over three classes: 67 expected, 40 is four deviations away
@@ -59,8 +69,10 @@ def test_below_class_level_a_random_label_is_any_other_class():
 
 
 def test_head_mask_changes_the_forgotten_biases_and_nothing_else(make_federation):
-    model = make_federation().models.fresh(0).state_dict()
-    server = MaskingServer(spec("head_mask"), HeadMask(constant=100.0), wire.by_reference, torch.device("cpu"))
+    models = make_federation().models
+    model = models.fresh(0).state_dict()
+    server = MaskingServer(HeadMask(constant=100.0), spec("head_mask"), wire.by_reference, torch.device("cpu"))
+    server.new_model = models.fresh
     masked = server.prepare(model, None)
     changed = {name: masked[name] - model[name] for name in model if not torch.equal(masked[name], model[name])}
     assert list(changed) == ["head.bias"]

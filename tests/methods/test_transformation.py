@@ -74,7 +74,7 @@ def test_ballots_add_up_and_small_clients_abstain(make_federation):
     federation = make_federation(clients=2)
     model = federation.models.fresh(0)
     spec = PLAN
-    held = [int((federation.client(k).labels == 1).sum()) for k in range(2)]
+    held = [int((federation.client(k).targets == 1).sum()) for k in range(2)]
     selection = Selection(min_samples=max(held))
     assert all(not vote(model, federation.client(k), selection, spec)["sizes"].any() for k in range(2))
     one = vote(model, federation.client(0), Selection(min_samples=0, threshold=0.0), spec)
@@ -86,7 +86,7 @@ def test_labels_move_to_the_most_probable_allowed_class(make_federation):
     model, client = federation.models.fresh(0), federation.client(0)
     allowed = torch.tensor([[1, 0, 0, 1]], dtype=torch.uint8)
     labels = transformed_labels(PLAN, model, client, {"allowed": allowed})
-    logits = model(client.images(torch.arange(len(client))))
+    logits = model(client.inputs(torch.arange(len(client))))
     expected = torch.where(logits[:, 0] >= logits[:, 3], 0, 3)
     assert torch.equal(labels[client.forget], expected[client.forget])
     assert torch.equal(labels[~client.forget], client.targets[~client.forget])
