@@ -27,6 +27,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from fedunlearn.files import replacing
+
 BIN = Path(sys.executable).parent
 HOST = "127.0.0.1"
 SMALL = [
@@ -206,8 +208,11 @@ def certificate(issuer: x509.Name, subject: x509.Name, key: ec.EllipticCurvePriv
 
 
 def write_secret(path: Path, content: bytes) -> None:
-    path.touch(mode=0o600)
-    path.write_bytes(content)
+    """Nobody else can read it at any time, whatever lay at `path` before."""
+    with replacing(path) as temporary:
+        temporary.unlink(missing_ok=True)
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(content)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from fedunlearn.settings.schema import Above, Below, Count
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # not EPS: Pillow would start another program
+PIXELS = 89_478_485  # more in one image is refused: where Pillow would only warn of a decompression bomb
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,11 @@ def _decode(folder: Path, files: list[Path], settings: FolderSettings) -> Tensor
 def _pixels(path: Path, settings: FolderSettings) -> Tensor | None:
     """One image as uint8 [C, size, size]; None if it cannot be read. Transparency is dropped, as torchvision does."""
     try:
+        if not path.is_file():  # a pipe, a socket or a device, which might never end
+            return None
         with Image.open(path, formats=FORMATS) as opened:
+            if opened.width * opened.height > PIXELS:
+                return None
             image = ImageOps.exif_transpose(opened)
             if image.mode.startswith("I"):  # 16 bits per pixel: convert() would cut off instead of scaling
                 image = Image.fromarray(np.rint(np.asarray(image).clip(0, 65535) / 257).astype(np.uint8))
