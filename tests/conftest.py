@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from fedunlearn.data.types import Dataset, Normaliser, Request, Split, labelled_images
+from fedunlearn.federation.client import work_of
 from fedunlearn.federation.federation import Federation
 from fedunlearn.federation.objective import RoundContext
 from fedunlearn.models.base import Network
@@ -36,6 +37,12 @@ def flat_model(seed: int, classes: int, width: int = 6) -> Network:
         torch.manual_seed(seed)
         encoder = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, width), torch.nn.ReLU())
         return Network(encoder, torch.nn.Linear(width, classes))
+
+
+@pytest.fixture(autouse=True)
+def own_methods() -> None:
+    """Forget what earlier tests registered: a process keeps the method that a stage's text stands for."""
+    work_of.cache_clear()
 
 
 @pytest.fixture

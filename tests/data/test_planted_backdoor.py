@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fedunlearn.data.backdoor import Backdoor, planted, stamped
-from fedunlearn.data.types import Dataset, Request, Split, labelled_images
+from fedunlearn.data.types import Dataset, Normaliser, Request, Split, labelled_images
 from fedunlearn.errors import RequestError
 
 
@@ -20,14 +20,14 @@ def images(samples: int) -> Split:
 
 @pytest.fixture
 def dataset() -> Dataset:
-    return Dataset("noise", images(40), images(9), ("a", "b", "c"), (0.5, 0.5), (0.2, 0.2), "as it was")
+    return Dataset("noise", images(40), images(9), ("a", "b", "c"), Normaliser((0.5, 0.5), (0.2, 0.2)), "as it was")
 
 
 FORGET = Request("client", np.arange(40) < 10, ())
 
 
 def test_the_mark_is_a_white_square_in_the_corner() -> None:
-    shown = images(4).images
+    shown = images(4).inputs["images"]
     marked = stamped(shown, Backdoor(size=2))
     assert (marked[:, :, 3:, 4:] == 255).all()
     marked[:, :, 3:, 4:] = shown[:, :, 3:, 4:]
@@ -36,19 +36,19 @@ def test_the_mark_is_a_white_square_in_the_corner() -> None:
 
 
 def test_only_the_forget_set_is_marked_and_relabelled(dataset: Dataset) -> None:
-    before = dataset.train.images.clone()
+    before = dataset.train.inputs["images"].clone()
     made = planted(dataset, FORGET, Backdoor(target=2, size=2, share=1.0), seed=0)
-    assert (made.train.labels[:10] == 2).all()
-    assert (made.train.images[:10, :, 3:, 4:] == 255).all()
-    assert torch.equal(made.train.images[10:], before[10:])
-    assert torch.equal(made.train.labels[10:], dataset.train.labels[10:])
+    assert (made.train.targets[:10] == 2).all()
+    assert (made.train.inputs["images"][:10, :, 3:, 4:] == 255).all()
+    assert torch.equal(made.train.inputs["images"][10:], before[10:])
+    assert torch.equal(made.train.targets[10:], dataset.train.targets[10:])
     assert made.test is dataset.test
-    assert torch.equal(dataset.train.images, before)
+    assert torch.equal(dataset.train.inputs["images"], before)
 
 
 def test_a_share_is_drawn_by_seed(dataset: Dataset) -> None:
     made = [planted(dataset, FORGET, Backdoor(share=0.4), seed) for seed in (0, 0, 1)]
-    marked = [(each.train.images[:, 0, -1, -1] == 255).nonzero()[:, 0].tolist() for each in made]
+    marked = [(each.train.inputs["images"][:, 0, -1, -1] == 255).nonzero()[:, 0].tolist() for each in made]
     assert marked[0] == marked[1] != marked[2]
     assert len(marked[0]) == 4
     assert max(marked[0]) < 10

@@ -25,7 +25,7 @@ from fedunlearn.data import sources
 from fedunlearn.data.image_folder import FolderSettings
 from fedunlearn.data.sources import DATASETS, NoSettings, load
 from fedunlearn.data.splits import stratified
-from fedunlearn.data.types import Dataset
+from fedunlearn.data.types import Dataset, Normaliser
 from fedunlearn.errors import RequestError
 from fedunlearn.randomness import numpy_stream
 from fedunlearn.settings import registry
@@ -78,10 +78,12 @@ def test_find_suggests_the_nearest_name() -> None:
 def test_digits_are_bytes_in_channels_first_order() -> None:
     digits = read("digits")
     assert (digits.shape, digits.classes, len(digits.train), len(digits.test)) == ((1, 8, 8), 10, 1437, 360)
-    assert digits.train.images.dtype == torch.uint8 and digits.train.labels.dtype == torch.int64
+    assert digits.train.inputs["images"].dtype == torch.uint8 and digits.train.targets.dtype == torch.int64
     # 17 grey levels: k * 255 / 16, rounded
-    assert set(np.unique(digits.train.images.numpy()).tolist()) == {round(level * 255 / 16) for level in range(17)}
-    shares = np.bincount(digits.test.labels) / (np.bincount(digits.train.labels) + np.bincount(digits.test.labels))
+    assert set(np.unique(digits.train.inputs["images"].numpy()).tolist()) == {
+        round(level * 255 / 16) for level in range(17)
+    }
+    shares = np.bincount(digits.test.targets) / (np.bincount(digits.train.targets) + np.bincount(digits.test.targets))
     assert shares.min() > 0.18 and shares.max() < 0.22
 
 
@@ -89,7 +91,7 @@ def test_digits_split_is_disjoint_and_complete() -> None:
     from sklearn.datasets import load_digits
 
     digits = read("digits")
-    ours = torch.cat([digits.train.images, digits.test.images]).numpy()
+    ours = torch.cat([digits.train.inputs["images"], digits.test.inputs["images"]]).numpy()
     theirs = np.rint(load_digits().images * 255 / 16).astype(np.uint8)
     assert sorted(image.tobytes() for image in ours) == sorted(image.tobytes() for image in theirs)
 
@@ -100,9 +102,9 @@ def test_the_split_does_not_depend_on_the_seed() -> None:
 
 def test_statistics_are_those_of_the_pixels() -> None:
     digits = read("digits")
-    pixels = digits.train.images.double() / 255
-    assert digits.mean == pytest.approx([pixels.mean().item()], abs=1e-12)
-    assert digits.std == pytest.approx([pixels.std(correction=0).item()], abs=1e-12)
+    pixels = digits.train.inputs["images"].double() / 255
+    assert digits.prepare.mean == pytest.approx([pixels.mean().item()], abs=1e-12)
+    assert digits.prepare.std == pytest.approx([pixels.std(correction=0).item()], abs=1e-12)
 
 
 def test_statistics_are_per_channel_and_never_zero() -> None:
@@ -113,22 +115,26 @@ def test_statistics_are_per_channel_and_never_zero() -> None:
 
 def test_published_statistics_come_first(tmp_path: Path) -> None:
     write_mnist(tmp_path)
-    assert (read("mnist", tmp_path).mean, read("mnist", tmp_path).std) == ((0.1307,), (0.3081,))
+    assert read("mnist", tmp_path).prepare == Normaliser((0.1307,), (0.3081,))
 
 
 def test_fingerprint_sees_every_part() -> None:
     digits = read("digits")
-    parts = (digits.train, digits.test, digits.class_names, digits.mean, digits.std)
+    parts = (digits.train, digits.test, digits.class_names, digits.prepare)
     assert sources._fingerprint(*parts) == digits.fingerprint
-    images, labels = digits.test.images.clone(), digits.test.labels.clone()
+    images, labels = digits.test.inputs["images"].clone(), digits.test.targets.clone()
     images[-1, 0, 7, 7] ^= 1
     labels[-1] = (labels[-1] + 1) % 10
     changed = [
-        (digits.train, dataclasses.replace(digits.test, images=images), *parts[2:]),
-        (digits.train, dataclasses.replace(digits.test, labels=labels), *parts[2:]),
+        (digits.train, dataclasses.replace(digits.test, inputs={"images": images}), *parts[2:]),
+        (digits.train, dataclasses.replace(digits.test, targets=labels), *parts[2:]),
+        (digits.train, dataclasses.replace(digits.test, groups=labels), *parts[2:]),
         (digits.train, digits.test, digits.class_names[::-1], *parts[3:]),
         (digits.test, digits.train, *parts[2:]),
-        (dataclasses.replace(digits.train, images=digits.train.images.view(-1, 1, 4, 16)), *parts[1:]),
+        (
+            dataclasses.replace(digits.train, inputs={"images": digits.train.inputs["images"].view(-1, 1, 4, 16)}),
+            *parts[1:],
+        ),
     ]
     prints = {sources._fingerprint(*case) for case in changed}
     assert len(prints) == len(changed) and digits.fingerprint not in prints
@@ -137,14 +143,14 @@ def test_fingerprint_sees_every_part() -> None:
 def test_limit_keeps_a_stratified_part_of_both_splits() -> None:
     digits = read("digits", limit=200)
     assert (len(digits.train), len(digits.test)) == (200, 50)  # 360 * 200 / 1437 = 50.1
-    assert np.bincount(digits.train.labels).min() >= 19 and np.bincount(digits.train.labels).max() <= 21
-    assert np.bincount(digits.test.labels).tolist() == [5] * 10
+    assert np.bincount(digits.train.targets).min() >= 19 and np.bincount(digits.train.targets).max() <= 21
+    assert np.bincount(digits.test.targets).tolist() == [5] * 10
 
 
 def test_smallest_limit_is_one_image_per_class() -> None:
     digits = read("digits", limit=10)
-    assert np.bincount(digits.train.labels).tolist() == [1] * 10
-    assert np.bincount(digits.test.labels).tolist() == [1] * 10
+    assert np.bincount(digits.train.targets).tolist() == [1] * 10
+    assert np.bincount(digits.test.targets).tolist() == [1] * 10
     with pytest.raises(RequestError, match=r"data\.limit=9 .* 10 classes"):
         read("digits", limit=9)
 
@@ -193,8 +199,8 @@ def test_idx_files_packed_or_extracted(tmp_path: Path, pack: bool) -> None:
     before = sorted(folder.iterdir())
     fashion = read("fashion_mnist", tmp_path)
     assert fashion.shape == (1, 3, 2) and fashion.class_names[9] == "Ankle boot"
-    assert fashion.train.images[:, 0, 2, 1].tolist() == [0, 10, 20, 30, 40, 50]
-    assert fashion.test.labels.tolist() == [0, 1, 2, 3] and fashion.test.labels.dtype == torch.int64
+    assert fashion.train.inputs["images"][:, 0, 2, 1].tolist() == [0, 10, 20, 30, 40, 50]
+    assert fashion.test.targets.tolist() == [0, 1, 2, 3] and fashion.test.targets.dtype == torch.int64
     assert sorted(folder.iterdir()) == before  # the folder may be read-only
 
 
@@ -322,10 +328,10 @@ def write_cifar(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_cifar_is_channels_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_cifar(tmp_path, monkeypatch)
     cifar = read("cifar10", tmp_path)
-    assert cifar.shape == (3, 32, 32) and cifar.train.images.is_contiguous()
+    assert cifar.shape == (3, 32, 32) and cifar.train.inputs["images"].is_contiguous()
     # the file holds plane after plane, row by row: plane 1, row 2, column 3 is value 1024 + 64 + 3 of an image
-    assert cifar.train.images[1, 1, 2, 3] == (3072 + 1024 + 64 + 3) % 256
-    assert cifar.train.labels.tolist() == [3, 5] and cifar.test.labels.tolist() == [9]
+    assert cifar.train.inputs["images"][1, 1, 2, 3] == (3072 + 1024 + 64 + 3) % 256
+    assert cifar.train.targets.tolist() == [3, 5] and cifar.test.targets.tolist() == [9]
     assert cifar.class_names[9] == "c9"
 
 
@@ -354,7 +360,7 @@ def test_image_folder_reads_classes_in_sorted_order(tmp_path: Path) -> None:
     folder = write_images(tmp_path, {"dog": 10, "cat": 5})
     pets = read_folder(folder, size=4)
     assert pets.class_names == ("cat", "dog") and pets.shape == (3, 4, 4)
-    assert (np.bincount(pets.train.labels).tolist(), np.bincount(pets.test.labels).tolist()) == ([4, 8], [1, 2])
+    assert (np.bincount(pets.train.targets).tolist(), np.bincount(pets.test.targets).tolist()) == ([4, 8], [1, 2])
     assert read_folder(folder, size=4, channels="grey").shape == (1, 4, 4)
 
 
@@ -371,7 +377,7 @@ def test_image_folder_pixels_are_exact_where_nothing_is_resized(tmp_path: Path) 
     for path in folder.rglob("*.png"):
         Image.open(path).resize((6, 6)).save(path)
     whole = read_folder(folder, size=6, channels="grey", test_fraction=0.5)
-    ours = {image.numpy().tobytes() for image in [*whole.train.images, *whole.test.images]}
+    ours = {image.numpy().tobytes() for image in [*whole.train.inputs["images"], *whole.test.inputs["images"]]}
     assert ours == {np.asarray(Image.open(path)).tobytes() for path in folder.rglob("*.png")}
 
 
@@ -379,11 +385,11 @@ def test_train_and_test_folders_are_the_split(tmp_path: Path) -> None:
     write_images(tmp_path / "train", {"a": 1, "b": 3})
     write_images(tmp_path / "test", {"a": 2, "b": 1})
     given = read_folder(tmp_path, size=4)
-    assert (given.train.labels.tolist(), given.test.labels.tolist()) == ([0, 1, 1, 1], [0, 0, 1])
+    assert (given.train.targets.tolist(), given.test.targets.tolist()) == ([0, 1, 1, 1], [0, 0, 1])
     first = np.asarray(
         Image.open(tmp_path / "test" / "a" / "0.png").convert("RGB").resize((4, 4), Image.Resampling.BILINEAR)
     )
-    assert np.array_equal(given.test.images[0].permute(1, 2, 0).numpy(), first)
+    assert np.array_equal(given.test.inputs["images"][0].permute(1, 2, 0).numpy(), first)
 
 
 def test_train_and_test_folders_of_different_classes(tmp_path: Path) -> None:
@@ -403,7 +409,7 @@ def single(tmp_path: Path, image: Image.Image, name: str, channels: str) -> list
         (tmp_path / kind).mkdir()
         for i in range(2):
             image.save(tmp_path / kind / f"{i}{name}")
-    return read_folder(tmp_path, size=1, channels=channels).train.images[0].flatten().tolist()
+    return read_folder(tmp_path, size=1, channels=channels).train.inputs["images"][0].flatten().tolist()
 
 
 def paletted(transparency: bytes | None) -> Image.Image:
@@ -448,7 +454,7 @@ def test_camera_orientation_is_applied(tmp_path: Path) -> None:
         (tmp_path / kind).mkdir()
         for i in range(2):
             image.resize((2, 2), Image.Resampling.NEAREST).save(tmp_path / kind / f"{i}.png", exif=exif)
-    assert read_folder(tmp_path, size=2, channels="grey").train.images[0, 0, 0].tolist() == [255, 0]
+    assert read_folder(tmp_path, size=2, channels="grey").train.inputs["images"][0, 0, 0].tolist() == [255, 0]
 
 
 def test_unreadable_images_are_counted_and_named(tmp_path: Path) -> None:
@@ -468,7 +474,7 @@ def test_other_files_and_hidden_folders_are_ignored(tmp_path: Path) -> None:
     (folder / "readme.png").write_text("x")
     write_images(folder / "b" / "more", {"deeper": 3})
     dataset = read_folder(folder, size=2)
-    assert np.bincount(torch.cat([dataset.train.labels, dataset.test.labels])).tolist() == [2, 5]
+    assert np.bincount(torch.cat([dataset.train.targets, dataset.test.targets])).tolist() == [2, 5]
 
 
 def test_folders_that_cannot_be_a_dataset(tmp_path: Path) -> None:
@@ -499,6 +505,6 @@ def test_real_fashion_mnist() -> None:
         pytest.skip("FEDUNLEARN_DATA does not name a folder with FashionMNIST/raw")
     fashion = read("fashion_mnist", root)
     assert (len(fashion.train), len(fashion.test), fashion.shape) == (60_000, 10_000, (1, 28, 28))
-    assert np.bincount(fashion.train.labels).tolist() == [6000] * 10
-    mean, std = sources._statistics(fashion.train.images)
-    assert mean == pytest.approx(fashion.mean, abs=5e-5) and std == pytest.approx(fashion.std, abs=5e-5)
+    assert np.bincount(fashion.train.targets).tolist() == [6000] * 10
+    mean, std = sources._statistics(fashion.train.inputs["images"])
+    assert mean == pytest.approx(fashion.prepare.mean, abs=5e-5) and std == pytest.approx(fashion.prepare.std, abs=5e-5)

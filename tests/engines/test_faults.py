@@ -17,7 +17,7 @@ from fedunlearn.engines.workers import Overdue, Workers
 from fedunlearn.errors import RunError
 from fedunlearn.federation import sgd
 from fedunlearn.federation.method import Method, NoSettings
-from fedunlearn.federation.objective import Objective, cross_entropy
+from fedunlearn.federation.objective import Objective, RoundContext, everything
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.federation.strategy import UnlearningStrategy
 from fedunlearn.randomness import torch_stream
@@ -33,12 +33,12 @@ def stage(make_federation, monkeypatch):
     """Run a stage of three clients, client 1 of which misbehaves in `misbehave(client)`."""
 
     def go(misbehave=lambda client: None, rounds=1, begin=None, substitute=None, federation=None, spec=PLAN, **engine):
-        def targets(model, client, shared):
+        def assign(model, client, context):
             if client.number == 1:
                 misbehave(client)
-            return client.targets
+            return everything(model, client, context)
 
-        objective = Objective(targets, cross_entropy, substitute=substitute)
+        objective = Objective(assign, substitute=substitute)
         probe = Method("probe", NoSettings, lambda settings, spec: objective, queries={"ask": ask})
         find = registry.find
         monkeypatch.setattr(registry, "find", lambda kind, name: probe if name == "probe" else find(kind, name))
@@ -66,7 +66,9 @@ def average_without_client_1(federation):
     for number in (0, 2):
         model, client = federation.models.fresh(0), federation.client(number)
         order = torch_stream(0, "train", "batches", 1, number)
-        sgd.train(model, client, Objective(everything), {}, TRAINING, order)
+        received = {name: value.clone() for name, value in model.state_dict().items()}
+        context = RoundContext(federation.task, 1, {}, received, model)
+        sgd.train(model, client, Objective(everything), context, TRAINING, order)
         states.append(model.state_dict())
         weights.append(len(client))
     return {
@@ -95,7 +97,7 @@ def test_a_client_that_sends_no_numbers_is_left_out(stage, make_federation, valu
     def spoilt(model, client):
         if client.number != 1:
             return client
-        return replace(client, pixels=torch.full(client.pixels.shape, value), normalise=lambda images: images)
+        return replace(client, raw={"images": torch.full(client.raw["images"].shape, value)}, prepare=lambda raw: raw)
 
     check_left_out(stage(substitute=spoilt), make_federation(clients=3), "is not finite")
 

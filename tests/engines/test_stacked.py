@@ -3,6 +3,7 @@
 The stated tolerance: 1e-4 relative to the largest weight, after two rounds in float32.
 """
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,7 +15,8 @@ from fedunlearn.engines import stacking
 from fedunlearn.engines.base import Progress, run_stage
 from fedunlearn.errors import RunError
 from fedunlearn.federation import sgd
-from fedunlearn.federation.objective import Objective, cross_entropy, soft_cross_entropy, true_labels
+from fedunlearn.federation.objective import Assignment, Objective, everything, task_loss
+from fedunlearn.federation.pool import ModelPool
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.models.base import Network
 from fedunlearn.settings import registry
@@ -36,7 +38,7 @@ def convolutional(seed, norm=None):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         layers = [nn.Conv2d(1, 4, 3, padding=1), *([norm()] if norm else []), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()]
-        return Network(nn.Sequential(*layers), 16, 4)
+        return Network(nn.Sequential(*layers), nn.Linear(16, 4))
 
 
 def engine_called(name="local", **settings):
@@ -45,7 +47,7 @@ def engine_called(name="local", **settings):
 
 def run(make_federation, spec, new_model=convolutional, rounds=2, say=pytest.fail, server=None, memory=(), **engine):
     federation = uneven(make_federation(clients=5, forget=spec.forget_classes))
-    federation._new_model = new_model
+    federation.models = ModelPool(new_model, federation.device)
     begin = Progress(federation.models.fresh(7).state_dict(), memory=dict(memory))
     config = SimpleNamespace(engine=engine_called(**engine))
     return run_stage(spec, begin, rounds, federation, config, lambda progress: None, server, say)
@@ -97,32 +99,47 @@ def test_a_stack_of_one_and_of_all_agree(make_federation):
     assert_close(*runs)
 
 
-PROJECTED = Objective(
-    true_labels,
-    cross_entropy,
-    clip=0.05,
-    constrain=lambda own, received, shared: {
-        n: torch.clamp(v, received[n] - 0.01, received[n] + 0.01) for n, v in own.items()
-    },
-)
-SOFT = Objective(
-    lambda model, client, shared: nn.functional.one_hot(client.targets, 4).float() * ~client.forget[:, None],
-    soft_cross_entropy,
-)
+def near_what_came(own, context):
+    return {n: torch.clamp(v, context.received[n] - 0.01, context.received[n] + 0.01) for n, v in own.items()}
 
 
-@pytest.mark.parametrize("objective", [PROJECTED, SOFT])
-def test_clipping_constraints_and_soft_targets(make_federation, objective):
+def soft(model, client, context):
+    return Assignment((~client.forget).float(), nn.functional.one_hot(client.targets, 4).float())
+
+
+def distilled(outputs, batch, context):
+    """The received model's own answers are what is learnt."""
+    known = context.said(batch).logits.softmax(1)
+    return task_loss(outputs, replace(batch, targets=known), context) + task_loss(outputs, batch, context)
+
+
+def uneven_weights(model, client, context):
+    return Assignment(torch.where(client.forget, -0.3, 0.5) * (client.groups != 2))
+
+
+PROJECTED = Objective(everything, clip=0.05, constrain=near_what_came)
+OBJECTIVES = {
+    "projected": PROJECTED,
+    "soft": Objective(soft),
+    "distilled": Objective(everything, distilled),
+    "weighted": Objective(uneven_weights),
+}
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
+def test_clipping_constraints_soft_labels_weights_and_distillation(make_federation, context_of, objective):
     federation = uneven(make_federation(clients=5, forget=(1,)))
     received = federation.models.fresh(7).state_dict()
-    expected, shares = [], []
+    expected, portions = [], []
     for number in range(5):
         client, model = federation.client(number), federation.models.fresh(7)
         orders = [torch.Generator().manual_seed(number) for _ in range(2)]
-        expected.append((sgd.train(model, client, objective, {}, TRAINING, orders[0]), model.state_dict()))
-        shares.append(stacking.share(client, objective.targets(model, client, {}), TRAINING, orders[1]))
-    gradients = stacking.Gradients(federation.models.fresh(0), objective)
-    trained = stacking.train(gradients, received, shares, {}, TRAINING)
+        context = context_of(model)
+        decided = objective.assign(model, client, context)
+        expected.append((sgd.train(model, client, objective, context, TRAINING, orders[0]), model.state_dict()))
+        portions.append(stacking.portion(client, decided, TRAINING, orders[1]))
+    gradients = stacking.Gradients(federation.models.fresh(0), federation.task, objective)
+    trained = stacking.train(gradients, portions, gradients.context(1, {}, received), TRAINING)
     for (outcome, state), (found, mine) in zip(expected, [(done, state) for state, done in trained], strict=True):
         assert (outcome.trained, outcome.processed) == (found.trained, found.processed)
         assert outcome.loss == pytest.approx(found.loss, rel=1e-5)
@@ -141,14 +158,17 @@ def test_parameters_without_a_gradient_stay(make_federation):
     """Weight decay would shrink them if they were taken to have a gradient of zero."""
     federation = make_federation(clients=2)
     client = federation.client(0)
-    objective = Objective(
-        true_labels, lambda features, logits, targets, shared: cross_entropy(features, features[:, :4], targets, shared)
-    )
+
+    def headless(outputs, batch, context):
+        return task_loss(replace(outputs, logits=outputs.features[:, :4]), batch, context)
+
+    objective = Objective(everything, headless)
     received = federation.models.fresh(7).state_dict()
-    share = stacking.share(client, client.targets, TRAINING, torch.Generator().manual_seed(0))
-    (state, _), _ = stacking.train(
-        stacking.Gradients(federation.models.fresh(0), objective), received, [share, share], {}, TRAINING
-    )
+    decided = Assignment(torch.ones(len(client)))
+    portion = stacking.portion(client, decided, TRAINING, torch.Generator().manual_seed(0))
+    gradients = stacking.Gradients(federation.models.fresh(0), federation.task, objective)
+    context = gradients.context(1, {}, received)
+    (state, _), _ = stacking.train(gradients, [portion, portion], context, TRAINING)
     assert torch.equal(state["head.weight"], received["head.weight"])
     assert not torch.equal(state["encoder.1.weight"], received["encoder.1.weight"])
 
@@ -174,11 +194,11 @@ def test_batch_norm_one_by_one_is_the_reference(make_federation):
 
 
 def test_a_loss_that_cannot_be_vectorised_is_trained_one_by_one(make_federation, monkeypatch):
-    def peeking(features, logits, targets, shared):
-        return cross_entropy(features, logits, targets, shared) * (1.0 if features.sum().item() > -1e9 else 2.0)
+    def peeking(outputs, batch, context):
+        return task_loss(outputs, batch, context) * (1.0 if outputs.features.sum().item() > -1e9 else 2.0)
 
     method = registry.find("method", "fedavg")
-    peeker = SimpleNamespace(**{**vars(method), "objective": lambda settings, spec: Objective(true_labels, peeking)})
+    peeker = SimpleNamespace(**{**vars(method), "objective": lambda settings, spec: Objective(everything, peeking)})
     find = registry.find
     monkeypatch.setattr(registry, "find", lambda kind, name: peeker if kind == "method" else find(kind, name))
     spec, said = StageSpec("train", 0, "fedavg", TRAINING, 4, "class", (1,)), []
@@ -192,11 +212,11 @@ def test_out_of_memory_makes_stacks_smaller(make_federation, monkeypatch):
     spec, said, sizes = plan_of("fedavg"), [], []
     whole = stacking.train
 
-    def small_memory(gradients, received, shares, *rest):
-        sizes.append(len(shares))
-        if len(shares) > 2:
+    def small_memory(gradients, portions, *rest):
+        sizes.append(len(portions))
+        if len(portions) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return whole(gradients, received, shares, *rest)
+        return whole(gradients, portions, *rest)
 
     reference = run(make_federation, spec)
     monkeypatch.setattr(stacking, "train", small_memory)
@@ -208,12 +228,12 @@ def test_out_of_memory_makes_stacks_smaller(make_federation, monkeypatch):
 def test_one_bad_client_spoils_nobody_elses_training(make_federation, monkeypatch):
     method = registry.find("method", "fedavg")
 
-    def targets(model, client, shared):
+    def assign(model, client, context):
         if client.number == 0:
             raise ValueError("no labels")
-        return client.targets
+        return everything(model, client, context)
 
-    broken = SimpleNamespace(**{**vars(method), "objective": lambda settings, spec: Objective(targets, cross_entropy)})
+    broken = SimpleNamespace(**{**vars(method), "objective": lambda settings, spec: Objective(assign)})
     find = registry.find
     monkeypatch.setattr(registry, "find", lambda kind, name: broken if kind == "method" else find(kind, name))
     spec = StageSpec("train", 0, "fedavg", TRAINING, 4, "class", (1,))

@@ -11,7 +11,7 @@ from fedunlearn.engines.grid import LocalGrid
 from fedunlearn.federation import wire
 from fedunlearn.federation.client import client_app
 from fedunlearn.federation.method import Method, NoSettings
-from fedunlearn.federation.objective import Objective, cross_entropy, true_labels
+from fedunlearn.federation.objective import Objective, everything
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.federation.strategy import UnlearningStrategy, server_app
 from fedunlearn.settings import registry
@@ -28,13 +28,12 @@ def count_calls(model, client, settings, spec):
 
 def first_two(model, client):
     client.memory["calls"] = client.memory.get("calls", torch.zeros(())) + 1
-    return replace(client, index=client.index[:2], labels=client.targets[:2], forget=client.forget[:2])
+    return replace(client, **{name: getattr(client, name)[:2] for name in ("rows", "targets", "groups", "forget")})
 
 
 OBJECTIVE = Objective(
-    true_labels,
-    cross_entropy,
-    lambda model, client, shared: {"calls": client.memory["calls"], "held": torch.tensor(float(len(client)))},
+    everything,
+    uploads=lambda model, client, context: {"calls": client.memory["calls"], "held": torch.tensor(float(len(client)))},
     substitute=first_two,
 )
 PROBE = Method("probe", NoSettings, lambda settings, spec: OBJECTIVE, queries={"count": count_calls})
@@ -43,7 +42,8 @@ PROBE = Method("probe", NoSettings, lambda settings, spec: OBJECTIVE, queries={"
 @pytest.fixture
 def run(make_federation, monkeypatch):
     """Run the stage of a server on a federation of three clients."""
-    monkeypatch.setattr(registry, "find", lambda kind, name: PROBE)
+    find = registry.find
+    monkeypatch.setattr(registry, "find", lambda kind, name: PROBE if name == "probe" else find(kind, name))
 
     def go(strategy, rounds=2):
         federation = make_federation(clients=3)
@@ -72,7 +72,7 @@ class Listener(UnlearningStrategy):
 
 
 def test_memory_stays_with_the_client_through_queries_and_rounds(run):
-    server = Listener(PLAN, wire.by_reference, torch.device("cpu"))
+    server = Listener(None, PLAN, wire.by_reference, torch.device("cpu"))
     run(server)
     assert server.clients == 3
     assert server.asked == [3, 6]
@@ -80,14 +80,14 @@ def test_memory_stays_with_the_client_through_queries_and_rounds(run):
 
 
 def test_clients_train_on_the_substitute_and_report_on_their_own_data(run):
-    server = Listener(PLAN, wire.by_reference, torch.device("cpu"))
+    server = Listener(None, PLAN, wire.by_reference, torch.device("cpu"))
     run(server)
     assert [weight for _, weight, _ in server.told] == [2.0] * 6
     assert server.totals[0]["held"] == 48
 
 
 def test_the_server_hears_every_model_before_the_average(run):
-    server = Listener(PLAN, wire.by_reference, torch.device("cpu"))
+    server = Listener(None, PLAN, wire.by_reference, torch.device("cpu"))
     averages = []
     server.after_round = lambda number, model: averages.append(model["head.bias"]) or model
     run(server)
@@ -97,8 +97,8 @@ def test_the_server_hears_every_model_before_the_average(run):
 
 
 def test_traffic_is_what_the_method_says_it_is(run):
-    honest = UnlearningStrategy(PLAN, wire.by_reference, torch.device("cpu"))
-    thrifty = UnlearningStrategy(PLAN, wire.by_reference, torch.device("cpu"))
+    honest = UnlearningStrategy(None, PLAN, wire.by_reference, torch.device("cpu"))
+    thrifty = UnlearningStrategy(None, PLAN, wire.by_reference, torch.device("cpu"))
     thrifty.payload = lambda content: 7
     _, model = run(honest)
     run(thrifty)
@@ -121,7 +121,7 @@ class Slower(UnlearningStrategy):
 def test_a_method_sets_the_pace_of_a_round_and_asks_clients_in_the_middle_of_it(run):
     moves = []
     for kind in (UnlearningStrategy, Slower):
-        server, heard = kind(PLAN, wire.by_reference, torch.device("cpu")), []
+        server, heard = kind(None, PLAN, wire.by_reference, torch.device("cpu")), []
         server.on_client_model = lambda client, model, weight, heard=heard: heard.append(model["head.bias"])
         _, model = run(server)
         moves.append(heard[0] - model["head.bias"])

@@ -17,7 +17,7 @@ from fedunlearn.errors import RunError
 from fedunlearn.federation import wire
 from fedunlearn.federation.client import client_app, train_reply
 from fedunlearn.federation.method import Method, NoSettings
-from fedunlearn.federation.objective import Objective, cross_entropy, true_labels
+from fedunlearn.federation.objective import Objective, everything
 from fedunlearn.federation.sgd import Trained
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.federation.strategy import UnlearningStrategy, server_app
@@ -40,7 +40,7 @@ def content(number, pack=wire.by_reference, model=HONEST, uploads=None):
 
 def aggregated(ask, spoil, pack=wire.by_reference, liar=1, sizes=SIZES):
     """A round of three clients, one of which spoils its reply; the strategy, and the average as tensors."""
-    strategy = UnlearningStrategy(SPEC, wire.by_reference, CPU, 0.5)
+    strategy = UnlearningStrategy(None, SPEC, wire.by_reference, CPU)
     strategy.sizes = sizes
     strategy.heard = []
     strategy.on_client_model = lambda client, model, weight: strategy.heard.append(client)
@@ -247,7 +247,7 @@ def test_the_average_is_finite_whatever_a_client_counts(ask, values):
 
 
 def test_a_node_that_was_not_asked_or_answers_twice_is_refused(ask):
-    strategy = UnlearningStrategy(SPEC, wire.by_reference, CPU)
+    strategy = UnlearningStrategy(None, SPEC, wire.by_reference, CPU)
     messages = ask(strategy, MODEL, 2)
     replies = [Message(content(number), reply_to=message) for number, message in enumerate(messages)]
     strategy.aggregate_train(1, [*replies, replies[0]])
@@ -256,7 +256,7 @@ def test_a_node_that_was_not_asked_or_answers_twice_is_refused(ask):
 
 
 def test_those_that_are_silent_are_named(ask):
-    strategy = UnlearningStrategy(SPEC, wire.by_reference, CPU)
+    strategy = UnlearningStrategy(None, SPEC, wire.by_reference, CPU)
     messages = ask(strategy, MODEL, 3)
     strategy.aggregate_train(1, [Message(content(number), reply_to=messages[number]) for number in (0, 2)])
     assert strategy.left_out == ["client 1: no answer in time"]
@@ -264,7 +264,7 @@ def test_those_that_are_silent_are_named(ask):
 
 def test_a_round_in_which_most_clients_diverge_names_the_setting(ask):
     spec = replace(SPEC, stage="unlearn", settings={"post_lr": 0.5, "other_lr": None})
-    strategy = UnlearningStrategy(spec, wire.by_reference, CPU)
+    strategy = UnlearningStrategy(None, spec, wire.by_reference, CPU)
     messages = ask(strategy, MODEL, 2)
     model = {**HONEST, "head.bias": torch.full((4,), math.nan)}
     with pytest.raises(
@@ -279,10 +279,11 @@ def test_a_round_in_which_most_clients_diverge_names_the_setting(ask):
 @pytest.fixture
 def run(make_federation, monkeypatch):
     """`run(lie)`: a round of three clients, client 1 of which lies in every answer; the server, and its rounds."""
-    objective = Objective(true_labels, cross_entropy, lambda model, client, shared: {"sums": torch.ones(2)})
+    objective = Objective(everything, uploads=lambda model, client, context: {"sums": torch.ones(2)})
     queries = {"ask": lambda model, client, settings, spec: {"n": torch.ones(3)}}
     probe = Method("probe", NoSettings, lambda settings, spec: objective, queries=queries)
-    monkeypatch.setattr(registry, "find", lambda kind, name: probe)
+    find = registry.find
+    monkeypatch.setattr(registry, "find", lambda kind, name: probe if name == "probe" else find(kind, name))
 
     def go(lie, server=UnlearningStrategy):
         federation = make_federation(clients=3)
@@ -294,11 +295,11 @@ def run(make_federation, monkeypatch):
                 lie(reply.content)
             return reply
 
-        strategy = server(SPEC, wire.by_reference, CPU)
+        strategy = server(None, SPEC, wire.by_reference, CPU)
         strategy.sizes = [len(part) for part in federation.parts]
         states = []
         app = server_app(
-            strategy, federation.fresh_model(0).state_dict(), 1, False, lambda n, state: states.append(state)
+            strategy, federation.models.fresh(0).state_dict(), 1, False, lambda n, state: states.append(state)
         )
         with LocalGrid(lying, 3, 2, Event()) as grid:
             app(grid, Context(1, 1, {}, RecordDict(), {}))
@@ -382,7 +383,7 @@ class Nodes:
 
 
 def roll_call(grid, sizes=()):
-    strategy = UnlearningStrategy(SPEC, wire.by_reference, CPU)
+    strategy = UnlearningStrategy(None, SPEC, wire.by_reference, CPU)
     strategy.sizes = sizes
     return strategy._roll_call(grid)
 

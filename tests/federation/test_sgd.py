@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from fedunlearn.federation import sgd
-from fedunlearn.federation.objective import Objective
+from fedunlearn.federation.objective import Objective, everything, retain_only
 from fedunlearn.settings.config import TrainConfig
 
 
@@ -18,15 +18,15 @@ def test_a_client_with_one_sample_trains_on_nothing():
     assert list(sgd.batches(torch.tensor([7]), 4, torch.Generator())) == []
 
 
-def test_one_step_is_sgd_with_momentum_and_weight_decay(make_federation):
+def test_one_step_is_sgd_with_momentum_and_weight_decay(make_federation, context_of):
     federation = make_federation(clients=1)
     client, model = federation.client(0), federation.models.fresh(3)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     training = TrainConfig(rounds=1, local_epochs=1, batch_size=1000, lr=0.1, momentum=0.9, weight_decay=0.01)
-    x = client.images(torch.arange(len(client)))
+    x = client.inputs(torch.arange(len(client)))
     loss = torch.nn.functional.cross_entropy(model(x), client.targets)
     gradients = torch.autograd.grad(loss, list(model.parameters()))
-    outcome = sgd.train(model, client, Objective(everything), {}, training, torch.Generator())
+    outcome = sgd.train(model, client, Objective(everything), context_of(model), training, torch.Generator())
     for (name, _), gradient in zip(model.named_parameters(), gradients, strict=True):
         expected = before[name] - 0.1 * (gradient + 0.01 * before[name])
         torch.testing.assert_close(model.state_dict()[name], expected, atol=1e-6, rtol=1e-5)
@@ -34,22 +34,22 @@ def test_one_step_is_sgd_with_momentum_and_weight_decay(make_federation):
     assert outcome.loss == pytest.approx(loss.item(), rel=1e-5)
 
 
-def test_left_out_samples_do_not_influence_training(make_federation):
+def test_left_out_samples_do_not_influence_training(make_federation, context_of):
     federation = make_federation(clients=1, forget=(1,))
     training = TrainConfig(local_epochs=2, batch_size=5)
     client = federation.client(0)
     first, second = federation.models.fresh(1), federation.models.fresh(1)
     objective = Objective(retain_only)
-    outcome = sgd.train(first, client, objective, {}, training, torch.Generator().manual_seed(4))
-    federation.train.images[client.index[client.forget]] = 255  # spoil what must not be looked at
-    sgd.train(second, client, objective, {}, training, torch.Generator().manual_seed(4))
+    outcome = sgd.train(first, client, objective, context_of(first), training, torch.Generator().manual_seed(4))
+    federation.train.inputs["images"][client.rows[client.forget]] = 255  # spoil what must not be looked at
+    sgd.train(second, client, objective, context_of(second), training, torch.Generator().manual_seed(4))
     for name, value in first.state_dict().items():
         assert torch.equal(value, second.state_dict()[name])
     assert outcome.trained == int((~client.forget).sum())
     assert outcome.processed == 2 * outcome.trained
 
 
-def test_a_check_that_raises_ends_training_and_leaves_nothing_for_the_next_borrower(make_federation):
+def test_a_check_that_raises_ends_training_and_leaves_nothing_for_the_next_borrower(make_federation, context_of):
     federation, training = make_federation(), TrainConfig(local_epochs=1, batch_size=4)
     client, objective, calls = federation.client(0), Objective(everything), []
 
@@ -59,7 +59,7 @@ def test_a_check_that_raises_ends_training_and_leaves_nothing_for_the_next_borro
             raise sgd.Interrupted
 
     def trained(model, check=sgd.never):
-        sgd.train(model, client, objective, {}, training, torch.Generator().manual_seed(4), check)
+        sgd.train(model, client, objective, context_of(model), training, torch.Generator().manual_seed(4), check)
         return model.state_dict()
 
     used, fresh = federation.models.fresh(0), federation.models.fresh(1)
@@ -73,26 +73,26 @@ def test_a_check_that_raises_ends_training_and_leaves_nothing_for_the_next_borro
     assert all(torch.equal(value, expected[name]) for name, value in trained(used).items())
 
 
-def test_many_images_are_fetched_batch_by_batch_with_the_same_outcome(make_federation, monkeypatch):
+def test_many_images_are_fetched_batch_by_batch_with_the_same_outcome(make_federation, monkeypatch, context_of):
     federation, training = make_federation(clients=1), TrainConfig(local_epochs=2, batch_size=5)
     outcomes = []
     for limit in (sgd.FETCH_AT_ONCE, 0):
         monkeypatch.setattr(sgd, "FETCH_AT_ONCE", limit)
         model = federation.models.fresh(0)
         order = torch.Generator().manual_seed(4)
-        sgd.train(model, federation.client(0), Objective(everything), {}, training, order)
+        sgd.train(model, federation.client(0), Objective(everything), context_of(model), training, order)
         outcomes.append(model.state_dict())
     for name, value in outcomes[0].items():
         torch.testing.assert_close(value, outcomes[1][name])
 
 
 @pytest.mark.parametrize("clip", [None, 0.05])
-def test_training_is_what_torchs_own_optimiser_does(make_federation, clip):
+def test_training_is_what_torchs_own_optimiser_does(make_federation, clip, context_of):
     federation = make_federation(clients=1)
     client, model, own = federation.client(0), federation.models.fresh(3), federation.models.fresh(3)
     training = TrainConfig(local_epochs=3, batch_size=7, lr=0.1, momentum=0.9, weight_decay=0.01)
     objective = Objective(everything, clip=clip)
-    sgd.train(model, client, objective, {}, training, torch.Generator().manual_seed(4))
+    sgd.train(model, client, objective, context_of(model), training, torch.Generator().manual_seed(4))
     optimiser = torch.optim.SGD(own.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01)
     order = torch.Generator().manual_seed(4)
     for _ in range(3):
@@ -108,6 +108,5 @@ def test_training_is_what_torchs_own_optimiser_does(make_federation, clip):
 
 def test_observe_of_nothing_has_the_right_shape(make_federation):
     federation = make_federation()
-    features, logits = sgd.observe(federation.models.fresh(0), federation.client(0), torch.arange(0))
-    assert features.shape == (0, 6)
-    assert logits.shape == (0, 4)
+    found = sgd.observed(federation.models.fresh(0), federation.client(0), torch.arange(0))
+    assert {name: tuple(values.shape) for name, values in found.items()} == {"features": (0, 6), "logits": (0, 4)}

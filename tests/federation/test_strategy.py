@@ -40,7 +40,9 @@ def answered(content, message):
 
 def stage(min_replies=0.5):
     spec = replace(PLAN, training=TrainConfig(local_epochs=1))
-    return UnlearningStrategy(spec, wire.by_reference, torch.device("cpu"), min_replies)
+    made = UnlearningStrategy(None, spec, wire.by_reference, torch.device("cpu"))
+    made.min_replies = min_replies
+    return made
 
 
 def test_mean_is_weighted_by_trained_samples(ask):

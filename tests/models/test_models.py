@@ -21,7 +21,9 @@ OURS = ["cnn", "lenet", "resnet18", "resnet50"]
 
 
 def make(name: str, shape: tuple[int, int, int], classes: int = 10, seed: int = 0, **settings: Any) -> Network:
-    return build(name, registry.find("model", name).settings(**settings), shape, classes, seed)
+    return build(
+        name, registry.find("model", name).settings(**settings), shape, lambda width: nn.Linear(width, classes), seed
+    )
 
 
 def parameters(model: nn.Module) -> int:
@@ -47,7 +49,7 @@ def parameters(model: nn.Module) -> int:
 )
 def test_features_then_head_is_the_forward_pass(name: str, shape: tuple[int, int, int], dim: int) -> None:
     model = make(name, shape, classes=7).eval()
-    images = torch.randn(3, *shape, generator=torch.Generator().manual_seed(1))
+    images = {"images": torch.randn(3, *shape, generator=torch.Generator().manual_seed(1))}
     with torch.no_grad():
         features, logits = model.features(images), model(images)
         assert features.shape == (3, dim)
