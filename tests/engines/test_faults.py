@@ -16,6 +16,7 @@ from fedunlearn.engines.local import Local
 from fedunlearn.engines.workers import Overdue, Workers
 from fedunlearn.errors import RunError
 from fedunlearn.federation import sgd
+from fedunlearn.federation.client import work_of
 from fedunlearn.federation.method import Method, NoSettings
 from fedunlearn.federation.objective import Objective, RoundContext, everything
 from fedunlearn.federation.spec import StageSpec
@@ -40,6 +41,7 @@ def stage(make_federation, monkeypatch):
 
         objective = Objective(assign, substitute=substitute)
         probe = Method("probe", NoSettings, lambda settings, spec: objective, queries={"ask": ask})
+        work_of.cache_clear()  # the same spec now stands for another method
         find = registry.find
         monkeypatch.setattr(registry, "find", lambda kind, name: probe if name == "probe" else find(kind, name))
         federation = federation or make_federation(clients=3)
