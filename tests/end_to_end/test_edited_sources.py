@@ -1,0 +1,66 @@
+"""Code that is edited while a sweep runs: what the old code made is never served for what the new one would make."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = ["data.limit=300", "partition.clients=3", "train.rounds=12", "unlearn.rounds=2", "retrain.seeds=2"]
+TINY += ["audit=quick", "audit.ausuc=null"]
+
+
+def start(place: Path, *words: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": str(place), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", "fedunlearn", *TINY, *words]
+    return subprocess.Popen(
+        command, cwd=place, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+
+
+def summary_of(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+    return found
+
+
+@pytest.mark.slow
+def test_a_method_edited_during_the_first_job_of_a_sweep(tmp_path: Path) -> None:
+    for part in ("fedunlearn", "conf"):
+        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
+    method = tmp_path / "fedunlearn" / "methods" / "soft_relabel.py"
+    store = f"store.dir={tmp_path / 'store'}"
+    log = tmp_path / "sweep" / "0_finetune_s0" / "log.txt"
+    sweep = start(tmp_path, "-m", "method=finetune,soft_relabel", store, f"output.dir={tmp_path / 'sweep'}")
+    while not log.exists():
+        assert sweep.poll() is None
+        time.sleep(0.01)
+    assert "finetune" in log.parent.name and not (tmp_path / "sweep" / "1_soft_relabel_s0").exists()
+    text = method.read_text()
+    line = "    labels[held] = "
+    assert line in text
+    method.write_text(text.replace(line, "    labels[held] = 0.1 * "))
+    said, _ = sweep.communicate(timeout=120)
+    assert sweep.returncode == 0, said
+    stale = summary_of(tmp_path / "sweep" / "1_soft_relabel_s0")
+    assert said.count("soft_relabel.py changed after this process had read it") == 1
+
+    later = start(tmp_path, "method=soft_relabel", store, f"output.dir={tmp_path / 'later'}")
+    said, _ = later.communicate(timeout=120)
+    assert later.returncode == 0, said
+    served = summary_of(tmp_path / "later")
+    assert served["cached"] == {"train": True, "retrain": True, "unlearn": False}
+
+    fresh = start(tmp_path, "method=soft_relabel", "store.enabled=false", f"output.dir={tmp_path / 'fresh'}")
+    said, _ = fresh.communicate(timeout=120)
+    assert fresh.returncode == 0, said
+    made = summary_of(tmp_path / "fresh")
+    assert served["models"] == made["models"] and served["cost"]["unlearn"]["rounds"] == 2
+    assert stale["signature"] != served["signature"] == made["signature"]
