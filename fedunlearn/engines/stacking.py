@@ -215,11 +215,13 @@ class StackedData:
             [len(own.batches[step]) for own in portions if step < len(own.batches)] for step in range(self.steps)
         ]
         longest = max(max(lengths) for lengths in self._lengths)
-        plan = torch.full((self.steps, self.clients, longest), -1)
+        plan = torch.zeros((self.steps, self.clients, longest), dtype=torch.int64)
+        there = torch.zeros(plan.shape)
         for place, own in enumerate(portions):
             for step, batch in enumerate(own.batches):
-                plan[step, place, : len(batch)] = batch.cpu()
-        self._plan = plan.to(self.device)
+                plan[step, place] = batch[0].cpu()  # what fills a batch up is as harmless as what is in it
+                plan[step, place, : len(batch)], there[step, place, : len(batch)] = batch.cpu(), 1.0
+        self._plan, self._there = plan.to(self.device), there.to(self.device)
         self.seconds = time.perf_counter() - started
 
     def batch(self, step: int) -> Batch:
@@ -227,10 +229,10 @@ class StackedData:
         started = time.perf_counter()
         lengths = self._lengths[step]
         positions = self._plan[step, : len(lengths), : max(lengths)]
-        rows = (positions.clamp_min(0) + self._starts[: len(lengths), None]).flatten()
+        rows = (positions + self._starts[: len(lengths), None]).flatten()
         inputs, targets, weights = self._inputs(rows), self._targets[rows], self._weights[rows]
         stacked = {name: values.reshape(*positions.shape, *values.shape[1:]) for name, values in inputs.items()}
-        weights = weights.view(positions.shape).masked_fill(positions < 0, 0.0)
+        weights = weights.view(positions.shape) * self._there[step, : len(lengths), : max(lengths)]
         self.seconds += time.perf_counter() - started
         return Batch(stacked, targets.view(*positions.shape, *targets.shape[1:]), weights)
 

@@ -74,9 +74,11 @@ def defined(tasks: frozenset[str], task: str) -> bool:
 
 
 def weighted_mean(losses: Tensor, weights: Tensor) -> Tensor:
-    """Σ w l / #{w ≠ 0}, scalar: the mean over the samples that are not left out, each times its weight; 0 for none."""
-    there = weights != 0
-    return torch.where(there, losses * weights, 0.0).sum() / there.sum().clamp_min(1)
+    """Σ w l / #{w ≠ 0}, scalar: the mean over the samples that are not left out, each times its weight; 0 for none.
+
+    `losses` [b] must be finite also where the weight is 0.
+    """
+    return torch.dot(losses, weights) / (weights != 0).sum().clamp_min(1)
 
 
 class Speaker(nn.Module):
