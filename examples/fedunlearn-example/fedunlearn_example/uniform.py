@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
+import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from fedunlearn.federation.federation import ClientData
 from fedunlearn.federation.method import Method
-from fedunlearn.federation.objective import Objective, Tensors, soft_cross_entropy
+from fedunlearn.federation.objective import Assignment, Objective, RoundContext
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.models.base import Network
 from fedunlearn.settings.schema import Share
@@ -28,17 +28,17 @@ class Uniform:
     amount: Share = 1.0  # share of a forget sample's label that goes to the other classes, above 0 and at most 1
 
 
-def targets(settings: Uniform, spec: StageSpec, model: Network, client: ClientData, shared: Tensors) -> Tensor:
-    """Float [n, classes]: what each of the client's samples is trained on. Asked once per round."""
+def assign(settings: Uniform, spec: StageSpec, model: Network, client: ClientData, context: RoundContext) -> Assignment:
+    """Every sample counts, with labels of its own, float [n, classes]. Asked once per round."""
     own = F.one_hot(client.targets, spec.classes).float()
     others = (1 - own) / (spec.classes - 1)
     relabelled = (1 - settings.amount) * own + settings.amount * others
-    return relabelled.where(client.forget[:, None], own)
+    return Assignment(torch.ones(len(own)).to(own), relabelled.where(client.forget[:, None], own))
 
 
 def objective(settings: Uniform, spec: StageSpec) -> Objective:
-    """What clients do: these labels, and cross-entropy with soft labels."""
-    return Objective(partial(targets, settings, spec), soft_cross_entropy)
+    """What clients do: these labels, and the cross-entropy with them."""
+    return Objective(partial(assign, settings, spec))
 
 
 METHOD = Method(name="uniform", settings=Uniform, objective=objective)
