@@ -12,6 +12,7 @@ from fedunlearn.cli import main
 from fedunlearn.errors import RunError
 from fedunlearn.report import background, figures, runs
 from fedunlearn.report import sweep as sweep_report
+from fedunlearn.results import summary as summaries
 from fedunlearn.runs import job, pipeline
 
 TINY = [
@@ -91,7 +92,7 @@ def test_what_is_overwritten_stays_until_the_new_run_is_complete(command, tmp_pa
     assert command("method=finetune", "seed=1")[0] == 0
     (folder / "figures" / "class_flow.png").write_bytes(b"a figure that the new run does not have")
     before, looked = content(folder), []
-    true_run, true_write = pipeline.run, job.write_summary
+    true_run, true_write = pipeline.run, summaries.write
 
     def look():
         assert visible(folder) == before
@@ -108,7 +109,7 @@ def test_what_is_overwritten_stays_until_the_new_run_is_complete(command, tmp_pa
     assert visible(folder) == before and method_in(folder) == "finetune"
 
     monkeypatch.setattr(pipeline, "run", lambda *args: (look(), true_run(*args))[1])
-    monkeypatch.setattr(job, "write_summary", lambda *args: (look(), true_write(*args))[1])
+    monkeypatch.setattr(summaries, "write", lambda *args: (look(), true_write(*args))[1])
     assert command("method=head_mask", "seed=1", "output.overwrite=true")[0] == 0
     assert looked == ["done"] * 3 and method_in(folder) == "head_mask"
     now = content(folder)
