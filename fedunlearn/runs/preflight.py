@@ -6,9 +6,11 @@ import tempfile
 from pathlib import Path
 
 from fedunlearn.errors import RequestError
-from fedunlearn.runs import federations, pipeline
+from fedunlearn.federation.federation import Federation
+from fedunlearn.runs import federations, pipeline, steps
 from fedunlearn.settings import registry
 from fedunlearn.settings.config import RunConfig
+from fedunlearn.store import Store
 from fedunlearn.tracking import base as tracking
 
 
@@ -18,9 +20,25 @@ def check(config: RunConfig) -> None:
     tracking.check(registry.find("tracker", config.tracking.name))
     if not config.sweep.dry_run:
         check_writable(Path(config.output.dir).expanduser(), "output.dir")
+    federation = federations.opened(config)
     if config.store.enabled:
-        check_writable(Path(config.store.dir).expanduser(), "store.dir")
-    federations.opened(config)
+        check_store(config, federation)
+
+
+def check_store(config: RunConfig, federation: Federation) -> None:
+    """A store that cannot be written to must hold all that the run needs. Raises RequestError if it does not."""
+    folder = Path(config.store.dir).expanduser()
+    try:
+        check_writable(folder, "store.dir")
+    except RequestError as error:
+        if not folder.is_dir():
+            raise
+        store = Store(folder)
+        missing = [
+            step.name for step in steps.of_run(config, federation) if not store.peek(step.kind, step.determinants())
+        ]
+        if missing:
+            raise RequestError(f"{error}, and it does not hold {missing[0]} of this run") from error
 
 
 def check_writable(folder: Path, key: str) -> None:
