@@ -141,7 +141,7 @@ def test_an_engine_of_another_package_runs(monkeypatch):
     assert config.as_dict()["engine"]["name"] == "mine" and traits(config.engine) == {"mine": 1}
     federation = open_federation(config)
     spec = Setting(config, federation).spec("train", Choice("fedavg", None), config.train)
-    begin = Progress(federation.fresh_model(0).state_dict())
+    begin = Progress(federation.models.fresh(0).state_dict())
     assert run_stage(spec, begin, 1, federation, config, lambda progress: None).cost["rounds"] == 1
     assert ran == [2]
 
