@@ -24,7 +24,7 @@ from fedunlearn.federation.objective import Assignment, Constrain, Objective, Ro
 from fedunlearn.federation.sgd import Assigned, Trained, assigned, batches, descend, never
 from fedunlearn.models.base import Network
 from fedunlearn.settings.config import TrainConfig
-from fedunlearn.tasks.base import Batch, Speaker, Task
+from fedunlearn.tasks.base import Batch, Task
 
 CLIP_GUARD = 1e-6  # added to the norm of a gradient, as torch.nn.utils.clip_grad_norm_ does
 
@@ -66,7 +66,7 @@ class Gradients:
         self, model: Network, task: Task, objective: Objective, bf16: bool = False, compiled: bool = False
     ) -> None:
         self.model, self.task, self.objective, self._bf16 = model, task, objective, bf16
-        self._speaker = Speaker(task, model)
+        self._step = _Step(model, self._held_against)
         self.moved: tuple[str, ...] | None = None
         together = vmap(grad_and_value(self._loss), in_dims=(0, None, 0, 0, 0, None, None, None))
         self._together = torch.compile(together, dynamic=True) if compiled else together
@@ -99,26 +99,34 @@ class Gradients:
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-            self._speaker(inputs)
+            self.task.outputs(self.model, inputs)
         return sum(held)
 
-    def _loss(
-        self,
-        moved: Tensors,
-        rest: Tensors,
-        inputs: Inputs,
-        targets: Tensor,
-        weights: Tensor,
-        shared: Tensors,
-        received: Tensors,
-        round_number: int,
+    def _loss(self, moved: Tensors, rest: Tensors, *batch_and_known: Any) -> Tensor:
+        """The loss with these weights: while it is computed, `model` holds them, for losses that read them."""
+        weights = {f"model.{name}": value for name, value in {**rest, **moved}.items()}
+        loss: Tensor = functional_call(self._step, weights, batch_and_known)
+        return loss
+
+    def _held_against(
+        self, inputs: Inputs, targets: Tensor, weights: Tensor, shared: Tensors, received: Tensors, round_number: int
     ) -> Tensor:
-        values = {f"model.{name}": value for name, value in {**rest, **moved}.items()}
-        device = weights.device.type
-        with torch.autocast(device, torch.bfloat16, enabled=self._bf16):
-            said = functional_call(self._speaker, values, (inputs,))
+        with torch.autocast(weights.device.type, torch.bfloat16, enabled=self._bf16):
+            said = self.task.outputs(self.model, inputs)
         context = self.context(round_number, shared, received)
         return self.objective.loss(_in_float32(said) if self._bf16 else said, Batch(inputs, targets, weights), context)
+
+
+class _Step(nn.Module):
+    """A function around a model, so that `functional_call` lends the model weights as long as the function runs."""
+
+    def __init__(self, model: Network, function: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.model = model
+        self._function = function
+
+    def forward(self, *given: Any) -> Tensor:
+        return self._function(*given)
 
 
 def _in_float32(said: Any) -> Any:

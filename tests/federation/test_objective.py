@@ -12,9 +12,6 @@ from fedunlearn.settings.config import TrainConfig
 from fedunlearn.tasks.base import Batch
 
 TRAINING = TrainConfig(local_epochs=3, batch_size=7, lr=0.1, momentum=0.9, weight_decay=0.0)
-LOSS_READS_WEIGHTS = pytest.mark.xfail(
-    strict=True, reason="in a stack, context.model does not hold the client's weights while its loss is computed"
-)
 PULL = 0.8  # mu of FedProx
 
 
@@ -91,7 +88,7 @@ def both(outputs, batch, context):
     [
         Objective(everything, both),
         Objective(everything, constrain=pulled_back),
-        pytest.param(Objective(everything, proximal), marks=LOSS_READS_WEIGHTS),
+        Objective(everything, proximal),
     ],
     ids=["distillation", "constraint", "proximal loss"],
 )

@@ -1,12 +1,6 @@
-"""Where a stage's time went: shared out by hand, and as a run shows it."""
-
-import json
-
-import pytest
+"""Where a stage's time went, shared out by hand."""
 
 from fedunlearn.federation.clock import Stopwatch, breakdown
-from fedunlearn.report import profile
-from fedunlearn.report.runs import Run
 
 
 def seconds(**parts):
@@ -42,20 +36,3 @@ def test_a_stopwatch_splits_time_without_gaps(monkeypatch):
     watch.lap("a")
     watch.add("b", 1.0)
     assert watch.seconds == {"a": 5.0, "b": 1.5}
-
-
-def test_table_and_figure_show_every_stage_and_part(tmp_path):
-    spent = {"train": {"data": 0.25, "local training": 0.75}, "unlearn": {"data": 0.0, "local training": 2.0}}
-    run = Run(tmp_path, "done", summary={"profile": spent})
-    table = profile.table(run)
-    cells = [list(column.cells) for column in table.columns]
-    assert cells[0] == ["data", "local training", "all"]
-    assert cells[1][:2] == ["0.250  25%", "0.750  75%"]
-    axes = profile.figure(run).axes[0]
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["train", "unlearn"]
-    assert sum(patch.get_width() for patch in axes.patches) == pytest.approx(3.0)
-
-
-def test_a_run_that_was_not_profiled_shows_neither(tmp_path):
-    run = Run(tmp_path, "done", summary=json.loads("{}"))
-    assert profile.table(run) is None and profile.figure(run) is None

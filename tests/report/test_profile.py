@@ -1,0 +1,26 @@
+"""Where the rounds' time went, as a run shows it."""
+
+from __future__ import annotations
+
+import pytest
+
+from fedunlearn.report import profile
+from fedunlearn.report.runs import Run
+from fedunlearn.results.summary import Summary
+
+
+def test_table_and_figure_show_every_stage_and_part(tmp_path):
+    spent = {"train": {"data": 0.25, "local training": 0.75}, "unlearn": {"data": 0.0, "local training": 2.0}}
+    run = Run(tmp_path, "done", summary=Summary("done", profile=spent))
+    table = profile.table(run)
+    cells = [list(column.cells) for column in table.columns]
+    assert cells[0] == ["data", "local training", "all"]
+    assert cells[1][:2] == ["0.250  25%", "0.750  75%"]
+    axes = profile.figure(run).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["train", "unlearn"]
+    assert sum(patch.get_width() for patch in axes.patches) == pytest.approx(3.0)
+
+
+def test_a_run_that_was_not_profiled_shows_neither(tmp_path):
+    run = Run(tmp_path, "done", summary=Summary("done"))
+    assert profile.table(run) is None and profile.figure(run) is None
