@@ -27,7 +27,7 @@ from fedunlearn.report import runs, tables
 from fedunlearn.report.formats import UNKNOWN, fixed, quantity
 from fedunlearn.results.findings import named
 from fedunlearn.results.provenance import environment
-from fedunlearn.runs.summarise import declared
+from fedunlearn.runs.declarations import declared
 
 ROOT = Path(__file__).resolve().parents[1]
 INTERRUPTED = 130

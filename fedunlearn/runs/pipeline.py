@@ -18,6 +18,7 @@ from fedunlearn.federation.federation import Federation
 from fedunlearn.federation.method import Method
 from fedunlearn.runs import federations, steps
 from fedunlearn.runs.console import Console
+from fedunlearn.runs.declarations import declared
 from fedunlearn.runs.runner import Runner
 from fedunlearn.runs.step_model import StepModel
 from fedunlearn.runs.steps import ORIGINAL, RETRAINED, UNLEARNED, Step
@@ -74,6 +75,7 @@ class Outcome:
 def run(config: RunConfig, console: Console, tracker: Tracker = SILENT) -> Outcome:
     """Train, retrain, unlearn and audit. Raises RequestError before any training, RunError afterwards."""
     check_method(config)
+    declared(config)  # raises where two audits declare the same
     federation = federations.opened(config)
     planned = steps.of_run(config, federation)
     with opened_store(config, console) as store:

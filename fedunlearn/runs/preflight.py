@@ -8,6 +8,7 @@ from pathlib import Path
 from fedunlearn.errors import RequestError
 from fedunlearn.federation.federation import Federation
 from fedunlearn.runs import federations, pipeline, steps
+from fedunlearn.runs.declarations import declared
 from fedunlearn.settings import registry
 from fedunlearn.settings.config import RunConfig
 from fedunlearn.store import Store
@@ -17,6 +18,7 @@ from fedunlearn.tracking import base as tracking
 def check(config: RunConfig) -> None:
     """Everything that can be found wrong without training. Raises RequestError."""
     pipeline.check_method(config)
+    declared(config)  # raises where two audits declare the same
     tracking.check(registry.find("tracker", config.tracking.name))
     if not config.sweep.dry_run:
         check_writable(Path(config.output.dir).expanduser(), "output.dir")

@@ -11,53 +11,34 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
-from fedunlearn.audits.base import Audit, FigureData, Findings
+from fedunlearn.audits.base import FigureData, Findings
 from fedunlearn.data.partition import counts
-from fedunlearn.errors import RequestError
 from fedunlearn.federation.federation import Federation
 from fedunlearn.files import write_text
 from fedunlearn.plain import finite
 from fedunlearn.results import gates
-from fedunlearn.results.findings import Finding, by_name
+from fedunlearn.results.findings import Finding
 from fedunlearn.results.provenance import environment
 from fedunlearn.results.summary import Lists, Numbers, Partition, Summary
-from fedunlearn.results.verdict import SURFACE, UTILITY, Compared, judge
+from fedunlearn.results.verdict import Compared, judge
 from fedunlearn.runs.curves import round_values
+from fedunlearn.runs.declarations import declared, expected
 from fedunlearn.runs.pipeline import Outcome
 from fedunlearn.runs.step_model import StepModel
-from fedunlearn.settings import registry
+from fedunlearn.runs.steps import ORIGINAL, RETRAINED, UNLEARNED
 from fedunlearn.settings.config import RunConfig
 from fedunlearn.settings.schema import plain
-from fedunlearn.tasks.base import defined
 
 COSTS = ("rounds", "seconds", "bytes_up", "bytes_down", "samples", "failures")
-
-
-def declared(config: RunConfig) -> dict[str, Finding]:
-    """What the run's audits of its task declare, by name and in order. Raises RequestError if two declare the same."""
-    task = registry.find("dataset", config.dataset.name).task
-    audits: list[tuple[Audit, Any]] = [(registry.find("audit", each.name), each.settings) for each in config.audit]
-    measured = [(audit, settings) for audit, settings in audits if defined(audit.tasks, task)]
-    try:
-        return by_name(finding for audit, settings in measured for finding in audit.declared(settings))
-    except ValueError as error:
-        raise RequestError(str(error)) from error
-
-
-def expected(task: str) -> list[str]:
-    """What a verdict on a task is made of where no audit of ours is switched off."""
-    audits = [registry.find(Audit, name) for name in registry.built_in("audit")]
-    findings = [f for audit in audits if defined(audit.tasks, task) for f in audit.declared(audit.settings())]
-    return [finding.name for finding in findings if finding.counted or finding.name in (SURFACE, UTILITY)]
 
 
 def summarise(outcome: Outcome, command: str) -> Summary:
     """The summary of a run that is done."""
     config, federation = outcome.config, outcome.federation
     findings = declared(config)
-    found = [outcome.findings[f"retrained_{number}"] for number in range(len(outcome.retrained))]
-    seeds = [_numbers(each, findings) for each in found]
-    original, unlearned = (_numbers(outcome.findings[subject], findings) for subject in ("original", "unlearned"))
+    found = {role: [each.findings for each in outcome.of(role)] for role in (ORIGINAL, RETRAINED, UNLEARNED)}
+    seeds = [_numbers(each, findings) for each in found[RETRAINED]]
+    original, unlearned = (_numbers(found[role][0], findings) for role in (ORIGINAL, UNLEARNED))
     mean = {name: _mean([seed.get(name) for seed in seeds]) for name in seeds[0]}
     task = federation.task
     chance = task.chance(federation.dataset)
@@ -70,15 +51,11 @@ def summarise(outcome: Outcome, command: str) -> Summary:
         config=config.as_dict(),
         command=command,
         signature=outcome.signature,
-        models={"original": original, "retrained": mean, "unlearned": unlearned},
+        models={ORIGINAL: original, RETRAINED: mean, UNLEARNED: unlearned},
         retrained_seeds=tuple(seeds),
         noise_floor={name: _spread([seed.get(name) for seed in seeds]) for name in mean},
         gap={name: _difference(value, mean.get(name)) for name, value in unlearned.items()},
-        details={
-            "original": _lists([outcome.findings["original"]]),
-            "retrained": _lists(found),
-            "unlearned": _lists([outcome.findings["unlearned"]]),
-        },
+        details={role: _lists(each) for role, each in found.items()},
         findings=findings,
         verdict=judge(
             models,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fedunlearn.cli import command_line, main
-from fedunlearn.runs.summarise import declared
+from fedunlearn.runs.declarations import declared
 from fedunlearn.settings.schema import plain
 
 Numbers = Mapping[str, float | None]

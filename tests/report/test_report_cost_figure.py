@@ -9,7 +9,7 @@ import pytest
 
 from fedunlearn.cli import command_line, main
 from fedunlearn.report import cost_figure, tables
-from fedunlearn.runs.summarise import declared
+from fedunlearn.runs.declarations import declared
 from tests.report.test_report_figures import drawn
 
 DECLARED = declared(command_line.read([], main.conf_dir()))

@@ -20,7 +20,7 @@ from matplotlib.text import Text
 from fedunlearn.cli import command_line, main
 from fedunlearn.report import figures, partition_figure, run_figures, runs, style, sweep_figure, tables
 from fedunlearn.report.statistics import Estimate
-from fedunlearn.runs.summarise import declared
+from fedunlearn.runs.declarations import declared
 
 DECLARED = declared(command_line.read([], main.conf_dir()))
 

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from fedunlearn.cli import command_line, main
 from fedunlearn.report import formats, tables
-from fedunlearn.runs.summarise import declared
+from fedunlearn.runs.declarations import declared
 
 DECLARED = declared(command_line.read([], main.conf_dir()))
 

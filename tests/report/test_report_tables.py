@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from fedunlearn.cli import command_line, main
 from fedunlearn.report import tables
 from fedunlearn.report.statistics import estimate
-from fedunlearn.runs.summarise import declared
+from fedunlearn.runs.declarations import declared
 
 DECLARED = declared(command_line.read([], main.conf_dir()))
 
