@@ -1,4 +1,4 @@
-"""The method printed in docs/extending.md works, as a package that declares it as an entry point."""
+"""The method and the audit printed in docs/extending.md work, as a package that declares them as entry points."""
 
 from __future__ import annotations
 
@@ -12,21 +12,32 @@ from pathlib import Path
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
-def test_the_printed_method_runs_from_another_package(tmp_path):
-    code = re.search(r"```python\n(.*?)```", (DOCS / "extending.md").read_text(), re.S)[1]
+def printed(start: str) -> str:
+    """The listing that begins with that word, as it stands in the docs."""
+    listings = re.findall(r"```python\n(.*?)```", (DOCS / "extending.md").read_text("utf-8"), re.S)
+    return next(code for code in listings if code.startswith(f'"""{start}:'))
+
+
+def test_the_printed_method_and_audit_run_from_another_package(tmp_path):
     package = tmp_path / "site" / "my_package"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
-    (package / "flatten.py").write_text(code + 'METHOD = METHODS["flatten"]\n')
+    (package / "flatten.py").write_text(printed("Flatten") + 'METHOD = METHODS["flatten"]\n')
+    (package / "confidence.py").write_text(printed("Confidence") + 'AUDIT = AUDITS["confidence"]\n')
     info = tmp_path / "site" / "my_package-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[fedunlearn.methods]\nflatten = my_package.flatten:METHOD\n")
+    (info / "entry_points.txt").write_text(
+        "[fedunlearn.methods]\nflatten = my_package.flatten:METHOD\n"
+        "[fedunlearn.audits]\nconfidence = my_package.confidence:AUDIT\n"
+    )
     words = ["method=flatten", "method.strength=2.0", "data.limit=400", "train.rounds=3", "unlearn.rounds=2"]
+    words += ["retrain.seeds=1", "audit=quick", "+audit.confidence={temperature: 2}", "output.dir=out"]
+    path = os.pathsep.join([str(tmp_path / "site"), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
-        [sys.executable, "-m", "fedunlearn", *words, "retrain.seeds=1", "audit=quick", "output.dir=out"],
+        [sys.executable, "-m", "fedunlearn", *words],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
+        env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
         timeout=300,
@@ -34,4 +45,8 @@ def test_the_printed_method_runs_from_another_package(tmp_path):
     assert done.returncode == 0, done.stderr
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["config"]["method"] == {"name": "flatten", "strength": 2.0}
+    assert summary["config"]["audit"]["confidence"] == {"temperature": 2.0}
     assert summary["models"]["unlearned"] != summary["models"]["original"]
+    assert all(0.1 < values["forget_confidence"] < 1 for values in summary["models"].values())  # of ten classes
+    assert summary["findings"]["forget_confidence"]["direction"] == "up"
+    assert "confidence" in done.stdout  # a column of the printed table
