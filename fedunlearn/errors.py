@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+MANY = 30  # names, more than one wants to read
+
 
 class RequestError(ValueError):
     """What the user asked for cannot be done; raised before any training, reported in one sentence, exit status 2."""
@@ -21,9 +23,13 @@ def listed(values: Iterable[object]) -> str:
 
 
 def unknown(what: str, given: object, allowed: Iterable[object]) -> RequestError:
-    """The error for a name that is not one of `allowed`, with the nearest right spelling if one is near."""
+    """The error for a name that is not one of `allowed`, with the nearest right spelling if one is near.
+
+    All that is allowed is listed too, unless it is much and one is near.
+    """
     words = sorted(str(value) for value in allowed)
-    near = difflib.get_close_matches(str(given), words, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    choice = f": choose {listed(words)}" if words else ""
+    folded = {word.casefold(): word for word in words}
+    near = difflib.get_close_matches(str(given).casefold(), folded, n=1, cutoff=0.5)
+    hint = f"; did you mean {folded[near[0]]}?" if near else ""
+    choice = f": choose {listed(words)}" if words and not (near and len(words) > MANY) else ""
     return RequestError(f"there is no {what} called {str(given)!r}{choice}{hint}")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fedunlearn.data.types import Request
-from fedunlearn.errors import RequestError
+from fedunlearn.errors import RequestError, unknown
 from fedunlearn.randomness import numpy_stream
 from fedunlearn.settings.config import RequestConfig
 
@@ -24,8 +24,8 @@ def resolve(
     """
     where = _only_level(config)
     if config.classes:
-        forget = _of_classes(config.classes, labels, parts, class_names)
-        request = Request("class", forget, tuple(sorted(config.classes)))
+        numbers = [_number(asked, class_names) for asked in config.classes]
+        request = Request("class", _of_classes(numbers, labels, parts, class_names), tuple(sorted(numbers)))
     elif config.clients:
         _check_numbers(where, "client", config.clients, len(parts))
         request = Request("client", _marked(len(labels), [parts[client] for client in config.clients]), ())
@@ -53,6 +53,15 @@ def _only_level(config: RequestConfig) -> str:
     if len(given) > 1:
         raise RequestError(f"a request forgets on one level, but {' and '.join(given)} are given: keep one of them")
     return given[0]
+
+
+def _number(asked: int | str, class_names: Sequence[str]) -> int:
+    """The number of a class that is given by number or by name."""
+    if isinstance(asked, int):
+        return asked
+    if asked not in class_names:
+        raise unknown("class", asked, class_names)
+    return class_names.index(asked)
 
 
 def _of_classes(

@@ -39,7 +39,11 @@ def request(given: Mapping[str, Any], class_names: Sequence[str] = ()) -> str:
     return ""
 
 
-def _named(number: int, names: Sequence[str]) -> str:
+def _named(asked: int | str, names: Sequence[str]) -> str:
+    """`9 (Ankle boot)`, whether the class was asked for by number or by name."""
+    number = names.index(asked) if isinstance(asked, str) and asked in names else asked
+    if isinstance(number, str):  # a run that did not get far enough to say what its classes are called
+        return number
     return f"{number} ({names[number]})" if number < len(names) and names[number] != str(number) else str(number)
 
 

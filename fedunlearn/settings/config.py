@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -81,12 +82,16 @@ class Backdoor:
 class RequestConfig:
     """What to forget. Exactly one of the three is not empty."""
 
-    classes: tuple[Whole, ...] = ()  # every sample of these classes
+    classes: tuple[Whole | str, ...] = ()  # every sample of these classes, by number or by name
     clients: tuple[Whole, ...] = ()  # every sample of these clients (then set classes to [])
     # client number -> how many of its samples, drawn by seed, as in {0: 20} (then set classes to [])
     samples: dict[str, Count] | None = None
     # with clients: {target: 0, size: 3, share: 0.8} plants a mark in what they hold (docs/audits.md)
     backdoor: Backdoor | None = None
+
+    def __post_init__(self) -> None:
+        numbers = (int(name) if re.fullmatch("0|[1-9][0-9]*", str(name)) else name for name in self.classes)
+        object.__setattr__(self, "classes", tuple(numbers))  # "3" is class 3, also where a class is called so
 
     @property
     def level(self) -> str:

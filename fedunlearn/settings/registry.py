@@ -63,7 +63,7 @@ class Kind:
 KINDS = {
     kind.name: kind
     for kind in (
-        Kind("dataset", "fedunlearn.data.sources", "DATASETS", "fedunlearn.data.sources:DatasetSource"),
+        Kind("dataset", "fedunlearn.data", "DATASETS", "fedunlearn.data.sources:DatasetSource"),
         Kind("partitioner", "fedunlearn.data.partition", "PARTITIONERS", "fedunlearn.data.partition:PartitionScheme"),
         Kind("model", "fedunlearn.models", "MODELS", "fedunlearn.models.base:ModelFamily"),
         Kind("method", "fedunlearn.methods", "METHODS", "fedunlearn.federation.method:Method"),

@@ -105,3 +105,40 @@ def test_a_class_that_no_client_holds() -> None:
     with pytest.raises(RequestError, match="leaves nothing to retain"):
         ask(parts=without_owls, classes=(0, 1))  # all that is held, though there are three classes
     assert chosen(ask(parts=without_owls, classes=(0,))) == [0, 3, 6, 9]
+
+
+def test_classes_by_name_are_the_classes_by_number() -> None:
+    for classes in (("owl",), ("2",), (2,)):
+        request = ask(classes=classes)
+        assert (request.classes, chosen(request)) == ((2,), [2, 5, 8, 11])
+    assert ask(classes=("owl", 0)).classes == (0, 2)
+
+
+def test_a_name_that_looks_like_a_number_is_the_number() -> None:
+    config = RequestConfig(classes=("1",))
+    assert config.classes == (1,)
+    assert resolve(config, LABELS, PARTS, ("1", "2", "0"), 0).classes == (1,)  # not class 0, which is called 1
+    assert resolve(RequestConfig(classes=("01",)), LABELS, PARTS, ("00", "01", "02"), 0).classes == (1,)
+
+
+@pytest.mark.parametrize(
+    ("classes", "said"),
+    [
+        (("Dog",), "there is no class called 'Dog': choose cat, dog or owl; did you mean dog?"),
+        (("DOG",), "there is no class called 'DOG': choose cat, dog or owl; did you mean dog?"),
+        (("newt",), "there is no class called 'newt': choose cat, dog or owl"),
+        (("owl", 2), "request.classes names class 2 more than once"),
+        (("12",), "request.classes asks for class 12, but there are 3, numbered 0 to 2"),
+    ],
+)
+def test_names_that_are_no_class(classes: tuple[int | str, ...], said: str) -> None:
+    with pytest.raises(RequestError) as error:
+        ask(classes=classes)
+    assert str(error.value) == said
+
+
+def test_of_many_names_the_nearest_is_enough() -> None:
+    names = [f"animal {number}" for number in range(100)]
+    with pytest.raises(RequestError) as error:
+        resolve(RequestConfig(classes=("animal97",)), LABELS, PARTS, names, 0)
+    assert str(error.value) == "there is no class called 'animal97'; did you mean animal 97?"

@@ -18,6 +18,8 @@ from fedunlearn.report import names
         ({"classes": [0, 2]}, "classes 0 (top) and 2 (dress)"),
         ({"classes": [0, 1, 7]}, "classes 0 (top), 1 and 7"),
         ({"classes": [0, 1, 2, 3]}, "4 classes"),
+        ({"classes": ["dress"]}, "class 2 (dress)"),  # asked for by name
+        ({"classes": ["blouse", 0]}, "classes blouse and 0 (top)"),
         ({"classes": [], "clients": [4]}, "client 4"),
         ({"clients": [4, 5]}, "clients 4 and 5"),
         ({"samples": {"0": 20}}, "20 samples of client 0"),
