@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+PACKAGE = Path(__file__).resolve().parents[1]
 PACKAGES = ("fedunlearn", "torch", "torchvision", "flwr", "flwr-datasets", "hydra-core", "numpy", "scikit-learn", "ray")
 
 
@@ -25,7 +26,7 @@ def environment(seed: int) -> dict[str, Any]:
             "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         },
         "seed": seed,
-        "git": git_state(Path(__file__).parent),
+        "git": git_state(PACKAGE),
     }
 
 

@@ -8,8 +8,8 @@ with the bounds below.
 from __future__ import annotations
 
 import dataclasses
-import math
 import operator
+import sys
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -20,6 +20,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union
 from fedunlearn.errors import RequestError, listed, unknown
 
 T = TypeVar("T")
+LARGEST = sys.float_info.max
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def parse(cls: type[T], given: object, where: str = "") -> T:
     except RequestError:
         raise
     except ValueError as error:
-        raise RequestError(f"{where}: {error}") from error
+        raise RequestError(f"{where}: {error}" if where else str(error)) from error
 
 
 def default(field: dataclasses.Field) -> Any:
@@ -119,7 +120,10 @@ def _convert(value: object, hint: Any, where: str) -> object:
     origin = typing.get_origin(hint)
     if origin is Annotated:
         base, *bounds = typing.get_args(hint)
-        converted: Any = _convert(value, base, where)
+        try:
+            converted: Any = _convert(value, base, where)
+        except RequestError as error:
+            raise _wrong(where, hint, value) from error  # which says the range as well
         if not all(bound.holds(converted) for bound in bounds if isinstance(bound, Bound)):
             raise _wrong(where, hint, value)
         return converted
@@ -163,11 +167,10 @@ def _convert_union(value: object, options: tuple[Any, ...], hint: Any, where: st
 def _convert_scalar(value: object, hint: Any, where: str) -> object:
     if hint is Any or hint is object:
         return value
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if hint is float and isinstance(value, float) and math.isfinite(value):
-        return value
-    if hint is not float and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
+    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        if -LARGEST <= value <= LARGEST:  # which NaN is not
+            return float(value)
+    elif hint is not float and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
         return value
     raise _wrong(where, hint, value)
 
