@@ -23,9 +23,6 @@ class ClassFlowSettings:
     """Class flow has no settings."""
 
 
-FINDINGS = ("class_flow", "class_flow_retain", "flow_confidence", "flow_tv", "flow_js")
-
-
 def measure(evidence: Evidence, reference: Reference, settings: ClassFlowSettings) -> Findings:
     """Where the test samples of the forgotten classes go. All None below class level.
 
@@ -111,6 +108,7 @@ DECLARED = (
         "0 to 1",
     ),
 )
+FINDINGS = tuple(finding.name for finding in DECLARED)
 AUDITS = {
     "class_flow": Audit(
         "class_flow",

@@ -14,8 +14,6 @@ from fedunlearn.audits.base import Audit, Evidence, Findings, Reference
 from fedunlearn.results.findings import Finding
 from fedunlearn.tasks.base import EVERY
 
-FINDINGS = ("client_accuracy_min", "client_accuracy_mean", "client_accuracy_std")
-
 
 @dataclass(frozen=True)
 class ClientUtilitySettings:
@@ -55,6 +53,7 @@ DECLARED = (
         scale="0 to 0.5",
     ),
 )
+FINDINGS = tuple(finding.name for finding in DECLARED)
 AUDITS = {
     "client_utility": Audit(
         "client_utility",

@@ -22,8 +22,6 @@ from fedunlearn.randomness import numpy_stream
 from fedunlearn.results.findings import Finding
 from fedunlearn.settings.schema import Count
 
-FINDINGS = ("cmia_auc", "cmia_distance")
-
 
 @dataclass(frozen=True)
 class CmiaSettings:
@@ -89,6 +87,7 @@ DECLARED = (
         "cmia_distance", "CMIA distance", "how far the CMIA AUC is from that of retrained models", "distance", "0 to 1"
     ),
 )
+FINDINGS = tuple(finding.name for finding in DECLARED)
 AUDITS = {
     "cmia": Audit(
         "cmia",

@@ -29,8 +29,6 @@ from fedunlearn.randomness import derive, numpy_stream
 from fedunlearn.results.findings import Finding
 from fedunlearn.settings.schema import AtLeast, Count
 
-FINDINGS = ("membership_auc", "membership_distance")
-
 
 @dataclass(frozen=True)
 class MembershipSettings:
@@ -132,6 +130,7 @@ DECLARED = (
         "0 to 0.5",
     ),
 )
+FINDINGS = tuple(finding.name for finding in DECLARED)
 AUDITS = {
     "membership": Audit(
         "membership",

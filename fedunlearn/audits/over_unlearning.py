@@ -24,8 +24,6 @@ from fedunlearn.randomness import numpy_stream, torch_stream
 from fedunlearn.results.findings import Finding
 from fedunlearn.settings.schema import Count, NonNegative
 
-FINDINGS = ("ou_gaussian", "ou_pgd")
-
 
 @dataclass(frozen=True)
 class OverUnlearningSettings:
@@ -125,6 +123,7 @@ DECLARED = (
         scale="0 to 1",
     ),
 )
+FINDINGS = tuple(finding.name for finding in DECLARED)
 AUDITS = {
     "over_unlearning": Audit(
         "over_unlearning",

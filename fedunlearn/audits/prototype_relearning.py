@@ -18,8 +18,6 @@ from fedunlearn.randomness import numpy_stream
 from fedunlearn.results.findings import Finding
 from fedunlearn.settings.schema import Count, Fraction, Share
 
-FINDINGS = ("prototype_forget_accuracy", "prototype_retain_accuracy")
-
 
 @dataclass(frozen=True)
 class PrototypeSettings:
@@ -105,6 +103,7 @@ DECLARED = (
         scale="0 to 1",
     ),
 )
+FINDINGS = tuple(finding.name for finding in DECLARED)
 AUDITS = {
     "prototype_relearning": Audit(
         "prototype_relearning",

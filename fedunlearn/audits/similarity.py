@@ -19,7 +19,6 @@ from fedunlearn.results.findings import Finding
 from fedunlearn.settings.schema import AtLeast
 from fedunlearn.tasks.base import EVERY
 
-FINDINGS = ("cka_forget", "cka_retain")
 LEAST = 4  # samples that the unbiased estimate needs
 
 
@@ -91,6 +90,7 @@ DECLARED = (
         "at most 1",
     ),
 )
+FINDINGS = tuple(finding.name for finding in DECLARED)
 AUDITS = {
     "similarity": Audit(
         "similarity",

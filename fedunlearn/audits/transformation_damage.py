@@ -14,8 +14,6 @@ from fedunlearn.audits.base import Audit, Evidence, Findings, Reference, View
 from fedunlearn.audits.class_flow import retain_flow
 from fedunlearn.results.findings import Finding
 
-FINDINGS = ("absorber_precision", "absorber_false_matches", "absorber_recall_change", "class_recall_change")
-
 
 @dataclass(frozen=True)
 class TransformationDamageSettings:
@@ -97,6 +95,7 @@ DECLARED = (
         kind="list",
     ),
 )
+FINDINGS = tuple(finding.name for finding in DECLARED)
 AUDITS = {
     "transformation_damage": Audit(
         "transformation_damage",

@@ -23,7 +23,6 @@ from fedunlearn.audits.base import Audit, Evidence, Findings, Reference
 from fedunlearn.results.findings import Finding
 from fedunlearn.settings.schema import Whole
 
-FINDINGS = ("u_lira_auc", "u_lira_tpr")
 FEWEST = 6  # shadow models that make an attack
 FALSE_ALARMS = 0.01  # rate at which `u_lira_tpr` is read
 LEAST_DEVIATION = 1e-6  # of scores that are all the same
@@ -142,6 +141,7 @@ DECLARED = (
         "0 to 1",
     ),
 )
+FINDINGS = tuple(finding.name for finding in DECLARED)
 AUDITS = {
     "u_lira": Audit(
         "u_lira",

@@ -12,7 +12,7 @@ import math
 import tempfile
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from functools import partial
 from http.client import HTTPException
 from pathlib import Path
@@ -71,6 +71,8 @@ def load(chosen: Choice, data: DataConfig, seed: int) -> Dataset:
         raise RequestError(f"{chosen.name} cannot be read from {root}: {error}") from error
     train, test = _limited(train, test, data.limit)
     prepare = source.prepare(train)
+    if not is_dataclass(type(prepare)):  # the text of anything else names a place in memory, and keys are made of it
+        raise RequestError(f"dataset={chosen.name} must prepare inputs by a frozen dataclass, not by {prepare!r}")
     told = _fingerprint(train, test, names, prepare)
     return Dataset(chosen.name, train, test, names, prepare, told, source.task)
 

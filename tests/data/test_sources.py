@@ -496,6 +496,14 @@ def test_eurosat_is_complete_or_refused(tmp_path: Path, monkeypatch: pytest.Monk
     assert eurosat.class_names[-1] == "SeaLake"
 
 
+def test_what_prepares_inputs_is_told_by_its_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    digits = registry.find("dataset", "digits")
+    nameless = dataclasses.replace(digits, prepare=lambda train: lambda inputs: inputs)
+    monkeypatch.setattr(registry, "find", lambda kind, name: nameless)
+    with pytest.raises(RequestError, match="must prepare inputs by a frozen dataclass"):
+        read("digits", Path())
+
+
 # --- the real thing, where it is at hand
 
 
