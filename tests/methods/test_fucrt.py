@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import pytest
@@ -5,57 +6,69 @@ import torch
 import torch.nn.functional as F
 
 from fedunlearn.federation import wire
-from fedunlearn.federation.objective import task_loss
 from fedunlearn.federation.spec import StageSpec
-from fedunlearn.methods.contrastive import prototype_contrastive, supervised_contrastive
 from fedunlearn.methods.fucrt import FUCRT, FUCRTServer, class_sums, objective
 from fedunlearn.settings.config import TrainConfig
 from fedunlearn.tasks.base import Batch
 from fedunlearn.tasks.classification import ClassOutputs
 
 PLAN = StageSpec("unlearn", 0, "fucrt", TrainConfig(), 4, forget_classes=(1,))
-FEATURES = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
-LOGITS = torch.randn(6, 4, generator=torch.Generator().manual_seed(1))
-TARGETS = torch.tensor([0, 2, 2, 3, 0, 3])
+# Two samples of class 0 and one of class 1; lengths must not matter. A third prototype is not known yet.
+FEATURES = torch.tensor([[2.0, 0.0], [5.0, 0.0], [0.0, 3.0]])
+LOGITS = torch.tensor([[0.0, math.log(3)], [0.0, 0.0], [0.0, math.log(3)]])
 OUTPUTS = ClassOutputs(FEATURES, LOGITS)
-BATCH = Batch({}, TARGETS, torch.ones(6))
-SHARED = {"prototypes": torch.randn(4, 3), "known": torch.tensor([1, 0, 1, 1], dtype=torch.uint8)}
+BATCH = Batch({}, torch.tensor([0, 0, 1]), torch.ones(3))
+SHARED = {
+    "prototypes": torch.tensor([[1.0, 0.0], [0.0, 0.5], [9.0, 9.0]]),
+    "known": torch.tensor([1, 1, 0], dtype=torch.uint8),
+}
+# The probabilities of the labels are 1/4, 1/2 and 3/4.
+CROSS_ENTROPY = (math.log(4) + math.log(2) + math.log(4 / 3)) / 3
+# Anchors 0 and 1 have each other at a cosine of 1 and the third at 0; the third is the only one of its class.
+LOCAL = math.log(1 + math.exp(-1 / 0.5))  # at T = 0.5
+# Rows 0 and 1: own prototype at 1, the other at 0. Row 2: own at 0.5, the other at 0.
+GLOBAL = (2 * math.log(1 + math.exp(-1 / 0.25)) + math.log(1 + math.exp(-0.5 / 0.25))) / 3  # at T = 0.25
+DISTANCE = (0 + 0 + 0.5**2) / 3
 
 
 @pytest.fixture
-def told(make_federation, context_of):
-    """What a client knows in a round in which the server shared those prototypes."""
-    return context_of(make_federation().models.fresh(0), SHARED)
+def loss(make_federation, context_of):
+    """`loss(settings, …)`: of a batch, in a round in which the server shared those prototypes."""
+    told = context_of(make_federation().models.fresh(0), SHARED)
+
+    def of(settings, outputs=OUTPUTS, batch=BATCH):
+        return objective(settings, PLAN).loss(outputs, batch, told).item()
+
+    return of
 
 
-def test_the_loss_is_the_weighted_sum_of_its_three_terms(told):
-    settings = FUCRT(local_weight=0.3, global_weight=0.7, local_temperature=0.2, global_temperature=0.4)
-    known = SHARED["known"].bool()
-    expected = (
-        task_loss(OUTPUTS, BATCH, told)
-        + 0.3 * supervised_contrastive(FEATURES, TARGETS, 0.2)
-        + 0.7 * prototype_contrastive(FEATURES, TARGETS, SHARED["prototypes"], known, 0.4)
-    )
-    torch.testing.assert_close(objective(settings, PLAN).loss(OUTPUTS, BATCH, told), expected)
+def test_the_loss_is_the_weighted_sum_of_its_three_terms(loss):
+    settings = FUCRT(local_weight=0.3, global_weight=0.7, local_temperature=0.5, global_temperature=0.25)
+    assert loss(settings) == pytest.approx(CROSS_ENTROPY + 0.3 * LOCAL + 0.7 * GLOBAL, rel=1e-6)
 
 
-def test_weights_of_zero_leave_relabelling(told):
-    work = objective(FUCRT(local_weight=0, global_weight=0), PLAN)
-    assert torch.equal(work.loss(OUTPUTS, BATCH, told), task_loss(OUTPUTS, BATCH, told))
-    assert work.uploads(None, None, told) == {}  # no prototypes travel
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (FUCRT(local_weight=0, global_weight=0), CROSS_ENTROPY),
+        (FUCRT(local_weight=2, global_weight=0), CROSS_ENTROPY + 2 * LOCAL),
+        (FUCRT(local_weight=0, global_weight=3, global_temperature=0.25), CROSS_ENTROPY + 3 * GLOBAL),
+        (FUCRT(local_weight=0, global_weight=3, global_loss="distance"), CROSS_ENTROPY + 3 * DISTANCE),
+    ],
+)
+def test_each_term_by_itself(loss, settings, expected):
+    assert loss(settings) == pytest.approx(expected, rel=1e-6)
 
 
-def test_distance_is_another_global_loss(told):
-    one = objective(FUCRT(local_weight=0), PLAN).loss(OUTPUTS, BATCH, told)
-    other = objective(FUCRT(local_weight=0, global_loss="distance"), PLAN).loss(OUTPUTS, BATCH, told)
-    assert one.item() != pytest.approx(other.item())
+def test_no_prototypes_travel_where_none_are_needed():
+    assert objective(FUCRT(global_weight=0), PLAN).uploads(None, None, None) == {}
 
 
-def test_rows_of_weight_zero_do_not_matter(told):
-    longer = ClassOutputs(torch.cat([FEATURES, torch.full((2, 3), 7.0)]), torch.cat([LOGITS, torch.full((2, 4), 7.0)]))
-    batch = Batch({}, torch.cat([TARGETS, torch.tensor([2, 0])]), torch.tensor([1.0] * 6 + [0.0] * 2))
-    work = objective(FUCRT(), PLAN)
-    torch.testing.assert_close(work.loss(longer, batch, told), work.loss(OUTPUTS, BATCH, told))
+def test_rows_of_weight_zero_do_not_matter(loss):
+    longer = ClassOutputs(torch.cat([FEATURES, torch.full((2, 2), 7.0)]), torch.cat([LOGITS, torch.full((2, 2), 7.0)]))
+    batch = Batch({}, torch.tensor([0, 0, 1, 1, 0]), torch.tensor([1.0, 1.0, 1.0, 0.0, 0.0]))
+    settings = FUCRT(local_weight=0.3, global_weight=0.7, local_temperature=0.5, global_temperature=0.25)
+    assert loss(settings, longer, batch) == pytest.approx(CROSS_ENTROPY + 0.3 * LOCAL + 0.7 * GLOBAL, rel=1e-6)
 
 
 def test_class_sums_of_clients_add_up_to_those_of_all_data(make_federation):
