@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -88,7 +89,8 @@ def _decode(folder: Path, files: list[Path], settings: FolderSettings) -> Tensor
     channels = 3 if settings.channels == "rgb" else 1
     images = torch.empty(len(files), channels, settings.size, settings.size, dtype=torch.uint8)
     unreadable: list[Path] = []
-    with ThreadPoolExecutor() as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:  # set once, here: filters are those of all threads
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # such an image is refused by name
         for i, pixels in enumerate(pool.map(partial(_pixels, settings=settings), files)):
             if pixels is None:
                 unreadable.append(files[i])

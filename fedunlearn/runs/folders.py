@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -49,6 +50,16 @@ def check_name(folder: Path) -> None:
         (folder / LONGEST).exists()
     except OSError as error:
         raise RequestError(f"the folder {folder} cannot be used: {reason(error)}") from error
+
+
+def check_writable(folder: Path, key: str) -> None:
+    """Raises RequestError if files cannot be made in `folder`, or it cannot be made. Leaves nothing behind."""
+    try:
+        there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise RequestError(f"{key}={folder} cannot be written to: {error.strerror or error}") from error
 
 
 def check(folder: Path, config: RunConfig) -> None:
@@ -128,7 +139,7 @@ def publish(folder: Path) -> None:
         with replacing(folder / path) as temporary:  # copied, so that `.new` stays whole until all is done
             shutil.copyfile(new / path, temporary)
     for path in _whole(folder):
-        if not (new / path).exists() and (path.parent.name in DRAWN or path.name == PAGE):
+        if not (new / path).exists() and _comes_with(new, path):
             (folder / path).unlink()
     with replacing(folder / SUMMARY) as temporary:
         shutil.copyfile(new / SUMMARY, temporary)
@@ -136,11 +147,16 @@ def publish(folder: Path) -> None:
     shutil.rmtree(new)
 
 
+def _comes_with(new: Path, path: Path) -> bool:
+    """Does a file of the old run, at `path` in its folder, go where the one in `new` has no such file?"""
+    inside = path.parts[0] in DRAWN or (len(path.parts) > 1 and (new / path.parent).is_dir())
+    return inside or path == Path(PAGE)
+
+
 def _whole(folder: Path) -> list[Path]:
     """The files of a run but for its summary, as seen from its folder."""
-    inner = [path for name in DRAWN for path in (folder / name).glob("*") if path.is_file()]
-    outer = [path for path in folder.glob("[!.]*") if path.is_file() and path.name != SUMMARY]
-    return sorted(path.relative_to(folder) for path in [*inner, *outer])
+    found = (path.relative_to(folder) for path in folder.rglob("[!.]*") if path.is_file() and path != folder / SUMMARY)
+    return sorted(path for path in found if not _is_hidden(path))
 
 
 def clear(work: Path) -> None:
@@ -180,11 +196,11 @@ def strangers(folder: Path, own: set[Path]) -> list[Path]:
     """The folders of runs in `folder` and below that are not among `own`, sorted; hidden ones do not count."""
     mine = {path.absolute() for path in own}
     found = {path.parent.absolute() for name in (SUMMARY, SETTING[1]) for path in folder.rglob(name)}
-    return sorted(path for path in found - mine if not _hidden(folder, path))
+    return sorted(path for path in found - mine if not _is_hidden(path.relative_to(folder.absolute())))
 
 
-def _hidden(folder: Path, path: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(folder.absolute()).parts)
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def set_aside(folder: Path, own: set[Path]) -> Path | None:

@@ -104,11 +104,8 @@ def _attempt(config: RunConfig, folder: Path, words: Sequence[str], slot: Slot, 
     fails = partial(fail, folder, kept.as_dict(), words, console)
     try:
         folders.make_room(folder, config)
-        begin(folders.workplace(folder), kept, slot)
-        run = tracking.Tracked(folder, folder.name, kept.as_dict())
-        with tracking.opened(config.tracking, run, lambda text: console.say(text, style="yellow")) as tracker:
-            outcome = pipeline.run(resources.settled(config, slot), console, tracker)
-            tracker.finished(report(replace(outcome, config=kept), folder, words, slot, console))
+        run, drawn = _complete(kept, folder, words, slot, console)
+        show(run, drawn, slot, console)
     except RequestError as error:
         return fails(str(error), 2)
     except RunError as error:
@@ -123,6 +120,23 @@ def _attempt(config: RunConfig, folder: Path, words: Sequence[str], slot: Slot, 
     return 0
 
 
+def _complete(
+    config: RunConfig, folder: Path, words: Sequence[str], slot: Slot, console: Console
+) -> tuple[runs.Run, list[Path]]:
+    """Everything from the first round to the last file: the run in its folder, and what was drawn there."""
+    work = folders.workplace(folder)
+    begin(work, config, slot)
+    tracked = tracking.Tracked(folder, work, folder.name, config.as_dict())
+    with tracking.opened(config.tracking, tracked, lambda text: console.say(text, style="yellow")) as tracker:
+        outcome = replace(pipeline.run(resources.settled(config, slot), console, tracker), config=config)
+        summary = summarise.summarise(outcome, command_of(words, folder))
+        drawn = write(outcome, summary, work, slot.draws or work != folder)
+        tracker.finished(summary)
+    if work != folder:
+        folders.publish(folder)
+    return runs.Run(folder, "done", "", summary), [folder / path.relative_to(work) for path in drawn]
+
+
 def begin(work: Path, config: RunConfig, slot: Slot) -> None:
     """Make `work` the folder of a run that is going on."""
     folders.clear(work)
@@ -130,38 +144,40 @@ def begin(work: Path, config: RunConfig, slot: Slot) -> None:
     summarise.write_setting(work, config, {"workers": here.engine.settings.workers, "device": here.device})
 
 
-def report(outcome: pipeline.Outcome, folder: Path, words: Sequence[str], slot: Slot, console: Console) -> Summary:
-    """Write the run's files, and figures if it draws its own, the summary last: whoever finds it finds the rest.
+def write(outcome: pipeline.Outcome, summary: Summary, work: Path, draws: bool) -> list[Path]:
+    """Write the run's files into `work`, the summary last: whoever finds it finds the rest. Returns what was drawn.
 
-    A run that takes the place of a finished one draws its own always: it takes it whole. Shows the table.
+    A run of a sweep leaves the drawing to the sweep, unless it takes the place of a finished one: it takes it whole.
     """
-    work = folders.workplace(folder)
-    summary = summarise.summarise(outcome, command_of(words, folder))
     summarise.write_metrics(work, summarise.metric_lines(outcome))
     summarise.write_exhibits(work, summarise.exhibits(outcome))
     run = runs.Run(work, "done", "", summary)
-    drawn = [*figures.draw(run), page.write_run(run)] if slot.draws or work != folder else []
+    drawn = [*figures.draw(run), page.write_run(run)] if draws else []
     summaries.write(work, summary)
-    if work != folder:
-        folders.publish(folder)
+    return drawn
+
+
+def show(run: runs.Run, drawn: Sequence[Path], slot: Slot, console: Console) -> None:
+    """Show the run's table, where its time went, its warnings, and the files for people to look at."""
     table = tables.shown([run])
     console.show(table) if slot.alone else console.keep(table)
     if spent := profile.table(run):
         console.show(spent)
     tell = console.say if slot.alone else console.record  # a sweep's table tells them once, as footnotes
-    for warning in summary.warnings:
+    for warning in run.summary.warnings:
         tell(f"Warning: {warning}")
     for path in drawn:
         if path.suffix in (".png", ".html") and slot.alone:
-            console.say(f"  {folder / path.relative_to(work)}")
-    return summary
+            console.say(f"  {path}")
 
 
 def fail(folder: Path, config: dict[str, Any], words: Sequence[str], console: Console, why: str, status: int) -> int:
     """Leave a failed summary behind, though not in place of a finished one's, and say where to look."""
     summary = summarise.failed(why, config, command_of(words, folder))
-    with suppress(OSError):  # on a full disk what the screen says must do
-        summaries.write(folders.workplace(folder), summary)
+    work = folders.workplace(folder)
+    if not folders.is_done(work):  # else it is complete, but cannot take its place yet: the next command goes on
+        with suppress(OSError):  # on a full disk what the screen says must do
+            summaries.write(work, summary)
     console.record(why)
     print(f"fedunlearn: {why}", file=sys.stderr)
     if status == 1:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 from fedunlearn.errors import RequestError
 from fedunlearn.federation.federation import Federation
-from fedunlearn.runs import federations, pipeline, steps
+from fedunlearn.files import is_folder
+from fedunlearn.runs import federations, folders, pipeline, steps
 from fedunlearn.runs.declarations import declared
 from fedunlearn.settings import registry
 from fedunlearn.settings.config import RunConfig
@@ -21,7 +21,7 @@ def check(config: RunConfig) -> None:
     declared(config)  # raises where two audits declare the same
     tracking.check(registry.find("tracker", config.tracking.name))
     if not config.sweep.dry_run:
-        check_writable(Path(config.output.dir).expanduser(), "output.dir")
+        folders.check_writable(Path(config.output.dir).expanduser(), "output.dir")
     federation = federations.opened(config)
     if config.store.enabled:
         check_store(config, federation)
@@ -31,9 +31,9 @@ def check_store(config: RunConfig, federation: Federation) -> None:
     """A store that cannot be written to must hold all that the run needs. Raises RequestError if it does not."""
     folder = Path(config.store.dir).expanduser()
     try:
-        check_writable(folder, "store.dir")
+        folders.check_writable(folder, "store.dir")
     except RequestError as error:
-        if not folder.is_dir():
+        if not is_folder(folder):
             raise
         store = Store(folder)
         missing = [
@@ -41,13 +41,3 @@ def check_store(config: RunConfig, federation: Federation) -> None:
         ]
         if missing:
             raise RequestError(f"{error}, and it does not hold {missing[0]} of this run") from error
-
-
-def check_writable(folder: Path, key: str) -> None:
-    """Raises RequestError if files cannot be made in `folder`, or it cannot be made. Leaves nothing behind."""
-    try:
-        there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-        with tempfile.TemporaryFile(dir=there):
-            pass
-    except OSError as error:
-        raise RequestError(f"{key}={folder} cannot be written to: {error.strerror or error}") from error

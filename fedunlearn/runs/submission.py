@@ -6,6 +6,7 @@ Inside the Flower app (`fedunlearn.runs.app`) the same run has the SuperNodes as
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -41,7 +42,9 @@ def submit(config: RunConfig, folder: Path, words: Sequence[str], say: Callable[
         with as_file(files("fedunlearn.runs") / "flower_app") as definition:
             shutil.copytree(definition, app)
         text = json.dumps(absolute.as_dict(), sort_keys=True)
-        settings.write_text(f"config = {json.dumps(text)}\ncommand = {json.dumps(' '.join(words))}\n", encoding="utf-8")
+        settings.write_text(
+            f"config = {json.dumps(text)}\ncommand = {json.dumps(shlex.join(words))}\n", encoding="utf-8"
+        )
         flwr = ["run", str(app), *where, "--run-config", str(settings)]
         started = _flwr(*flwr, "--format", "json")
         if not started.get("success"):

@@ -39,6 +39,14 @@ class SweepCallback(Callback):
         """Launchers send callbacks along with their jobs; lock and renderer stay with the process that has them."""
         return {"_lock": None, "_renderer": None}
 
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """A single run: ends the process where its folder, which Hydra makes next, cannot be."""
+        try:
+            folders.check_name(Path(config.hydra.run.dir))
+            folders.check_writable(Path(config.hydra.run.dir), "hydra.run.dir")
+        except RequestError as error:
+            sys.exit(_said(error, 2))
+
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Write sweep.json, or show what would be done. Ends the process where the sweep cannot be."""
         folder = Path(config.hydra.sweep.dir)
@@ -56,8 +64,9 @@ class SweepCallback(Callback):
             if listed:
                 joblist.write_list(folder, shlex.join(["fedunlearn", *sys.argv[1:]]), listed)
         except (RequestError, HydraException, OmegaConfBaseException, OSError) as error:
-            print(f"fedunlearn: {str(error).splitlines()[0]}", file=sys.stderr)
-            sys.exit(2)
+            sys.exit(_said(error, 2))
+        except Exception as error:  # of which Hydra would make a remark, and run the jobs
+            sys.exit(_said(error, 1))
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Draw the run that has just ended in this process."""
@@ -65,22 +74,40 @@ class SweepCallback(Callback):
             self._renderer.draw(Path(config.hydra.runtime.output_dir))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Build the sweep's report; exit status 1 if any run failed."""
-        folder = Path(config.hydra.sweep.dir)
-        console = Console()
-        for problem in self._renderer.finish() if self._renderer else ():
-            console.say(problem, style="yellow")
-        report = sweep.build(folder)
-        console.show(tables.to_rich(report.summary, report.declared))
-        console.say(f"Results: {folder}")
-        for path in report.files:
-            if path.parent == folder.resolve():
-                console.say(f"  {path}")
-        if self._lock:
-            self._lock.release()
-        if problems := [*report.problems, *not_replaced(folder)]:
+        """Build the sweep's report; exit status 1 if any run failed, or the report cannot be made."""
+        folder, console = Path(config.hydra.sweep.dir), Console()
+        try:
+            for problem in self._renderer.finish() if self._renderer else ():
+                console.say(problem, style="yellow")
+            problems = sum_up(folder, console)
+        except Exception as error:  # of which Hydra would make a remark, and end with status 0
+            status = _said(error, 1)
+            print(f"fedunlearn: the runs are whole; `fedunlearn-report {folder}` makes the report", file=sys.stderr)
+            sys.exit(status)
+        finally:
+            if self._lock:
+                self._lock.release()
+        if problems:
             complain(folder, problems, console)
             sys.exit(1)
+
+
+def sum_up(folder: Path, console: Console) -> list[str]:
+    """Build and show the report of the sweep in `folder`; a sentence for every run that did not end well."""
+    report = sweep.build(folder)
+    console.show(tables.to_rich(report.summary, report.declared))
+    console.say(f"Results: {folder}")
+    for path in report.files:
+        if path.parent == folder.resolve():
+            console.say(f"  {path}")
+    return [*report.problems, *not_replaced(folder)]
+
+
+def _said(error: Exception, status: int) -> int:
+    """Say in one line what is wrong; returns `status`."""
+    words = str(error).splitlines() or [type(error).__name__]
+    print(f"fedunlearn: {words[0]}", file=sys.stderr)
+    return status
 
 
 def show_forecast(listed: list[Job]) -> None:

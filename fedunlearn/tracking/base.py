@@ -31,9 +31,14 @@ class Tracker(Protocol):
 
 @dataclass(frozen=True)
 class Tracked:
-    """The run that is tracked: its folder, a name for people, and its configuration as plain data."""
+    """The run that is tracked: its folder, a name for people, and its configuration as plain data.
+
+    `work`: where its files are written. A hidden folder while a finished run lies in `folder`, which they take the
+    place of, with all other files, once the run is complete.
+    """
 
     folder: Path
+    work: Path
     name: str
     config: dict[str, Any]
 

@@ -30,7 +30,6 @@ class Client:
         number = found.experiment_id if found else self._client.create_experiment(settings.experiment)
         tags = {"fedunlearn.folder": str(run.folder)}
         self._run = self._client.create_run(number, run_name=run.name, tags=tags).info.run_id
-        self._folder = run.folder
         for key, value in flat_config(run.config).items():
             self._client.log_param(self._run, key, value)
 

@@ -22,7 +22,7 @@ class EventFiles:
     def __init__(self, settings: TensorBoard, run: Tracked) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        folder = run.folder / settings.folder
+        folder = run.work / settings.folder
         for old in folder.glob("events.out.tfevents.*"):
             old.unlink()
         self._writer = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]

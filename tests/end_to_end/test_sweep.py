@@ -42,7 +42,7 @@ def command(monkeypatch, tmp_path, capsys):
     """`fedunlearn` in this process, without figures: (exit status, stdout, stderr)."""
     monkeypatch.setattr(background, "BackgroundRenderer", NoEasel)
     monkeypatch.setattr(figures, "draw", lambda run: [])
-    monkeypatch.setattr(figures, "draw_sweep", lambda rows, folder: [])
+    monkeypatch.setattr(figures, "draw_sweep", lambda rows, declared, folder: [])
     monkeypatch.setenv("COLUMNS", "200")
 
     def run(*words):

@@ -1,6 +1,7 @@
 """How a run is handed to a SuperLink, and what happens when that goes away."""
 
 import json
+import shlex
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -46,11 +47,12 @@ def test_a_run_is_handed_to_the_superlink_and_followed(monkeypatch, tmp_path, st
     monkeypatch.setattr(subprocess, "run", flwr.run)
     monkeypatch.chdir(tmp_path)
     config = read("engine.superlink=ours", "store.dir=here")
-    assert submission.submit(config, Path("out"), ["engine=deployment", 'a="b c"'], said.append) == code
+    words = ["engine=deployment", 'a="b c"', "b='it\\'s'", "c={0: 20}", "d=a\\b"]
+    assert submission.submit(config, Path("out"), words, said.append) == code
     assert [call[0] for call in flwr.calls] == ["run", "log", "list"]
     assert all("ours" in call for call in flwr.calls)
     sent = tomllib.loads(flwr.settings)
-    assert sent["command"] == 'engine=deployment a="b c"'
+    assert shlex.split(sent["command"]) == words, "as the app reads them"
     assert json.loads(sent["config"]) == {
         **config.as_dict(),
         "output": {**config.as_dict()["output"], "dir": str(tmp_path / "out")},

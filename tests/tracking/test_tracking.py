@@ -151,7 +151,7 @@ def test_tensorboard_gets_curves_audits_and_nothing_twice(tmp_path):
 
     kind = registry.find("tracker", "tensorboard")
     for _ in range(2):  # the second attempt of an interrupted run
-        tracker = kind.start(kind.settings(), Tracked(tmp_path, "run", {"train": {"lr": 0.1}, "seed": 0}))
+        tracker = kind.start(kind.settings(), Tracked(tmp_path, tmp_path, "run", {"train": {"lr": 0.1}, "seed": 0}))
         tracker.measured("train", 0, {"retain_accuracy": 0.25})
         tracker.measured("train", 1, {"retain_accuracy": 0.5})
         tracker.finished(SUMMARY)
@@ -200,7 +200,7 @@ def test_mlflow_gets_parameters_metrics_and_the_summary(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "mlflow", ModuleType("mlflow"))
     monkeypatch.setitem(sys.modules, "mlflow.tracking", tracking)
     kind = registry.find("tracker", "mlflow")
-    tracker = kind.start(kind.settings(uri="file:///x"), Tracked(tmp_path, "run", {"train": {"lr": 0.1}}))
+    tracker = kind.start(kind.settings(uri="file:///x"), Tracked(tmp_path, tmp_path, "run", {"train": {"lr": 0.1}}))
     tracker.measured("train", 2, {"train_loss": 0.5})
     tracker.finished(SUMMARY)
     tracker.close("interrupted")
