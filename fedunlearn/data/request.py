@@ -36,11 +36,11 @@ def resolve(
     return request
 
 
-def held_out(request: Request, seed: int, shadow: int) -> np.ndarray:
-    """Bool [N_train]: the random half of the forget samples that shadow model number `shadow` is trained without."""
+def held_out(request: Request, seed: int, variant: int) -> np.ndarray:
+    """Bool [N_train]: the random half of the forget samples that variant `variant` of the federation lacks."""
     asked = np.flatnonzero(request.forget)
     chosen = np.zeros_like(request.forget)
-    chosen[numpy_stream(seed, "shadow", shadow, "held out").choice(asked, len(asked) // 2, replace=False)] = True
+    chosen[numpy_stream(seed, "shadow", variant, "held out").choice(asked, len(asked) // 2, replace=False)] = True
     return chosen
 
 

@@ -129,7 +129,7 @@ def run_stage(
     settings: Any = parse(method.settings, spec.settings, "method")
     strategy = (server or method.strategy)(settings, spec, engine.pack, federation.device)
     strategy.new_model = federation.models.fresh
-    strategy.sizes = [len(part) for part in federation.of_shadow(spec.shadow).parts]
+    strategy.sizes = [len(part) for part in federation.of_variant(spec.variant).parts]
     strategy.min_replies = asked.min_replies
     restore(strategy, begin)
     resumed = bool(begin.history)

@@ -147,7 +147,7 @@ def assignment(message: Message, context: Context, federation: Federation) -> tu
     assert isinstance(task, ConfigRecord)
     number = int(context.node_config["partition-id"])
     work = work_of(str(task["spec"]))
-    client = federation.of_shadow(work.spec.shadow).client(number)
+    client = federation.of_variant(work.spec.variant).client(number)
     if _kept_under(work.spec) in context.state:
         client.memory.update(wire.tensors(context.state, _kept_under(work.spec), federation.device))
     return work, number, client
@@ -163,7 +163,7 @@ def remember(client: ClientData, spec: StageSpec, context: Context, pack: wire.P
 
 def _kept_under(spec: StageSpec) -> str:
     """Some engines keep a client's context from stage to stage."""
-    return f"{MEMORY} {spec.stage} {spec.shadow}"
+    return f"{MEMORY} {spec.stage} {spec.variant}"
 
 
 @torch.no_grad()

@@ -70,19 +70,19 @@ class Federation:
         self.task: Task = registry.find("task", dataset.task)
         self.train, self.test = dataset.train.to(device), dataset.test.to(device)
         self.models = ModelPool(new_model, device)
-        self._shadows: dict[int, Federation] = {}
+        self._variants: dict[int, Federation] = {}
 
-    def of_shadow(self, number: int | None) -> Federation:
-        """The same federation without the forget samples that shadow model `number` never sees; for None, this one."""
+    def of_variant(self, number: int | None) -> Federation:
+        """The same federation without the forget samples that its variant `number` lacks; for None, this one."""
         if number is None:
             return self
-        if number not in self._shadows:
+        if number not in self._variants:
             held_out = request.held_out(self.request, self.seed, number)
             federation = copy.copy(self)  # samples and models are shared
             federation.parts = [part[~held_out[part]] for part in self.parts]
             federation.seed = derive(self.seed, "shadow", number)
-            self._shadows[number] = federation
-        return self._shadows[number]
+            self._variants[number] = federation
+        return self._variants[number]
 
     def client(self, number: int) -> ClientData:
         """The data of client `number`."""

@@ -17,7 +17,8 @@ class StageSpec:
 
     `stage` names the random streams; `method` and `settings` say which objective the clients follow;
     `forget_classes` is empty below class level, `forget_clients` at every level but theirs; `level` is the request's;
-    `shadow`: number of the shadow model that the stage is about, whose clients lack some of the forget samples.
+    `variant`: number of the variant of the federation that the stage is about, whose clients lack some of the forget
+    samples (None: the whole one).
     """
 
     stage: str
@@ -29,7 +30,7 @@ class StageSpec:
     forget_classes: tuple[int, ...] = ()
     forget_clients: tuple[int, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
-    shadow: int | None = None
+    variant: int | None = None
 
     @property
     def retain_classes(self) -> tuple[int, ...]:

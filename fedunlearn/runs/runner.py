@@ -138,7 +138,7 @@ class Runner:
 
     def _compared(self, original: Step, unlearned: Step) -> Shadow:
         """The models of one variant on the forget samples, and which of these the variant's clients have."""
-        forget, parts = self.federation.request.forget, self.federation.of_shadow(original.variant).parts
+        forget, parts = self.federation.request.forget, self.federation.of_variant(original.variant).parts
         held = np.isin(np.flatnonzero(forget), np.concatenate(parts))
         asked = self.federation.dataset.train.at(torch.from_numpy(np.flatnonzero(forget)))
         task, prepare, device = self.federation.task, self.federation.dataset.prepare, self.federation.device

@@ -137,12 +137,12 @@ class Setting:
         """What clients are told about a stage that has nothing to do with the request."""
         return StageSpec(
             stage=stage,
-            seed=self.federation.of_shadow(self.variant).seed,
+            seed=self.federation.of_variant(self.variant).seed,
             method=method.name,
             training=training,
             classes=self.federation.dataset.classes,
             settings=plain(method.settings) if method.settings is not None else {},
-            shadow=self.variant,
+            variant=self.variant,
         )
 
     def with_request(self, spec: StageSpec) -> StageSpec:
@@ -177,9 +177,8 @@ def _told(setting: Setting, roles: Iterable[str]) -> RunSteps:
 def _original(setting: Setting, before: RunSteps) -> Iterator[Step]:
     """The original model w_o, on all data. Depends on neither the request nor the method."""
     training = setting.config.train
-    yield _trained(
-        setting, ORIGINAL, Training(setting.spec("train", Choice("fedavg", None), training), training.rounds)
-    )
+    work = Training(setting.spec("train", Choice("fedavg", None), training), training.rounds)
+    yield _trained(setting, ORIGINAL, "train", work)
 
 
 def _retrained(setting: Setting, before: RunSteps) -> Iterator[Step]:
@@ -188,7 +187,7 @@ def _retrained(setting: Setting, before: RunSteps) -> Iterator[Step]:
     rounds = config.train.rounds + config.unlearn.rounds
     for number in range(config.retrain.seeds):
         spec = setting.with_request(setting.spec(f"retrain_{number}", Choice("retrain", None), config.train))
-        retrained = _trained(setting, RETRAINED, Training(spec, rounds), {"request": _request(setting)})
+        retrained = _trained(setting, RETRAINED, "retrain", Training(spec, rounds), {"request": _request(setting)})
         yield replace(retrained, number=number)
 
 
@@ -202,7 +201,7 @@ def _unlearned(setting: Setting, before: RunSteps) -> Iterator[Step]:
     inputs = {"start": (original,)} if method.start == ORIGINAL else {}
     if method.history:
         inputs["history"] = (_history(setting, original, method.history),)
-    unlearned = _trained(setting, UNLEARNED, Training(spec, rounds), {"request": _request(setting)})
+    unlearned = _trained(setting, UNLEARNED, "unlearn", Training(spec, rounds), {"request": _request(setting)})
     yield replace(unlearned, inputs=inputs)
 
 
@@ -218,9 +217,10 @@ def _history(setting: Setting, original: Step, server: MakeStrategy) -> Step:
     assert isinstance(original.work, Training)
     spec, method = original.work.spec, setting.config.method.name
     told = replace(spec, forget_clients=tuple(sorted(setting.config.request.clients)))
-    again = _trained(setting, HISTORY, replace(original.work, spec=told, server=server), {"server": method})
+    work = replace(original.work, spec=told, server=server)
+    again = _trained(setting, HISTORY, HISTORY, work, {"server": method})
     code = running.behind(_members(setting, spec.method, method), TRAINING)
-    return replace(again, kind=HISTORY, name=_title(HISTORY, setting.variant), code=code)
+    return replace(again, name=_title(HISTORY, setting.variant), code=code)
 
 
 def _audits(setting: Setting, story: RunSteps) -> Iterator[Step]:
@@ -254,7 +254,7 @@ def _variants_of(choice: Choice) -> int:
     return int(registry.find("audit", choice.name).shadows(choice.settings))
 
 
-def _trained(setting: Setting, role: str, work: Training, more: Determinants | None = None) -> Step:
+def _trained(setting: Setting, role: str, kind: str, work: Training, more: Determinants | None = None) -> Step:
     """A step that trains. All that its clients are told is among its determinants."""
     config, spec = setting.config, work.spec
     own = {
@@ -268,7 +268,7 @@ def _trained(setting: Setting, role: str, work: Training, more: Determinants | N
     }
     code = running.behind(_members(setting, spec.method), TRAINING)
     title = _title(spec.stage, setting.variant)
-    return Step(role, spec.stage.split("_")[0], title, work, code, own, variant=setting.variant)
+    return Step(role, kind, title, work, code, own, variant=setting.variant)
 
 
 def _members(setting: Setting, *methods: str) -> Members:
@@ -290,7 +290,7 @@ def _request(setting: Setting) -> Determinants:
 
 def _clients(setting: Setting) -> Determinants:
     """Which samples every client has."""
-    held = setting.federation.of_shadow(setting.variant).parts
+    held = setting.federation.of_variant(setting.variant).parts
     return {"partition": plain(setting.config.partition), "samples": _digest(*held)}
 
 

@@ -284,8 +284,8 @@ def test_the_audit_depends_on_its_shadows() -> None:
 
 def test_clients_of_a_shadow_lack_the_samples_that_it_never_sees(make_federation: Callable[..., Federation]) -> None:
     federation = make_federation(clients=3, classes=4, forget=(1,))
-    shadow = federation.of_shadow(2)
-    assert federation.of_shadow(None) is federation and federation.of_shadow(2) is shadow
+    shadow = federation.of_variant(2)
+    assert federation.of_variant(None) is federation and federation.of_variant(2) is shadow
     lost = np.setdiff1d(np.concatenate(federation.parts), np.concatenate(shadow.parts))
     assert len(lost) == 6 and (federation.train.groups[lost] == 1).all()
     assert all(np.isin(mine, all_of_it).all() for mine, all_of_it in zip(shadow.parts, federation.parts, strict=True))
@@ -294,5 +294,5 @@ def test_clients_of_a_shadow_lack_the_samples_that_it_never_sees(make_federation
     assert sum(len(client) for client in clients) == 48 - 6
     assert clients[0].seed != federation.client(0).seed
     assert shadow.train is federation.train, "one copy of the images"
-    other = federation.of_shadow(3)
+    other = federation.of_variant(3)
     assert any(len(a) != len(b) or (a != b).any() for a, b in zip(other.parts, shadow.parts, strict=True))
