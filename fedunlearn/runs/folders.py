@@ -46,8 +46,12 @@ def is_done(folder: Path) -> bool:
 
 def check_name(folder: Path) -> None:
     """Raise RequestError if the system has no room for the names of a run's files in `folder`."""
+    longest = (folder / LONGEST).absolute()
     try:
-        (folder / LONGEST).exists()
+        there = next(path for path in longest.parents if path.exists())
+        for name in longest.relative_to(there).parts:  # one by one: below what is not there, no name is looked at
+            (there / name).exists()
+        longest.exists()
     except OSError as error:
         raise RequestError(f"the folder {folder} cannot be used: {reason(error)}") from error
 

@@ -16,7 +16,7 @@ from fedunlearn.cli import main
 from fedunlearn.cli import report as report_cli
 from fedunlearn.errors import RunError
 from fedunlearn.report import background, figures
-from fedunlearn.runs import job, pipeline
+from fedunlearn.runs import job, pipeline, sweep
 from fedunlearn.runs.resources import Slot
 
 TINY = [
@@ -105,6 +105,22 @@ def test_a_failed_job_is_listed_with_its_reason_and_alone_runs_again(command, tm
     status, said, _ = command(*GRID)
     assert status == 0 and said.count("finished already") == 2
     assert {summary["status"] for summary in summaries(tmp_path / "sweep").values()} == {"done"}
+
+
+@pytest.mark.parametrize("step", ["check_folder", "sum_up"])
+def test_what_breaks_around_the_jobs_is_no_success(command, tmp_path, monkeypatch, step):
+    """Hydra makes a remark of it, and would go on."""
+
+    def full(*args):
+        raise ValueError("nobody thought of this\nand of that")
+
+    monkeypatch.setattr(sweep, step, full)
+    status, said, error = command("-m", "method=head_mask", "seed=0")
+    assert status == 1 and error.startswith("fedunlearn: nobody thought of this\n") and "Traceback" not in error
+    if step == "sum_up":
+        assert f"fedunlearn-report {tmp_path / 'sweep'}" in error and len(summaries(tmp_path / "sweep")) == 1
+    else:
+        assert not said and not (tmp_path / "sweep").exists()
 
 
 def test_settings_that_do_not_fit_together_fail_that_job_alone(command, tmp_path):

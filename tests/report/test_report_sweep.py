@@ -132,7 +132,7 @@ def test_status_of_missing_runs_alone_is_no_failure(
 def test_a_wrong_folder_is_one_sentence_and_status_two(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str]
 ) -> None:
-    for folder in (tmp_path, tmp_path / "nothing"):
+    for folder in (tmp_path, tmp_path / "nothing", tmp_path / ("a" * 300)):
         assert report.main([str(folder), *flags]) == 2
         shown = capsys.readouterr()
         assert shown.out == ""
