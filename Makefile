@@ -15,7 +15,7 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
-demo: $(READY) ## FUCRT and two controls against eight retrained models, on data drawn on the spot (two minutes)
+demo: $(READY) ## FUCRT and two controls against eight retrained models, on data drawn on the spot (145 core seconds)
 	$(BIN)/fedunlearn -m +experiment=demo method=fucrt,head_mask,retrain output.dir=outputs/demo
 
 test: $(READY) ## the tests (under 10 minutes on two cores)
