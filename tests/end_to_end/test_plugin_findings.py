@@ -103,3 +103,20 @@ def test_what_it_did_not_declare_is_an_error_that_names_audit_and_finding(tmp_pa
     assert done.returncode == 1
     said = "the audit logit_size returned a finding that it does not declare: secret (declared: own_logit, sizes)"
     assert said in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_finding_that_is_no_number_is_null_and_every_file_is_strict_json(tmp_path: Path) -> None:
+    done = run(tmp_path, '"own_logit": float("nan"), "sizes": [1.0, float("inf"), 2.0]')
+    assert done.returncode == 0, done.stderr
+    files = [path for path in tmp_path.joinpath("out").rglob("*") if path.suffix in (".json", ".jsonl")]
+    assert {path.name for path in files} >= {"summary.json", "environment.json", "metrics.jsonl", "sweep.json"}
+    for path in files:
+        for text in path.read_text().splitlines() if path.suffix == ".jsonl" else [path.read_text()]:
+            json.loads(text, parse_constant=lambda word, path=path: pytest.fail(f"{path.name} holds {word}"))
+    (path,) = tmp_path.glob("out/*/summary.json")
+    summary = json.loads(path.read_text())
+    assert summary["models"]["unlearned"]["own_logit"] is None and summary["gap"]["own_logit"] is None
+    assert summary["details"]["original"]["sizes"] == [1.0, None, 2.0]
+    said = [warning for warning in summary["warnings"] if "not a finite number" in warning]
+    assert [warning.split()[2] for warning in said] == ["own_logit", "sizes"]
+    assert all("unlearned" in warning for warning in said)

@@ -16,7 +16,7 @@ from fedunlearn.errors import RequestError
 from fedunlearn.federation.method import NoSettings
 from fedunlearn.report import figures
 from fedunlearn.results.summary import Summary, as_plain
-from fedunlearn.runs import job
+from fedunlearn.runs import folders, job
 from fedunlearn.settings import registry
 from fedunlearn.settings.config import Choice
 from fedunlearn.tracking import base
@@ -162,6 +162,23 @@ def test_tensorboard_gets_curves_audits_and_nothing_twice(tmp_path):
     assert [point.value for point in read.Scalars("audit_unlearned/leak")] == [0.5]
     assert "audit_retrained/leak" not in read.Tags()["scalars"], "not defined, hence not told"
     assert b"train.lr | 0.1" in read.Tensors("config/text_summary")[0].tensor_proto.string_val[0]
+
+
+def test_a_finished_runs_event_files_stay_until_the_next_run_takes_its_place(tmp_path):
+    pytest.importorskip("tensorboard")
+    kind = registry.find("tracker", "tensorboard")
+    (tmp_path / "tensorboard").mkdir()
+    old = tmp_path / "tensorboard" / "events.out.tfevents.1.old"
+    old.write_bytes(b"old")
+    (tmp_path / "summary.json").write_text('{"status": "done"}')
+    work = folders.workplace(tmp_path)
+    tracker = kind.start(kind.settings(), Tracked(tmp_path, work, "run", {"seed": 0}))
+    tracker.close("done")
+    assert list((tmp_path / "tensorboard").iterdir()) == [old]
+    (new,) = (work / "tensorboard").iterdir()
+    (work / "summary.json").write_text('{"status": "done"}')
+    folders.publish(tmp_path)
+    assert [path.name for path in (tmp_path / "tensorboard").iterdir()] == [new.name]
 
 
 class FakeMlflow:
