@@ -37,7 +37,7 @@ ONLY = {
     "report": {*GROUND, "settings", "results"},
     "tracking": {*GROUND, "settings", "results"},
     "audits": {*GROUND, "settings", "data", "models", "tasks", "results"},
-    "results": {*GROUND, "sources", "settings", "store", "data"},
+    "results": {*GROUND, "settings"},
 }
 FLOOR = {room: floor for floor, rooms in enumerate(ORDER) for room in rooms}
 

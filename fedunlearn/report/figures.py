@@ -15,7 +15,7 @@ from fedunlearn.report import (
     style,
     sweep_figure,
 )
-from fedunlearn.report.runs import Run, read
+from fedunlearn.report.runs import Run
 from fedunlearn.results.findings import Declared
 
 OF_A_RUN = {
@@ -26,11 +26,6 @@ OF_A_RUN = {
     "profile": profile.figure,
 }
 OF_A_SWEEP = {"erasure_utility": sweep_figure.erasure_utility, "distance_cost": cost_figure.distance_cost}
-
-
-def draw_run(folder: Path) -> list[Path]:
-    """`draw` for the run in `folder`."""
-    return draw(read(folder))
 
 
 def draw(run: Run) -> list[Path]:

@@ -66,4 +66,4 @@ def test_no_map_no_figure(tmp_path: Path, make_run: Any, content: Any) -> None:
 def test_it_is_among_the_figures_of_a_run(tmp_path: Path, make_run: Any) -> None:
     folder = make_run(tmp_path)
     put(folder, maps(4))
-    assert "feature_map.svg" in {path.name for path in figures.draw_run(folder)}
+    assert "feature_map.svg" in {path.name for path in figures.draw(runs.read(folder))}

@@ -73,12 +73,12 @@ def many(classes: int, clients: int, forgotten: list[int]) -> dict[str, Any]:
 
 def test_a_run_has_three_figures_in_two_formats_with_the_same_bytes_every_time(tmp_path: Path, make_run: Any) -> None:
     folder = make_run(tmp_path)
-    written = figures.draw_run(folder)
+    written = figures.draw(runs.read(folder))
     names = ["erasure_utility", "class_flow", "partition"]
     assert written == [folder / "figures" / f"{name}.{kind}" for name in names for kind in ("png", "svg")]
     first = [path.read_bytes() for path in written]
     with matplotlib.rc_context({"font.size": 20, "axes.facecolor": "red", "svg.hashsalt": None}):
-        figures.draw_run(folder)  # nor do the user's own settings matter
+        figures.draw(runs.read(folder))  # nor do the user's own settings matter
     assert [path.read_bytes() for path in written] == first
     assert not any(b"<dc:date>" in content or b"Matplotlib v" in content for content in first)
     assert sorted(path.name for path in (folder / "figures").iterdir()) == sorted(path.name for path in written)
@@ -95,7 +95,9 @@ def test_a_figure_without_content_is_not_drawn_and_an_old_one_goes(tmp_path: Pat
     old = tmp_path / "figures" / "class_flow.png"
     old.parent.mkdir()
     old.touch()
-    written = figures.draw_run(make_run(tmp_path, forget_classes=[], details={"unlearned": {"class_flow": None}}))
+    written = figures.draw(
+        runs.read(make_run(tmp_path, forget_classes=[], details={"unlearned": {"class_flow": None}}))
+    )
     assert not any(path.stem == "class_flow" for path in written)
     assert not old.exists()
 
