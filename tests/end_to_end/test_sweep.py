@@ -27,7 +27,7 @@ GRID = ["-m", "method=finetune,head_mask", "seed=0,1"]
 FOLDERS = ["0_finetune_s0", "1_finetune_s1", "2_head_mask_s0", "3_head_mask_s1"]
 
 
-class NoEasel:
+class NoRenderer:
     """Draws nothing."""
 
     def draw(self, folder):
@@ -40,7 +40,7 @@ class NoEasel:
 @pytest.fixture
 def command(monkeypatch, tmp_path, capsys):
     """`fedunlearn` in this process, without figures: (exit status, stdout, stderr)."""
-    monkeypatch.setattr(background, "BackgroundRenderer", NoEasel)
+    monkeypatch.setattr(background, "BackgroundRenderer", NoRenderer)
     monkeypatch.setattr(figures, "draw", lambda run: [])
     monkeypatch.setattr(figures, "draw_sweep", lambda rows, declared, folder: [])
     monkeypatch.setenv("COLUMNS", "200")
