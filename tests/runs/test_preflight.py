@@ -23,7 +23,7 @@ def test_a_store_that_cannot_be_written_to_must_hold_the_run(tmp_path, monkeypat
     def refuse(folder, key):
         raise RequestError(f"{key}={folder} cannot be written to: read-only file system")
 
-    monkeypatch.setattr(preflight, "check_writable", refuse)
+    monkeypatch.setattr(preflight.folders, "check_writable", refuse)
     with pytest.raises(RequestError, match=f"read-only file system, and it does not hold {needed[0].name} of this run"):
         preflight.check_store(config, federation)
     Store(tmp_path).get(needed[0].kind, needed[0].determinants(), lambda checkpoint: Artifact())
