@@ -18,7 +18,7 @@ $(READY): pyproject.toml
 demo: $(READY) ## FUCRT and two controls against eight retrained models, on data drawn on the spot (145 core seconds)
 	$(BIN)/fedunlearn -m +experiment=demo method=fucrt,head_mask,retrain output.dir=outputs/demo
 
-test: $(READY) ## the tests (under 10 minutes on two cores)
+test: $(READY) ## the tests (about 12 minutes on two cores)
 	$(BIN)/python -m pytest -n 2
 
 lint: $(READY) ## ruff and mypy
