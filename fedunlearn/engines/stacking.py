@@ -22,7 +22,7 @@ from fedunlearn.data.types import Inputs
 from fedunlearn.federation.federation import ClientData
 from fedunlearn.federation.objective import Assignment, Constrain, Objective, RoundContext, Tensors
 from fedunlearn.federation.sgd import Assigned, Trained, assigned, batches, descend, never
-from fedunlearn.models.base import Network
+from fedunlearn.models.base import Around, Network
 from fedunlearn.settings.config import TrainConfig
 from fedunlearn.tasks.base import Batch, Task
 
@@ -66,7 +66,7 @@ class Gradients:
         self, model: Network, task: Task, objective: Objective, bf16: bool = False, compiled: bool = False
     ) -> None:
         self.model, self.task, self.objective, self._bf16 = model, task, objective, bf16
-        self._step = _Step(model, self._held_against)
+        self._step = Around(model, self._held_against)
         self.moved: tuple[str, ...] | None = None
         together = vmap(grad_and_value(self._loss), in_dims=(0, None, 0, 0, 0, None, None, None))
         self._together = torch.compile(together, dynamic=True) if compiled else together
@@ -115,18 +115,6 @@ class Gradients:
             said = self.task.outputs(self.model, inputs)
         context = self.context(round_number, shared, received)
         return self.objective.loss(_in_float32(said) if self._bf16 else said, Batch(inputs, targets, weights), context)
-
-
-class _Step(nn.Module):
-    """A function around a model, so that `functional_call` lends the model weights as long as the function runs."""
-
-    def __init__(self, model: Network, function: Callable[..., Tensor]) -> None:
-        super().__init__()
-        self.model = model
-        self._function = function
-
-    def forward(self, *given: Any) -> Tensor:
-        return self._function(*given)
 
 
 def _in_float32(said: Any) -> Any:

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.func import functional_call
 
 from fedunlearn.federation.federation import ClientData
-from fedunlearn.models.base import Network
-from fedunlearn.tasks.base import Batch, Speaker, Task, weighted_mean
+from fedunlearn.models.base import Around, Network
+from fedunlearn.tasks.base import Batch, Task, weighted_mean
 
 Tensors = dict[str, Tensor]
 
@@ -38,7 +38,7 @@ class RoundContext:
         self.model.eval()
         try:
             weights = {f"model.{name}": value for name, value in self.received.items()}
-            return functional_call(Speaker(self.task, self.model), weights, (batch.inputs,))
+            return functional_call(Around(self.model, self.task.outputs), weights, (self.model, batch.inputs))
         finally:
             self.model.train(training)
 

@@ -34,6 +34,22 @@ class Network(nn.Module):
         return said
 
 
+class Around(nn.Module):
+    """A function around a model: `torch.func.functional_call` lends the model weights as long as the function runs.
+
+    The weights' names have the prefix `model.`.
+    """
+
+    def __init__(self, model: Network, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.model = model
+        self._function = function
+
+    def forward(self, *given: Any) -> Any:
+        """What the function makes of `given`."""
+        return self._function(*given)
+
+
 class LinearHead(NamedTuple):
     """The names of a linear head's tensors in the model: weight [classes, d] and bias [classes]."""
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from fedunlearn.errors import RunError
+from fedunlearn.files import take
 from fedunlearn.store.folder import reason, writing
 from fedunlearn.store.keys import KEY_LENGTH
 
@@ -87,13 +88,8 @@ def _locking(location: Location) -> Iterator[None]:
 @contextmanager
 def alone(location: Location, on_wait: Callable[[], None]) -> Iterator[None]:
     """Hold the lock of `location`; `on_wait` is called if that takes more than a second. Raises RunError."""
-    lock = location.lock()
     with _locking(location):
-        try:
-            lock.acquire(timeout=1)
-        except Timeout:
-            on_wait()
-            lock.acquire()
+        lock = take(Path(location.lock().lock_file), on_wait, patience=1)
     try:
         yield
     finally:

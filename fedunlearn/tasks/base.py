@@ -79,19 +79,3 @@ def weighted_mean(losses: Tensor, weights: Tensor) -> Tensor:
     `losses` [b] must be finite also where the weight is 0.
     """
     return torch.dot(losses, weights) / (weights != 0).sum().clamp_min(1)
-
-
-class Speaker(nn.Module):
-    """A model that returns its task's outputs when it is called, for `torch.func.functional_call`.
-
-    Parameters and buffers have the prefix `model.`.
-    """
-
-    def __init__(self, task: Task, model: Network) -> None:
-        super().__init__()
-        self.model = model
-        self._outputs = task.outputs
-
-    def forward(self, inputs: Inputs) -> Any:
-        """What the model says."""
-        return self._outputs(self.model, inputs)

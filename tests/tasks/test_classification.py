@@ -1,11 +1,12 @@
-"""Losses, likelihood and score by hand and as torch has them; means that leave samples out; a model that speaks."""
+"""Losses, likelihood and score by hand and as torch has them; means that leave samples out; weights that are lent."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch.func import functional_call
 
-from fedunlearn.tasks.base import Batch, Speaker, weighted_mean
+from fedunlearn.models.base import Around
+from fedunlearn.tasks.base import Batch, weighted_mean
 from fedunlearn.tasks.classification import TASKS, ClassOutputs
 
 TASK = TASKS["classification"]
@@ -62,12 +63,12 @@ def test_samples_that_are_left_out_count_for_nothing():
     assert torch.autograd.grad(value, losses)[0].tolist() == [0.5, 0.0, 0.5]
 
 
-def test_a_speaker_says_what_the_model_with_other_weights_says(make_federation):
+def test_a_function_around_a_model_runs_with_the_weights_that_are_lent(make_federation):
     federation = make_federation()
     model, other = federation.models.fresh(0), federation.models.fresh(1)
     inputs = federation.client(0).inputs(torch.arange(5))
     weights = {f"model.{name}": value for name, value in other.state_dict().items()}
-    found = functional_call(Speaker(TASK, model), weights, (inputs,))
+    found = functional_call(Around(model, TASK.outputs), weights, (model, inputs))
     torch.testing.assert_close(found.logits, other(inputs))
     torch.testing.assert_close(found.features, other.features(inputs))
     assert not torch.equal(found.logits, model(inputs))
