@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import pytest
 import yaml
 
-from fedunlearn.cli import main
 from fedunlearn.errors import RunError
-from fedunlearn.report import background, figures, runs
+from fedunlearn.report import figures, runs
 from fedunlearn.report import sweep as sweep_report
 from fedunlearn.results import summary as summaries
 from fedunlearn.runs import job, pipeline
@@ -22,40 +20,18 @@ TINY = [
 PARTITION = {"partition": figures.OF_A_RUN["partition"]}  # the others are written in the same way
 
 
-class NoRenderer:
-    """Draws nothing."""
-
-    def draw(self, folder):
-        pass
-
-    def finish(self):
-        return []
-
-
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     return tmp_path_factory.mktemp("store")
 
 
 @pytest.fixture
-def command(monkeypatch, tmp_path, store, capsys):
+def command(fedunlearn, monkeypatch, tmp_path, store):
     """`fedunlearn` in this process, with one figure to a run: (exit status, stdout, stderr)."""
-    monkeypatch.setattr(background, "BackgroundRenderer", NoRenderer)
     monkeypatch.setattr(figures, "OF_A_RUN", PARTITION)
     monkeypatch.setattr(figures, "OF_A_SWEEP", {})
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*words):
-        places = [f"output.dir={tmp_path / 'run'}", f"store.dir={store}"]
-        monkeypatch.setattr(sys, "argv", ["fedunlearn", *TINY, *places, *words])
-        status = 0
-        try:
-            main.main()
-        except SystemExit as stop:
-            status = stop.code or 0
-        return status, *capsys.readouterr()
-
-    return run
+    places = [f"output.dir={tmp_path / 'run'}", f"store.dir={store}"]
+    return lambda *words: fedunlearn(*TINY, *places, *words)
 
 
 def content(folder):

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from fedunlearn.cli import main
 from fedunlearn.cli import report as report_cli
 from fedunlearn.errors import RunError
-from fedunlearn.report import background, figures
+from fedunlearn.report import figures
 from fedunlearn.runs import job, pipeline, sweep
 from fedunlearn.runs.resources import Slot
 
@@ -27,35 +27,13 @@ GRID = ["-m", "method=finetune,head_mask", "seed=0,1"]
 FOLDERS = ["0_finetune_s0", "1_finetune_s1", "2_head_mask_s0", "3_head_mask_s1"]
 
 
-class NoRenderer:
-    """Draws nothing."""
-
-    def draw(self, folder):
-        pass
-
-    def finish(self):
-        return ["nothing was drawn"]
-
-
 @pytest.fixture
-def command(monkeypatch, tmp_path, capsys):
+def command(fedunlearn, monkeypatch, tmp_path):
     """`fedunlearn` in this process, without figures: (exit status, stdout, stderr)."""
-    monkeypatch.setattr(background, "BackgroundRenderer", NoRenderer)
     monkeypatch.setattr(figures, "draw", lambda run: [])
     monkeypatch.setattr(figures, "draw_sweep", lambda rows, declared, folder: [])
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*words):
-        places = [f"output.dir={tmp_path / 'sweep'}", f"store.dir={tmp_path / 'store'}"]
-        monkeypatch.setattr(sys, "argv", ["fedunlearn", *TINY, *places, *words])
-        status = 0
-        try:
-            main.main()
-        except SystemExit as stop:
-            status = stop.code or 0
-        return status, *capsys.readouterr()
-
-    return run
+    places = [f"output.dir={tmp_path / 'sweep'}", f"store.dir={tmp_path / 'store'}"]
+    return lambda *words: fedunlearn(*TINY, *places, *words)
 
 
 def summaries(folder):
