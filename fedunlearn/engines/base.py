@@ -162,7 +162,7 @@ def run_stage(
 
     left = rounds - begin.cost.get("rounds", 0)
     limit = round_limit(asked.client_timeout, engine.start, len(federation.parts), at_once)
-    app = server_app(strategy, begin.model, left, resumed, evaluate, limit)
+    app = server_app(strategy, federation.models.arranged(begin.model), left, resumed, evaluate, limit)
     with quiet_torch():
         engine.run(app, federation, config, say)
     return latest[0]

@@ -6,7 +6,7 @@ Here are groups of clients, their size, and what to do when that does not work; 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from threading import Event, Lock
 from typing import Any, Literal
@@ -14,19 +14,20 @@ from typing import Any, Literal
 import torch
 from flwr.app import Context, Message, RecordDict
 from flwr.serverapp import ServerApp
+from torch import Tensor
 
 from fedunlearn.engines import stacking
 from fedunlearn.engines.base import Engine, Say, Workers, worker_count
 from fedunlearn.engines.grid import FIRST_NODE, LocalGrid, error_reply
 from fedunlearn.federation import wire
 from fedunlearn.federation.client import (
-    assignment,
+    Briefing,
+    Briefings,
     batch_order,
     client_app,
+    client_of,
     deadline,
-    load,
     remember,
-    round_of,
     train_reply,
     work_of,
 )
@@ -34,6 +35,7 @@ from fedunlearn.federation.federation import ClientData, Federation
 from fedunlearn.federation.objective import RoundContext, Tensors
 from fedunlearn.federation.sgd import Interrupted, Trained
 from fedunlearn.federation.spec import StageSpec
+from fedunlearn.models.base import Network
 from fedunlearn.settings.config import RunConfig
 from fedunlearn.settings.schema import Count, Positive, Share
 
@@ -62,7 +64,6 @@ class Member:
 
     message: Message
     context: Context
-    number: int
     client: ClientData
     portion: stacking.Portion
 
@@ -80,7 +81,7 @@ class StackedClients:
     ) -> None:
         self._federation, self._pack, self._settings = federation, pack, settings
         self._stopped, self._say = stopped, say
-        self._lock = Lock()
+        self._lock, self._briefings = Lock(), Briefings()
         self._told, self._idle = "", list[stacking.Gradients]()  # for the spec of the round; each serves one thread
         self._size = 0  # of a stack; 0: not known yet
         self._refused = ""
@@ -125,17 +126,16 @@ class StackedClients:
         started = time.perf_counter()
         limit = self._settings.client_timeout
         check = deadline(self._stopped, None if limit is None else limit * len(group))
-        content, device = group[0].content, self._federation.device
-        spec, text = _spec(group[0]), _text(group[0])
-        received, shared = wire.tensors(content, "model", device), wire.tensors(content, "shared", device)
+        briefing, text = self._briefings.of(group[0].content, self._federation), _text(group[0])
+        training, received = briefing.work.spec.training, briefing.received
         gradients = self._borrow(text)
-        context = gradients.context(round_of(group[0]), shared, received)
+        context = gradients.context(briefing.round, briefing.shared, received)
         try:
             load(gradients.model, received)
-            brought = [self._bring(*pair, gradients, context) for pair in zip(group, contexts, strict=True)]
+            brought = [self._bring(*pair, briefing, gradients, context) for pair in zip(group, contexts, strict=True)]
             members = [member for member in brought if isinstance(member, Member)]
             portions = [member.portion for member in members]
-            trained = iter(stacking.train(gradients, portions, context, spec.training, check))
+            trained = iter(stacking.train(gradients, portions, context, training, check))
             seconds = (time.perf_counter() - started) / max(1, len(members))
             return [
                 self._reply(member, *next(trained), gradients, context, seconds)
@@ -147,19 +147,25 @@ class StackedClients:
             self._give_back(text, gradients)
 
     def _bring(
-        self, message: Message, context: Context, gradients: stacking.Gradients, known: RoundContext
+        self,
+        message: Message,
+        context: Context,
+        briefing: Briefing,
+        gradients: stacking.Gradients,
+        known: RoundContext,
     ) -> Member | Message:
         """What a client brings to the stack; if it fails to, the reply that says why."""
         try:
-            work, number, client = assignment(message, context, self._federation)
+            client = client_of(briefing, context, self._federation)
             objective, model = gradients.objective, gradients.model
             model.eval()
             data = objective.substitute(model, client) if objective.substitute else client
             decided = objective.assign(model, data, known)
-            portion = stacking.portion(data, decided, work.spec.training, batch_order(work.spec, message, number))
+            order = batch_order(briefing, client.number)
+            portion = stacking.portion(data, decided, briefing.work.spec.training, order)
         except Exception as error:
             return error_reply(message, error)
-        return Member(message, context, number, client, portion)
+        return Member(message, context, client, portion)
 
     def _reply(
         self,
@@ -178,7 +184,8 @@ class StackedClients:
             return error_reply(member.message, error)
         remember(member.client, _spec(member.message), member.context, self._pack)
         seconds += time.perf_counter() - started
-        content = train_reply(member.number, outcome, seconds, self._pack(state), self._pack(uploads))
+        vectors = self._federation.models.layout.vectors(state, self._federation.device)
+        content = train_reply(member.client.number, outcome, seconds, self._pack(vectors), self._pack(uploads))
         return Message(content, reply_to=member.message)
 
     def _borrow(self, text: str) -> stacking.Gradients:
@@ -231,6 +238,13 @@ class StackedClients:
         self._give_back(text, gradients)
         free, _ = torch.cuda.mem_get_info(self._federation.device)
         return max(1, min(MOST, int(SPARE * free / (COPIES * weights + 2 * held))))
+
+
+@torch.no_grad()
+def load(model: Network, values: Mapping[str, Tensor]) -> None:
+    """Give a model these values."""
+    for name, held in model.state_dict().items():  # load_state_dict does the same, slowly
+        held.copy_(values[name])
 
 
 def _text(message: Message) -> str:

@@ -21,7 +21,8 @@ from torch.func import functional_call, grad_and_value, vmap
 from fedunlearn.data.types import Inputs
 from fedunlearn.federation.federation import ClientData
 from fedunlearn.federation.objective import Assignment, Constrain, Objective, RoundContext, Tensors
-from fedunlearn.federation.sgd import Assigned, Trained, assigned, batches, descend, never
+from fedunlearn.federation.optimiser import descend
+from fedunlearn.federation.sgd import Assigned, Trained, assigned, batches, never
 from fedunlearn.models.base import Around, Network
 from fedunlearn.settings.config import TrainConfig
 from fedunlearn.tasks.base import Batch, Task
@@ -173,7 +174,7 @@ def _descend(
         slopes, losses = gradients(now, rest, batch, context)
         if gradients.objective.clip is not None:
             slopes = clipped(slopes, gradients.objective.clip)
-        moving: list[Tensor | None] = [momenta[name][:active] for name in now]
+        moving = [momenta[name][:active] for name in now]
         descend(list(now.values()), [slopes[name].contiguous() for name in now], moving, training)
         if gradients.objective.constrain:
             _constrain(gradients.objective.constrain, now, rest, context)

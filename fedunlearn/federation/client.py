@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
-from torch import Tensor
 
 from fedunlearn.federation import sgd, wire
 from fedunlearn.federation.federation import ClientData, Federation
 from fedunlearn.federation.method import Method
-from fedunlearn.federation.objective import Objective, RoundContext
+from fedunlearn.federation.objective import Objective, RoundContext, Tensors
 from fedunlearn.federation.spec import StageSpec
-from fedunlearn.models.base import Network
+from fedunlearn.federation.strategy import ROLL_CALL
 from fedunlearn.randomness import torch_stream
 from fedunlearn.settings import registry
 from fedunlearn.settings.schema import parse
@@ -36,15 +35,18 @@ def client_app(
 
     A client gives up between two batches when the run is `stopped`, or after `limit` seconds of training.
     """
-    app = ClientApp()
+    app, briefings = ClientApp(), Briefings()
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
-        return Message(_train(message, context, open_federation(), pack, deadline(stopped, limit)), reply_to=message)
+        federation = open_federation()
+        briefing = briefings.of(message.content, federation)
+        return Message(_train(briefing, context, federation, pack, deadline(stopped, limit)), reply_to=message)
 
     @app.query()
     def query(message: Message, context: Context) -> Message:
-        return Message(_query(message, context, open_federation(), pack), reply_to=message)
+        federation = open_federation()
+        return Message(_query(briefings.of(message.content, federation), context, federation, pack), reply_to=message)
 
     return app
 
@@ -63,34 +65,29 @@ def deadline(stopped: Callable[[], bool], limit: float | None) -> Callable[[], N
 
 
 def _train(
-    message: Message, context: Context, federation: Federation, pack: wire.Pack, check: Callable[[], None]
+    briefing: Briefing, context: Context, federation: Federation, pack: wire.Pack, check: Callable[[], None]
 ) -> RecordDict:
     started = time.perf_counter()
-    work, number, client = assignment(message, context, federation)
-    spec, objective, device = work.spec, work.objective, federation.device
-    order = batch_order(spec, message, number)
-    received = wire.tensors(message.content, "model", device)
-    shared = wire.tensors(message.content, "shared", device)
-    with federation.models.borrowed() as model:
-        load(model, received)
-        known = RoundContext(client.task, round_of(message), shared, received, model)
+    spec, objective = briefing.work.spec, briefing.work.objective
+    client = client_of(briefing, context, federation)
+    order = batch_order(briefing, client.number)
+    with federation.models.lent() as replica:
+        model = replica.model
+        replica.flat.load(briefing.vectors)
+        known = RoundContext(client.task, briefing.round, briefing.shared, briefing.received, model)
         data = objective.substitute(model, client) if objective.substitute else client
-        outcome = sgd.train(model, data, objective, known, spec.training, order, check)
+        outcome = sgd.train(model, data, objective, known, spec.training, order, check, replica.optimiser)
         uploads = objective.uploads(model, client, known)
-        state = {name: value.clone() for name, value in model.state_dict().items()}
+        state = replica.flat.copy()
     remember(client, spec, context, pack)
     seconds = time.perf_counter() - started
-    return train_reply(number, outcome, seconds, pack(state), pack(uploads))
+    return train_reply(client.number, outcome, seconds, pack(state), pack(uploads))
 
 
-def round_of(message: Message) -> int:
-    """The round that a message is about, 1, 2, …"""
-    return int(wire.number(message.content, "task", "round"))
-
-
-def batch_order(spec: StageSpec, message: Message, number: int) -> torch.Generator:
-    """What shuffles the batches of client `number` in the round that `message` is about."""
-    return torch_stream(spec.seed, spec.stage, "batches", round_of(message), number)
+def batch_order(briefing: Briefing, number: int) -> torch.Generator:
+    """What shuffles the batches of client `number` in a round."""
+    spec = briefing.work.spec
+    return torch_stream(spec.seed, spec.stage, "batches", briefing.round, number)
 
 
 def train_reply(
@@ -108,16 +105,15 @@ def train_reply(
     return RecordDict({"model": state, "uploads": uploads, "metrics": MetricRecord(metrics)})
 
 
-def _query(message: Message, context: Context, federation: Federation, pack: wire.Pack) -> RecordDict:
-    work, number, client = assignment(message, context, federation)
-    name = str(message.content["task"]["query"])
-    metrics = MetricRecord({"partition-id": number})
-    if name == "roll_call":
+def _query(briefing: Briefing, context: Context, federation: Federation, pack: wire.Pack) -> RecordDict:
+    metrics = MetricRecord({"partition-id": partition_id(context)})
+    if briefing.query == ROLL_CALL:
         return RecordDict({"uploads": pack({}), "metrics": metrics})
-    with federation.models.borrowed() as model:
-        load(model, wire.tensors(message.content, "model", federation.device))
+    work, client = briefing.work, client_of(briefing, context, federation)
+    with federation.models.lent() as replica:
+        replica.flat.load(briefing.vectors)
         with torch.no_grad():
-            answer = work.method.queries[name](model, client, work.settings, work.spec)
+            answer = work.method.queries[briefing.query](replica.model, client, work.settings, work.spec)
     remember(client, work.spec, context, pack)
     return RecordDict({"uploads": pack(answer), "metrics": metrics})
 
@@ -141,16 +137,61 @@ def work_of(spec: str) -> Work:
     return Work(read, method, settings, method.objective(settings, read))
 
 
-def assignment(message: Message, context: Context, federation: Federation) -> tuple[Work, int, ClientData]:
-    """What is to be done, the number of the client that is to do it, and its data."""
-    task = message.content["task"]
-    assert isinstance(task, ConfigRecord)
-    number = int(context.node_config["partition-id"])
-    work = work_of(str(task["spec"]))
-    client = federation.of_variant(work.spec.variant).client(number)
-    if _kept_under(work.spec) in context.state:
-        client.memory.update(wire.tensors(context.state, _kept_under(work.spec), federation.device))
-    return work, number, client
+@dataclass(frozen=True)
+class Briefing:
+    """What the server sends to all clients of a round, unpacked on this process's device.
+
+    `round`: 1, 2, …, 0 for a query, whose name is `query`. `vectors`: the model; `received`: its tensors by name.
+    """
+
+    work: Work
+    round: int
+    query: str
+    vectors: Tensors
+    received: Tensors
+    shared: Tensors
+
+    @staticmethod
+    def of(content: RecordDict, federation: Federation) -> Briefing:
+        """Raises ValueError for a model that does not lie in memory as this process's models do."""
+        task = cast(ConfigRecord, content["task"])
+        work, query = work_of(str(task["spec"])), str(task.get("query", ""))
+        shared = wire.tensors(content, "shared", federation.device)
+        if query == ROLL_CALL:  # there is no model yet
+            return Briefing(work, 0, query, {}, {}, shared)
+        layout = federation.models.layout
+        if task["layout"] != layout.digest:
+            raise ValueError("the server's model has other tensors than this client's: is it the same configuration?")
+        vectors = wire.tensors(content, "model", federation.device)
+        return Briefing(work, int(cast(int, task.get("round", 0))), query, vectors, layout.views(vectors), shared)
+
+
+class Briefings:
+    """The last one is kept: inside one process, all messages of a round have the same content."""
+
+    def __init__(self) -> None:
+        self._last: tuple[RecordDict, Federation, Briefing] | None = None
+
+    def of(self, content: RecordDict, federation: Federation) -> Briefing:
+        """The content, unpacked. Raises as `Briefing.of` does."""
+        last = self._last
+        if last is None or last[0] is not content or last[1] is not federation:
+            last = self._last = content, federation, Briefing.of(content, federation)
+        return last[2]
+
+
+def partition_id(context: Context) -> int:
+    """The number of the client that a context is about."""
+    return int(context.node_config["partition-id"])
+
+
+def client_of(briefing: Briefing, context: Context, federation: Federation) -> ClientData:
+    """The data of the client that is to do the work, and what it kept from earlier messages."""
+    spec = briefing.work.spec
+    client = federation.of_variant(spec.variant).client(partition_id(context))
+    if context.state and _kept_under(spec) in context.state:
+        client.memory.update(wire.tensors(context.state, _kept_under(spec), federation.device))
+    return client
 
 
 def remember(client: ClientData, spec: StageSpec, context: Context, pack: wire.Pack) -> None:
@@ -164,10 +205,3 @@ def remember(client: ClientData, spec: StageSpec, context: Context, pack: wire.P
 def _kept_under(spec: StageSpec) -> str:
     """Some engines keep a client's context from stage to stage."""
     return f"{MEMORY} {spec.stage} {spec.variant}"
-
-
-@torch.no_grad()
-def load(model: Network, received: Mapping[str, Tensor]) -> None:
-    """Give a model the values `received`."""
-    for name, value in model.state_dict().items():  # load_state_dict does the same, slowly
-        value.copy_(received[name])

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 
 import torch
+from torch import Tensor
 
+from fedunlearn.federation.optimiser import Sgd
 from fedunlearn.models.base import Network
+from fedunlearn.models.flat import Flat, Layout, Tensors
+
+
+class Replica:
+    """A model in flat vectors, and what trains it."""
+
+    def __init__(self, model: Network) -> None:
+        self.model, self.flat = model, Flat(model)
+        self.optimiser = Sgd(dict(model.named_parameters()))
 
 
 class ModelPool:
@@ -16,21 +28,37 @@ class ModelPool:
 
     def __init__(self, make: Callable[[int], Network], device: torch.device) -> None:
         self._make, self._device = make, device
-        self._idle: queue.LifoQueue[Network] = queue.LifoQueue()
+        self._idle: queue.LifoQueue[Replica] = queue.LifoQueue()
 
     def fresh(self, seed: int) -> Network:
         """A newly initialised model on the device; its weights depend on `seed` alone."""
         model = self._make(seed).to(self._device)
         return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
+    @cached_property
+    def layout(self) -> Layout:
+        """How these models lie in vectors."""
+        with self.lent() as replica:
+            return replica.flat.layout
+
+    def arranged(self, state: Mapping[str, Tensor]) -> Tensors:
+        """A copy of a model's tensors that lie in memory as those of this pool's models."""
+        return self.layout.views(self.layout.vectors(state, self._device))
+
+    @contextmanager
+    def lent(self) -> Iterator[Replica]:
+        """A model for one piece of work; its weights are whatever the last borrower left."""
+        try:
+            replica = self._idle.get_nowait()
+        except queue.Empty:
+            replica = Replica(self.fresh(0))
+        try:
+            yield replica
+        finally:
+            self._idle.put(replica)
+
     @contextmanager
     def borrowed(self) -> Iterator[Network]:
-        """A model instance for one piece of work; its weights are whatever the last borrower left."""
-        try:
-            model = self._idle.get_nowait()
-        except queue.Empty:
-            model = self.fresh(0)
-        try:
-            yield model
-        finally:
-            self._idle.put(model)
+        """The model alone."""
+        with self.lent() as replica:
+            yield replica.model

@@ -6,7 +6,7 @@ What does not fit raises ReplyError, a failure of that client. Nothing else come
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -14,10 +14,10 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 from flwr.app import ArrayRecord, Message, MetricRecord
 from torch import Tensor
-from torch.nn.utils import get_total_norm
 
 from fedunlearn.federation import wire
 from fedunlearn.federation.wire import Form, Forms
+from fedunlearn.models.flat import Layout, name_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -25,6 +25,7 @@ Tensors = dict[str, Tensor]
 
 GROWTH = 1e6  # how many times longer than the model that was sent a client's may be: more is no training
 LONGEST = 1e12  # norm of what else a client sends, far above any sum over samples and far below where float32 ends
+SINGLE = 4  # bytes of a number of single precision
 SHOWN = 40  # characters of a value that is not what it should be
 
 
@@ -38,20 +39,22 @@ class DivergedError(ReplyError):
 
 @dataclass(frozen=True)
 class Sent:
-    """The model that the clients of a round got: its tensors' types and shapes, and the norm of all of them."""
+    """The model that the clients of a round got: its vectors, how they lie, their forms, and their norm."""
 
+    layout: Layout
+    vectors: Tensors
     forms: Forms
     length: float
 
     @staticmethod
-    def of(model: Mapping[str, Tensor]) -> Sent:
-        """What `model` is held against."""
-        return Sent(wire.forms(model), _length(model.values()))
+    def of(vectors: Tensors, layout: Layout) -> Sent:
+        """What the model in `vectors` is held against."""
+        return Sent(layout, vectors, wire.forms(vectors), _length(vectors))
 
 
 @dataclass(frozen=True)
 class TrainReply:
-    """A client's answer to `train`; `model` and `uploads` are on the server's device."""
+    """A client's answer to `train`; `model`, in vectors, and `uploads` are on the server's device."""
 
     trained: int
     processed: int
@@ -98,7 +101,8 @@ def train_reply(
     if min(seconds, data) < 0:
         raise ReplyError(f"seconds is {seconds:g} and data-seconds is {data:g}: time does not run backwards")
     model = _tensors(reply, "model", sent.forms, device)
-    _check_length(model, GROWTH * max(1.0, sent.length), f", and that of the model it was sent is {sent.length:.3g}")
+    besides = f", and that of the model it was sent is {sent.length:.3g}"
+    _check_length(model, GROWTH * max(1.0, sent.length), besides, sent.layout)
     added = _tensors(reply, "uploads", uploads, device)
     _check_length(added, LONGEST)
     return TrainReply(trained, processed, loss, seconds, data, model, added)
@@ -132,7 +136,7 @@ def sender(reply: Message, waiting: dict[int, int]) -> int:
 
 def infinite(tensors: Mapping[str, Tensor]) -> str | None:
     """The name of a tensor that is not finite, if there is one."""
-    if math.isfinite(_length(tensors.values())):
+    if math.isfinite(_length(tensors)):
         return None
     return next((name for name, value in tensors.items() if not value.isfinite().all()), None)
 
@@ -197,11 +201,14 @@ def _tensors(reply: Message, name: str, expected: Forms | None, device: torch.de
     return unpacked
 
 
-def _check_length(tensors: Tensors, most: float, besides: str = "") -> None:
-    """Raises DivergedError for infinities and NaN, which survive a norm, and for a norm of more than `most`."""
-    if _length(tensors.values()) <= most:
+def _check_length(tensors: Tensors, most: float, besides: str = "", layout: Layout | None = None) -> None:
+    """Raises DivergedError for infinities and NaN, which survive a norm, and for a norm of more than `most`.
+
+    `layout`: what is in the tensors, if they are the vectors of a model.
+    """
+    if _length(tensors) <= most:
         return
-    for name, value in tensors.items():
+    for name, value in {**(layout.views(tensors) if layout else {}), **tensors}.items():
         if not value.isfinite().all():
             raise DivergedError(f"tensor {name} is not finite")
     length = math.hypot(*(float(value.double().norm()) for value in tensors.values() if value.is_floating_point()))
@@ -209,8 +216,16 @@ def _check_length(tensors: Tensors, most: float, besides: str = "") -> None:
         raise DivergedError(f"its numbers are too large: their norm is {length:.3g}{besides}")
 
 
-def _length(tensors: Iterable[Tensor]) -> float:
-    return float(get_total_norm([value for value in tensors if value.is_floating_point()]))
+def _length(tensors: Mapping[str, Tensor]) -> float:
+    """The norm of all of them; infinite or NaN also where the squares are too much for the tensors' own types."""
+    return math.sqrt(sum(_square(value) for value in tensors.values() if value.is_floating_point()))
+
+
+def _square(value: Tensor) -> float:
+    """Σ v². The fastest of all ways to look at every number once, and nothing that is not finite escapes it."""
+    flat = value.reshape(-1)
+    flat = flat if value.dtype.itemsize >= SINGLE else flat.float()
+    return float(flat.dot(flat))
 
 
 def _difference(what: str, given: set[str], expected: set[str]) -> str:
@@ -222,4 +237,4 @@ def _difference(what: str, given: set[str], expected: set[str]) -> str:
 def _unlike(form: Form, expected: Form) -> str:
     if form[1] != expected[1]:
         return f"has shape {list(form[1])} instead of {list(expected[1])}"
-    return f"is {wire.name_of(form[0])} instead of {wire.name_of(expected[0])}"
+    return f"is {name_of(form[0])} instead of {name_of(expected[0])}"

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor
-from torch.optim.sgd import sgd
 
 from fedunlearn.data.types import Inputs
 from fedunlearn.federation.federation import ClientData
 from fedunlearn.federation.objective import Assignment, Objective, RoundContext, Tensors
+from fedunlearn.federation.optimiser import Sgd
 from fedunlearn.models.base import Network
 from fedunlearn.settings.config import TrainConfig
 from fedunlearn.tasks.base import Batch
@@ -52,17 +51,20 @@ def train(
     training: TrainConfig,
     order: torch.Generator,
     check: Callable[[], None] = never,
+    optimiser: Sgd | None = None,
 ) -> Trained:
     """Train `model`, which holds what was received, in place on the client's data.
 
-    `order` shuffles; `check` is called before every step, and what it raises ends the training.
+    `order` shuffles; `check` is called before every step, and what it raises ends the training. `optimiser`: the
+    model's, if there is one from an earlier round.
     """
     model.eval()
     samples = assigned(objective.assign(model, client, context), client)
     rows = samples.weights.nonzero()[:, 0]
     model.train()
     fetch = Fetcher(client)
-    optimiser = Sgd(model, training)
+    optimiser = optimiser or Sgd(dict(model.named_parameters()))
+    optimiser.begin()
     processed, steps, total = 0, 0, torch.zeros((), device=rows.device)
     for _ in range(training.local_epochs):
         for chosen in batches(rows, training.batch_size, order):
@@ -71,10 +73,10 @@ def train(
             loss = objective.loss(context.task.outputs(model, batch.inputs), batch, context)
             torch.autograd.backward(loss)
             if objective.clip is not None:
-                torch.nn.utils.clip_grad_norm_(model.parameters(), objective.clip)
-            optimiser.step()
+                torch.nn.utils.clip_grad_norm_(optimiser.parameters, objective.clip)
+            optimiser.step(training)
             if objective.constrain:
-                _put(model, objective.constrain(dict(model.named_parameters()), context))
+                _put(optimiser.named, objective.constrain(dict(optimiser.named), context))
             total += loss.detach()
             processed, steps = processed + len(chosen), steps + 1
     return Trained(len(rows) if steps else 0, processed, float(total) / max(steps, 1), fetch.seconds)
@@ -115,51 +117,9 @@ class Fetcher:
         return inputs
 
 
-class Sgd:
-    """The optimiser of one client's round. Parameters without a gradient stay; gradients are gone after a step."""
-
-    def __init__(self, model: Network, training: TrainConfig) -> None:
-        self._parameters = list(model.parameters())
-        for parameter in self._parameters:
-            parameter.grad = None  # a former borrower of the model may have been interrupted
-        self._momenta: list[Tensor | None] = [None] * len(self._parameters)
-        self._training = training
-
-    def step(self) -> None:
-        """One step along the gradients."""
-        moved = [i for i, parameter in enumerate(self._parameters) if parameter.grad is not None]
-        momenta = [self._momenta[i] for i in moved]
-        parameters: list[Tensor] = [self._parameters[i] for i in moved]
-        descend(parameters, [cast(Tensor, each.grad) for each in parameters], momenta, self._training)
-        for i, momentum in zip(moved, momenta, strict=True):
-            self._momenta[i], self._parameters[i].grad = momentum, None
-
-
 @torch.no_grad()
-def descend(
-    parameters: list[Tensor], gradients: list[Tensor], momenta: list[Tensor | None], training: TrainConfig
-) -> None:
-    """One step of SGD in place: m ← μ m + g + λ w, w ← w − η m. A momentum that is None begins as g + λ w.
-
-    It is torch.optim.SGD's fused step without its bookkeeping, which costs a small model as much as the step itself.
-    """
-    sgd(
-        parameters,
-        gradients,
-        momenta,
-        fused=True,
-        lr=training.lr,
-        momentum=training.momentum,
-        weight_decay=training.weight_decay,
-        dampening=0.0,
-        nesterov=False,
-        maximize=False,
-    )
-
-
-@torch.no_grad()
-def _put(model: Network, values: Tensors) -> None:
-    for name, parameter in model.named_parameters():
+def _put(parameters: Mapping[str, Tensor], values: Tensors) -> None:
+    for name, parameter in parameters.items():
         parameter.copy_(values[name])
 
 

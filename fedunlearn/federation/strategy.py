@@ -25,10 +25,12 @@ from fedunlearn.federation.replies import DivergedError, ReplyError, Sent
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.federation.totals import Total
 from fedunlearn.models.base import Network
+from fedunlearn.models.flat import Layout
 from fedunlearn.randomness import numpy_stream
 from fedunlearn.settings.config import TrainConfig
 
 Tensors = dict[str, Tensor]
+ROLL_CALL = "roll_call"  # the query that every client answers with its number
 FOREVER = 1e9  # seconds
 
 
@@ -64,7 +66,7 @@ class UnlearningStrategy(Strategy):
     tensors that stay on the server. `notes`: plain data for the summary. All three are part of the round checkpoint,
     so a stage resumes exactly. While a stage runs, `clients` can be queried in any round, `new_model(seed)` is a
     freshly initialised model, and `sizes` are the numbers of samples that the clients hold, by number (the engine
-    provides all three).
+    provides all three). `layout`: how models lie in the vectors that travel, the same as that of the start.
     """
 
     clients: Clients
@@ -82,8 +84,8 @@ class UnlearningStrategy(Strategy):
         self.left_out: list[str] = []  # why clients were left out, until the round's entry in the history is made
         self.watch = Stopwatch()
         self._roster: list[int] = []  # node id of client 0, 1, …
-        self._like: Tensors = {}
-        self._asked = Asked(0, 0, Sent({}, 0.0))
+        self.layout = Layout({}, {}, {})
+        self._asked = Asked(0, 0, Sent(self.layout, {}, {}, 0.0))
 
     # What a method may change ------------------------------------------------------------------------------------
 
@@ -118,14 +120,14 @@ class UnlearningStrategy(Strategy):
 
     def payload(self, content: RecordDict) -> int:
         """Bytes of a message of the round in progress, either way; for methods that would really send less."""
-        return _payload(content)
+        return self._bytes(content)
 
     # Flower's side -----------------------------------------------------------------------------------------------
 
     def begin(self, grid: Grid, model: Tensors, resumed: bool) -> Tensors:
         """Learn who the clients are and, at a true start, let the method prepare."""
         self.watch.restart()
-        self._like = model
+        self.layout = Layout.of(model)
         self._roster = self._roll_call(grid)
         self.clients = Clients(self, grid)
         start = model if resumed else self.prepare(model, self.clients)
@@ -139,12 +141,12 @@ class UnlearningStrategy(Strategy):
         """One message per sampled client, made as it is sent."""
         self.watch.restart()
         number = self.cost.rounds + 1
-        model = self.before_round(number, wire.unpack(arrays, self.device))
+        vectors = self.flat(self.before_round(number, self.named(arrays)))
         training = self.training(number)
-        content = self._content(replace(self.spec, training=training), self.pack(model), round=number)
+        content = self._content(replace(self.spec, training=training), vectors, round=number)
         size = self.payload(content)
         chosen = sample(len(self._roster), self.spec.training.participation, self.spec, number)
-        self._asked = Asked(len(chosen), training.local_epochs, Sent.of(model))
+        self._asked = Asked(len(chosen), training.local_epochs, Sent.of(vectors, self.layout))
         for client in chosen:
             self.cost.bytes_down += size
             self._asked.waiting[self._roster[client]] = client
@@ -171,12 +173,12 @@ class UnlearningStrategy(Strategy):
         if total.weight == 0:  # nobody had anything to train on: the model stays
             return None, None
         self.losses.append(loss / total.weight)
-        average = total.mean(self._like)
+        average = self.layout.views(total.mean(self._asked.sent.vectors))
         self._check_finite(average)
         model = self.after_round(self.cost.rounds, average)
         self._check_finite({**model, **self.shared})
         self.watch.lap(AGGREGATION)
-        return self.pack(model), MetricRecord({"loss": loss / total.weight})
+        return self.pack(self.flat(model)), MetricRecord({"loss": loss / total.weight})
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -193,9 +195,23 @@ class UnlearningStrategy(Strategy):
 
     # Helpers -----------------------------------------------------------------------------------------------------
 
-    def _content(self, spec: StageSpec, arrays: ArrayRecord, **task: str | int) -> RecordDict:
-        record = ConfigRecord({"spec": spec.to_json(), **task})
-        return RecordDict({"model": arrays, "shared": self.pack(self.shared), "task": record})
+    def flat(self, model: Tensors) -> Tensors:
+        """A model's vectors, which are what travels."""
+        return self.layout.vectors(model, self.device)
+
+    def named(self, arrays: ArrayRecord) -> Tensors:
+        """The tensors in a record of vectors."""
+        return self.layout.views(wire.unpack(arrays, self.device))
+
+    def _content(self, spec: StageSpec, vectors: Tensors, **task: str | int) -> RecordDict:
+        record = ConfigRecord({"spec": spec.to_json(), "layout": self.layout.digest, **task})
+        return RecordDict({"model": self.pack(vectors), "shared": self.pack(self.shared), "task": record})
+
+    def _bytes(self, content: RecordDict) -> int:
+        """Bytes of all tensors in a message."""
+        records = {name: record for name, record in content.items() if isinstance(record, ArrayRecord)}
+        model = self.layout.payload if records.pop("model", None) else 0
+        return model + sum(map(wire.payload, records.values()))
 
     def _take(self, message: Message, total: Total) -> float:
         """Add a client's reply to `total`; its loss, times its weight. Raises ReplyError, and then nothing is added."""
@@ -210,9 +226,15 @@ class UnlearningStrategy(Strategy):
         self.watch.add(CLIENT_WORK, reply.seconds - reply.data_seconds)
         if reply.trained == 0:
             return 0.0
-        self.on_client_model(client, reply.model, reply.trained)
+        if self._listens:
+            self.on_client_model(client, self.layout.views(reply.model), reply.trained)
         total.add(reply.model, reply.trained, reply.uploads)
         return reply.trained * reply.loss
+
+    @property
+    def _listens(self) -> bool:
+        """Does the method want to hear of every client's model?"""
+        return getattr(self.on_client_model, "__func__", None) is not UnlearningStrategy.on_client_model
 
     def _check_turnout(self, answered: int, problems: Sequence[ReplyError]) -> None:
         """Count the clients that are left out of the round. Raises RunError if too few are left."""
@@ -250,7 +272,7 @@ class UnlearningStrategy(Strategy):
         known: list[int] = getattr(grid, "roster", [])
         if known:
             return known
-        content = self._content(self.spec, self.pack({}), query="roll_call")
+        content = self._content(self.spec, {}, query=ROLL_CALL)
         answers = list(grid.send_and_receive(Message(content, node, "query") for node in grid.get_node_ids()))
         found = _numbered(answers)
         if self.sizes and len(found) != len(self.sizes):
@@ -264,8 +286,8 @@ class UnlearningStrategy(Strategy):
 
         With each comes why it cannot be used: nothing, if it can. Those that do not answer at all come last.
         """
-        content = self._content(self.spec, self.pack(model), query=name)
-        size = _payload(content)
+        content = self._content(self.spec, self.flat(model), query=name)
+        size = self._bytes(content)
         waiting = {node: client for client, node in enumerate(self._roster)}
         like: wire.Forms | None = None
         for reply in grid.send_and_receive(Message(content, node, "query") for node in self._roster):
@@ -278,7 +300,7 @@ class UnlearningStrategy(Strategy):
                 yield {}, str(problem)
                 continue
             like = wire.forms(answer) if like is None else like
-            self.cost.bytes_up += _payload(reply.content)
+            self.cost.bytes_up += self._bytes(reply.content)
             yield answer, ""
         yield from (({}, f"client {client}: no answer in time") for client in waiting.values())
 
@@ -341,18 +363,15 @@ def server_app(
     app = ServerApp()
 
     def evaluate(server_round: int, arrays: ArrayRecord) -> None:
-        after_round(server_round, wire.unpack(arrays, strategy.device))
+        after_round(server_round, strategy.named(arrays))
 
     @app.main()
     def main(grid: Grid, context: object) -> None:
         start = strategy.begin(grid, model, resumed)
-        strategy.start(grid, strategy.pack(start), num_rounds=rounds, timeout=timeout, evaluate_fn=evaluate)
+        arrays = strategy.pack(strategy.flat(start))
+        strategy.start(grid, arrays, num_rounds=rounds, timeout=timeout, evaluate_fn=evaluate)
 
     return app
-
-
-def _payload(content: RecordDict) -> int:
-    return sum(wire.payload(record) for record in content.array_records.values())
 
 
 @contextmanager

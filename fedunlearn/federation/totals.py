@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -29,7 +30,7 @@ class Total:
         _add_to(self.state, state, weight)
         _add_to(self.uploads, uploads, 1.0)
 
-    def mean(self, like: Tensors) -> Tensors:
+    def mean(self, like: Mapping[str, Tensor]) -> Tensors:
         """The weighted mean, in the types of `like`; integers (such as counters of batch norm) are rounded."""
         return {name: _cast(self.state[name] / self.weight, like[name].dtype) for name in like}
 

@@ -1,5 +1,8 @@
 """Tensors in Flower records: by reference inside one process, as bytes everywhere else.
 
+A model travels as its vectors (`models.flat`): a record holds one array `float32` of all its parameters and
+statistics, and one for each other type of number that it has, such as `int64` for counters.
+
 Bytes come from other machines: what they say about themselves is checked before anything is made of them, and nothing
 in them is ever executed (no pickles).
 """
@@ -16,14 +19,11 @@ import torch
 from flwr.app import Array, ArrayRecord, RecordDict
 from torch import Tensor
 
+from fedunlearn.models.flat import name_of
+
 Pack = Callable[[Mapping[str, Tensor]], ArrayRecord]
 Form = tuple[torch.dtype, tuple[int, ...]]  # type and shape
 Forms = dict[str, Form]
-
-
-def name_of(dtype: torch.dtype) -> str:
-    """`float32`, as NumPy calls it."""
-    return str(dtype).removeprefix("torch.")
 
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from flwr.app import ArrayRecord, RecordDict
+from flwr.app import RecordDict
 from torch import Tensor
 
 from fedunlearn.federation import wire
@@ -84,9 +84,7 @@ class AuxiliaryServer(UnlearningStrategy):
 
     def payload(self, content: RecordDict) -> int:
         """The auxiliary head alone travels: the encoder does not change."""
-        model = content["model"]
-        assert isinstance(model, ArrayRecord)
-        return wire.payload({name: model[name] for name in self.head})
+        return sum(self.memory[f"auxiliary/{name}"].nbytes for name in self.head)
 
     def encoder_of(self, model: Tensors) -> Tensors:
         """Everything but the head."""

@@ -5,6 +5,7 @@ from flwr.app import ConfigRecord
 from flwr.supercore.task_identity import TaskIdentity
 
 from fedunlearn.federation import wire
+from fedunlearn.models.flat import Layout
 
 FIRST_NODE = 7
 
@@ -15,7 +16,7 @@ def ask():
     TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
 
     def asked(strategy, model, clients):
-        strategy._roster, strategy._like = list(range(FIRST_NODE, FIRST_NODE + clients)), model
-        return list(strategy.configure_train(1, wire.by_reference(model), ConfigRecord(), None))
+        strategy._roster, strategy.layout = list(range(FIRST_NODE, FIRST_NODE + clients)), Layout.of(model)
+        return list(strategy.configure_train(1, wire.by_reference(strategy.flat(model)), ConfigRecord(), None))
 
     return asked

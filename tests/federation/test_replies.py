@@ -21,6 +21,7 @@ from fedunlearn.federation.objective import Objective, everything
 from fedunlearn.federation.sgd import Trained
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.federation.strategy import UnlearningStrategy, server_app
+from fedunlearn.models.flat import Layout
 from fedunlearn.settings import registry
 from fedunlearn.settings.config import TrainConfig
 
@@ -29,13 +30,17 @@ SIZES = (10, 10, 10)
 MODEL = {"head.weight": torch.zeros(4, 3), "head.bias": torch.zeros(4), "steps": torch.tensor(0)}
 HONEST = {"head.weight": torch.ones(4, 3), "head.bias": torch.ones(4), "steps": torch.tensor(2)}
 CPU = torch.device("cpu")
+LAYOUT = Layout.of(MODEL)  # float32: weight in 0..11, bias in 16..19 of 32 elements; int64: steps in 0 of 8
 PACKS = {"by reference": wire.by_reference, "as bytes": wire.as_bytes}
 
 
 def content(number, pack=wire.by_reference, model=HONEST, uploads=None):
     """What an honest client replies."""
     outcome = Trained(trained=10, processed=20, loss=0.5, data_seconds=0.1)
-    return train_reply(number, outcome, 0.2, pack(model), pack({"sums": torch.ones(2)} if uploads is None else uploads))
+    vectors = LAYOUT.vectors(model, CPU)
+    return train_reply(
+        number, outcome, 0.2, pack(vectors), pack({"sums": torch.ones(2)} if uploads is None else uploads)
+    )
 
 
 def aggregated(ask, spoil, pack=wire.by_reference, liar=1, sizes=SIZES):
@@ -52,16 +57,27 @@ def aggregated(ask, spoil, pack=wire.by_reference, liar=1, sizes=SIZES):
             spoil(reply)
         replies.append(Message(reply, reply_to=message))
     arrays, _ = strategy.aggregate_train(1, replies)
-    return strategy, wire.unpack(arrays, CPU)
+    return strategy, strategy.named(arrays)
+
+
+def vector(name, value):
+    """Puts `value` in place of a vector of the model."""
+
+    def spoil(reply):
+        pack = wire.by_reference if isinstance(reply["model"]["float32"], wire.TensorArray) else wire.as_bytes
+        held = dict(reply["model"].items()) | dict(pack({name: value}).items())
+        reply["model"] = record(held)
+
+    return spoil
 
 
 def tensor(name, value):
-    """Puts `value` in place of a tensor of the model."""
+    """Writes `value` into every element of a tensor of the model."""
 
     def spoil(reply):
-        pack = wire.by_reference if isinstance(reply["model"]["head.bias"], wire.TensorArray) else wire.as_bytes
-        held = dict(reply["model"].items()) | dict(pack({name: value}).items())
-        reply["model"] = record(held)
+        vectors = wire.tensors(reply, "model", CPU)
+        LAYOUT.views(vectors)[name].fill_(value)
+        vector("float32", vectors["float32"])(reply)
 
     return spoil
 
@@ -108,20 +124,28 @@ def put(name, value):
 
 
 LIES = {
-    "missing tensor": (without("model", "head.bias"), "tensor head.bias is missing"),
-    "missing tensors": (put("model", ArrayRecord()), "tensor head.bias is missing"),
-    "a tensor too many": (tensor("tail", torch.ones(1)), "tensor tail should not be there"),
-    "broadcastable shape": (tensor("head.bias", torch.ones(1)), r"tensor head.bias has shape \[1\] instead of \[4\]"),
-    "no dimensions": (tensor("head.bias", torch.tensor(1.0)), r"tensor head.bias has shape \[\] instead of \[4\]"),
-    "other shape": (tensor("head.weight", torch.ones(5, 3)), r"head.weight has shape \[5, 3\] instead of \[4, 3\]"),
-    "transposed": (tensor("head.weight", torch.ones(3, 4)), r"head.weight has shape \[3, 4\] instead of \[4, 3\]"),
-    "integers": (tensor("head.bias", torch.zeros(4, dtype=torch.int64)), "head.bias is int64 instead of float32"),
-    "doubles": (tensor("head.bias", torch.ones(4).double()), "head.bias is float64 instead of float32"),
-    "complex": (tensor("head.bias", torch.ones(4) * 1j), r"head.bias is of a type that is not supported \(complex64"),
-    "nan": (tensor("head.bias", torch.full((4,), math.nan)), "tensor head.bias is not finite"),
-    "infinite": (tensor("head.weight", torch.full((4, 3), -math.inf)), "tensor head.weight is not finite"),
-    "1e15": (tensor("head.bias", torch.full((4,), 1e15)), r"too large: their norm is 2e\+15, .* sent is 0"),
-    "1e30": (tensor("head.bias", torch.full((4,), 1e30)), r"too large: their norm is 2e\+30"),
+    "missing vector": (without("model", "float32"), "tensor float32 is missing"),
+    "missing counters": (without("model", "int64"), "tensor int64 is missing"),
+    "missing vectors": (put("model", ArrayRecord()), "tensor float32 is missing"),
+    "named tensors": (put("model", wire.by_reference(HONEST)), "tensor float32 is missing"),
+    "a vector too many": (vector("float64", torch.ones(1)), "tensor float64 should not be there"),
+    "broadcastable shape": (vector("float32", torch.ones(1)), r"tensor float32 has shape \[1\] instead of \[32\]"),
+    "no dimensions": (vector("float32", torch.tensor(1.0)), r"tensor float32 has shape \[\] instead of \[32\]"),
+    "too short": (vector("float32", torch.ones(31)), r"float32 has shape \[31\] instead of \[32\]"),
+    "two dimensions": (vector("float32", torch.ones(4, 8)), r"float32 has shape \[4, 8\] instead of \[32\]"),
+    "counters of another shape": (vector("int64", torch.tensor(2)), r"int64 has shape \[\] instead of \[8\]"),
+    "integers": (vector("float32", torch.zeros(32, dtype=torch.int64)), "float32 is int64 instead of float32"),
+    "doubles": (vector("float32", torch.ones(32).double()), "float32 is float64 instead of float32"),
+    "counters in floats": (vector("int64", torch.ones(8)), "int64 is float32 instead of int64"),
+    "complex": (vector("float32", torch.ones(32) * 1j), r"float32 is of a type that is not supported \(complex64"),
+    "nan": (tensor("head.bias", math.nan), "tensor head.bias is not finite"),
+    "infinite": (tensor("head.weight", -math.inf), "tensor head.weight is not finite"),
+    "nan between tensors": (
+        vector("float32", torch.ones(32).index_fill(0, torch.tensor(13), math.nan)),
+        "float32 is not",
+    ),
+    "1e15": (tensor("head.bias", 1e15), r"too large: their norm is 2e\+15, .* sent is 0"),
+    "1e30": (tensor("head.bias", 1e30), r"too large: their norm is 2e\+30"),
     "trained < 0": (metric(trained=-1000), "trained is -1000, not a whole number from 0 to 10"),
     "trained nan": (metric(trained=math.nan), "trained is not finite"),
     "trained inf": (metric(trained=math.inf), "trained is not finite"),
@@ -177,7 +201,7 @@ def test_an_honest_round_leaves_nobody_out(ask):
     assert all(torch.equal(average[name], value) for name, value in HONEST.items())
 
 
-@pytest.mark.parametrize("spoil", [tensor("head.bias", torch.full((4,), 1e5)), metric(trained=0, processed=0)])
+@pytest.mark.parametrize("spoil", [tensor("head.bias", 1e5), metric(trained=0, processed=0)])
 def test_what_training_may_send_is_taken(ask, spoil):
     assert aggregated(ask, spoil)[0].cost.failures == 0
 
@@ -186,10 +210,10 @@ def test_counts_are_not_limited_where_nobody_knows_how_many_samples_there_are(as
     assert aggregated(ask, metric(trained=10**6), sizes=())[0].cost.failures == 0
 
 
-def lying_array(dtype="float32", shape=(4,), data=None, stype="numpy.ndarray"):
-    """In the place of head.bias: bytes that are not what they say they are."""
-    held = Array(np.ones(4, dtype=np.float32)).data if data is None else data
-    return lambda reply: put("model", record({**reply["model"], "head.bias": Array(dtype, shape, stype, held)}))(reply)
+def lying_array(dtype="float32", shape=(32,), data=None, stype="numpy.ndarray"):
+    """In the place of the parameters: bytes that are not what they say they are."""
+    held = Array(np.ones(32, dtype=np.float32)).data if data is None else data
+    return lambda reply: put("model", record({**reply["model"], "float32": Array(dtype, shape, stype, held)}))(reply)
 
 
 def header(text):
@@ -198,17 +222,17 @@ def header(text):
 
 TERABYTES = "{'descr': '<f4', 'fortran_order': False, 'shape': (4000000000000,), }"
 BYTES = {
-    "other shape": (lying_array(data=Array(np.ones(5, np.float32)).data), r"head.bias holds float32 \[5\], and says"),
-    "other type": (lying_array(data=Array(np.ones(4, np.int32)).data), r"holds int32 \[4\], and says .* float32"),
-    "other byte order": (lying_array(data=Array(np.ones(4, ">f4")).data), "and says that it is float32"),
+    "other shape": (lying_array(data=Array(np.ones(5, np.float32)).data), r"float32 holds float32 \[5\], and says"),
+    "other type": (lying_array(data=Array(np.ones(32, np.int32)).data), r"holds int32 \[32\], and says .* float32"),
+    "other byte order": (lying_array(data=Array(np.ones(32, ">f4")).data), "and says that it is float32"),
     "announced terabytes": (lying_array(data=header(TERABYTES)), r"holds float32 \[4000000000000\], and says"),
-    "too short": (lying_array(data=Array(np.ones(4, np.float32)).data[:-1]), "more or fewer bytes than its shape"),
-    "too long": (lying_array(data=Array(np.ones(4, np.float32)).data + b"x"), "more or fewer bytes than its shape"),
-    "no bytes": (lying_array(data=b""), "head.bias is not in the format of NumPy"),
-    "a pickle": (lying_array(data=b"\x80\x04\x8c\x02os\x94."), "head.bias is not in the format of NumPy"),
-    "an archive": (lying_array(data=b"PK\x03\x04 and so on"), "head.bias is not in the format of NumPy"),
+    "too short": (lying_array(data=Array(np.ones(32, np.float32)).data[:-1]), "more or fewer bytes than its shape"),
+    "too long": (lying_array(data=Array(np.ones(32, np.float32)).data + b"x"), "more or fewer bytes than its shape"),
+    "no bytes": (lying_array(data=b""), "float32 is not in the format of NumPy"),
+    "a pickle": (lying_array(data=b"\x80\x04\x8c\x02os\x94."), "float32 is not in the format of NumPy"),
+    "an archive": (lying_array(data=b"PK\x03\x04 and so on"), "float32 is not in the format of NumPy"),
     "objects": (lying_array(data=header(TERABYTES.replace("<f4", "|O"))), "holds object"),
-    "a name of no type": (lying_array(dtype="banana"), r"head.bias is of a type that is not supported \(banana\)"),
+    "a name of no type": (lying_array(dtype="banana"), r"float32 is of a type that is not supported \(banana\)"),
     "complex": (lying_array(dtype="complex64"), r"is of a type that is not supported \(complex64\)"),
     "a type of NumPy's": (lying_array(dtype="object"), r"is of a type that is not supported \(object\)"),
 }
@@ -226,7 +250,7 @@ def test_bytes_that_are_not_what_they_say_are_refused(ask, lie):
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=200), st.sampled_from(["prefix", "alone"]))
 def test_no_bytes_whatsoever_raise_anything_else(ask, data, where):
-    whole = Array(np.ones(4, np.float32)).data
+    whole = Array(np.ones(32, np.float32)).data
     strategy, average = aggregated(
         ask, lying_array(data=whole[:60] + data if where == "prefix" else data), wire.as_bytes
     )
@@ -315,12 +339,12 @@ def raising(reply):
 @pytest.mark.parametrize(
     "lie",
     [
-        without("model", "head.bias"),
-        tensor("head.bias", torch.zeros(1)),
-        tensor("head.bias", torch.zeros(7)),
-        tensor("head.bias", torch.zeros(4, dtype=torch.int64)),
-        tensor("head.bias", torch.zeros(4) * 1j),
-        tensor("head.bias", torch.full((4,), 1e30)),
+        without("model", "float32"),
+        vector("float32", torch.zeros(1)),
+        vector("float32", torch.zeros(161)),
+        vector("float32", torch.zeros(160, dtype=torch.int64)),
+        vector("float32", torch.zeros(160) * 1j),
+        vector("float32", torch.full((160,), 1e30)),
         metric(trained=-1000),
         metric(trained=17),
         no_metric("loss"),

@@ -13,6 +13,7 @@ from fedunlearn.federation.client import train_reply
 from fedunlearn.federation.sgd import Trained
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.federation.strategy import Total, UnlearningStrategy, sample
+from fedunlearn.models.flat import Layout
 from fedunlearn.settings.config import TrainConfig
 
 PLAN = StageSpec("train", 0, "fedavg", TrainConfig(participation=0.5), 4)
@@ -25,7 +26,8 @@ def reply(number, value, trained, uploads=None):
     """What client `number` puts into its reply."""
     model = {"w": torch.tensor([value, 1.0]), "count": torch.tensor(3)}
     outcome = Trained(trained, trained, float(number), 0.5)
-    return train_reply(number, outcome, 2.0, wire.by_reference(model), wire.by_reference(uploads or {}))
+    vectors = Layout.of(START).vectors(model, torch.device("cpu"))
+    return train_reply(number, outcome, 2.0, wire.by_reference(vectors), wire.by_reference(uploads or {}))
 
 
 def aggregated(strategy, ask, *contents):
@@ -48,7 +50,7 @@ def stage(min_replies=0.5):
 def test_mean_is_weighted_by_trained_samples(ask):
     strategy = stage()
     arrays, metrics = aggregated(strategy, ask, reply(0, 1.0, 1), reply(1, 4.0, 3))
-    state = wire.unpack(arrays, torch.device("cpu"))
+    state = strategy.named(arrays)
     assert state["w"].tolist() == [(1 * 1 + 3 * 4) / 4, 1.0]
     assert state["count"].item() == 3 and state["count"].dtype == torch.int64
     assert metrics["loss"] == pytest.approx(3 / 4)
@@ -59,7 +61,7 @@ def test_mean_is_weighted_by_trained_samples(ask):
 def test_non_finite_replies_are_left_out_and_counted(ask):
     strategy = stage()
     arrays, _ = aggregated(strategy, ask, reply(0, float("nan"), 5), reply(1, 2.0, 1), reply(2, 6.0, 1))
-    assert wire.unpack(arrays, torch.device("cpu"))["w"][0].item() == 4.0
+    assert strategy.named(arrays)["w"][0].item() == 4.0
     assert strategy.cost.failures == 1
 
 

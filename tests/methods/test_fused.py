@@ -10,6 +10,7 @@ from fedunlearn.errors import RequestError
 from fedunlearn.federation import sgd, wire
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.methods.fused import MASK, Fused, SparseServer, check, movement, objective, only_adapters, random_mask
+from fedunlearn.models.flat import Layout
 from fedunlearn.settings.config import TrainConfig
 
 TRAINING = TrainConfig(local_epochs=3, batch_size=10, lr=0.1)
@@ -101,7 +102,9 @@ def test_training_moves_masked_entries_only(labels, make_federation, context_of)
 
 def test_traffic_is_the_whole_model_first_and_then_the_adapters():
     strategy = server(layers=1, density=1.0)
-    message = RecordDict({"model": wire.by_reference(constant(1.0)), "shared": wire.by_reference({})})
+    strategy.layout = Layout.of(constant(1.0))
+    vectors = strategy.flat(constant(1.0))
+    message = RecordDict({"model": wire.by_reference(vectors), "shared": wire.by_reference({})})
     assert strategy.payload(message) == 8 * 4  # seven parameters and the buffer
     strategy.before_round(1, constant(0.0))
     strategy.on_client_model(0, {**constant(0.0), "a.bias": torch.ones(1)}, 1.0)
