@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-import workloads
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
 from torch import Tensor
-from workloads import Workload
 
+from experiments.benchmarks import workloads
+from experiments.benchmarks.workloads import Workload
 from fedunlearn.data.types import Dataset
 
 client = ClientApp()
@@ -29,15 +29,15 @@ def opened(text: str) -> tuple[Workload, Tensor, Tensor, list[np.ndarray]]:
     given = json.loads(text)
     workload = Workload(**{**given["workload"], "shape": tuple(given["workload"]["shape"])})
     dataset, _ = workloads.images(workload, Path(given["data"]) if given["data"] else None)
-    pixels = workloads.normalised(dataset, dataset.train.images)
-    return workload, pixels, dataset.train.labels, workloads.federation(workload, dataset).parts
+    pixels = workloads.normalised(dataset, dataset.train)
+    return workload, pixels, dataset.train.targets, workloads.federation(workload, dataset).parts
 
 
 @client.train()
 def train(message: Message, context: Context) -> Message:
     """Local SGD from the model received."""
     workload, pixels, labels, parts = opened(str(message.content["config"]["setting"]))
-    model = workload.models.fresh(0)
+    model = workload.plain_model(0)
     model.load_state_dict(message.content["arrays"].to_torch_state_dict())
     rows = torch.as_tensor(parts[int(context.node_config["partition-id"])])
     images, targets = pixels[rows], labels[rows]
@@ -59,14 +59,14 @@ def run(workload: Workload, dataset: Dataset, mark: Callable[[float], None], cor
     from flwr.simulation import run_simulation
 
     setting = json.dumps({"workload": workload.as_dict(), "data": data})
-    pixels = workloads.normalised(dataset, dataset.test.images)
-    model = workload.models.fresh(0)
+    pixels = workloads.normalised(dataset, dataset.test)
+    model = workload.plain_model(0)
 
     @torch.no_grad()
     def evaluate(number: int, arrays: ArrayRecord) -> None:
         model.load_state_dict(arrays.to_torch_state_dict())
         model.eval()
-        right = torch.cat([model(part).argmax(1) for part in pixels.split(512)]) == dataset.test.labels
+        right = torch.cat([model(part).argmax(1) for part in pixels.split(512)]) == dataset.test.targets
         mark(right.float().mean().item())
 
     app = ServerApp()
@@ -77,7 +77,7 @@ def run(workload: Workload, dataset: Dataset, mark: Callable[[float], None], cor
         strategy = FedAvg(
             fraction_train=share, fraction_evaluate=0.0, min_train_nodes=1, min_available_nodes=workload.clients
         )
-        first = ArrayRecord(workload.models.fresh(0).state_dict())
+        first = ArrayRecord(workload.plain_model(0).state_dict())
         given = ConfigRecord({"setting": setting})
         strategy.start(grid, first, workload.rounds, train_config=given, evaluate_fn=evaluate)
 

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import joblib
-import workloads
-from workloads import Workload
+
+from experiments.benchmarks import workloads
+from experiments.benchmarks.workloads import Workload
+from fedunlearn.data.types import Dataset
+
+Mark = Callable[[float], None]
 
 
 def main() -> None:
@@ -40,36 +46,29 @@ def main() -> None:
     print("RESULT " + json.dumps(result), flush=True)
 
 
-def compete(name: str, workload: Workload, dataset, mark, data: str | None, device: str) -> None:
+def compete(name: str, workload: Workload, dataset: Dataset, mark: Mark, data: str | None, device: str) -> None:
     """Run one of the competitors; each is imported only if it is the one."""
-    import logging
-
+    logging.getLogger("flwr").setLevel(logging.ERROR)
     cores = joblib.cpu_count()
-    if name in ("local", "stacked", "fucrt"):
-        import ours
+    if name == "flower":
+        from experiments.benchmarks import flower
 
-        logging.getLogger("flwr").setLevel(logging.ERROR)
-        ours.run(
-            workload,
-            dataset,
-            mark,
-            "local" if name == "fucrt" else name,
-            "fucrt" if name == "fucrt" else "fedavg",
-            device,
-        )
-    elif name == "flower":
-        import flower
-
-        logging.getLogger("flwr").setLevel(logging.ERROR)
         flower.run(workload, dataset, mark, cores, data)
-    elif name in ("plain", "tuned"):
-        import bare
+    elif name in ("tuned", "tuned_1"):
+        from experiments.benchmarks import tuned
 
-        bare.run(workload, dataset, mark, cores, bare.PLAIN if name == "plain" else bare.TUNED)
+        tuned.run(workload, dataset, mark, 1 if name == "tuned_1" else cores)
+    elif name in ("plain", "central"):
+        from experiments.benchmarks import bare
+
+        if name == "plain":
+            bare.run(workload, dataset, mark, cores)
+        else:
+            bare.central(workload, dataset, mark, device)
     else:
-        import bare
+        from experiments.benchmarks import ours
 
-        bare.central(workload, dataset, mark, device)
+        ours.run(workload, dataset, mark, ours.WAYS[name], device)
 
 
 if __name__ == "__main__":

@@ -1,34 +1,64 @@
 """What the measurements say: a table and two figures."""
 
+# ruff: noqa: RUF001 (signs of multiplication and dashes between numbers are meant)
+
 from __future__ import annotations
 
 import os
 import statistics
 import textwrap
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import workloads
 from matplotlib.axes import Axes
-from workloads import Workload
+from matplotlib.figure import Figure
 
+from experiments.benchmarks import workloads
+from experiments.benchmarks.workloads import Workload
 from fedunlearn.report import style
 from fedunlearn.results.provenance import environment
 
 NAMES = {
     "local": "fedunlearn, local",
-    "flower": "Flower simulation (Ray)",
-    "plain": "bare PyTorch loop",
     "tuned": "bare loop, tuned by hand",
-    "stacked": "fedunlearn, stacked",
+    "plain": "bare PyTorch loop",
+    "pfl": "pfl-research",
+    "flower": "Flower simulation (Ray)",
     "fucrt": "fedunlearn, FUCRT rounds",
+    "stacked": "fedunlearn, stacked",
+    "local_1": "fedunlearn, local, one worker",
+    "tuned_1": "tuned by hand, one process",
     "central": "PyTorch without clients",
 }
-COLOURS = dict(zip(NAMES, ("#0072B2", "#D55E00", "#595959", "#A6A6A6", "#56B4E9", "#009E73", "#CC79A7"), strict=True))
-MARKERS = dict(zip(NAMES, "osDX^vP", strict=True))
+PALETTE = ("#0072B2", "#A6A6A6", "#595959", "#E69F00", "#D55E00", "#009E73", "#56B4E9", "#8fbfdd", "#dcdcdc", "#CC79A7")
+COLOURS = dict(zip(NAMES, PALETTE, strict=True))
+MARKERS = dict(zip(NAMES, "oXDPsv^<>d", strict=True))
 MISSING = "not measured"
-Summary = dict[tuple[str, str], dict[str, float]]
+Key = tuple[str, str]  # workload and competitor
+Launches = dict[Key, dict[int, dict[str, Any]]]  # by repeat
+
+
+@dataclass(frozen=True)
+class Promise:
+    """`what` of `ours` over that of `theirs`, in launches side by side; without `theirs`, `what` of `ours` itself."""
+
+    title: str
+    least: float | None
+    most: float | None
+    ours: Key
+    theirs: Key | None = None
+    what: str = "seconds"
+
+    @property
+    def bound(self) -> str:
+        """The bound in signs."""
+        return f"≤ {self.most:g}" if self.least is None else f"≥ {self.least:g}"
+
+    def kept(self, value: float) -> bool:
+        """Is `value` within the bound?"""
+        return value >= self.least if self.least is not None else value <= (self.most or 0.0)
 
 
 def machine() -> dict[str, Any]:
@@ -40,34 +70,50 @@ def machine() -> dict[str, Any]:
     return {**info, "cpu": models[0] if models else "", "memory": memory, "load": os.getloadavg()[0]}
 
 
-def summarise(runs: list[dict[str, Any]], known: dict[str, Workload]) -> Summary:
-    """Medians over the repeats, by (workload, competitor). The first round of each run is left out of seconds."""
-    grouped: dict[tuple[str, str], list[dict[str, Any]]] = {}
+def launches(runs: list[dict[str, Any]]) -> Launches:
+    """The measurements by workload and competitor, each by repeat."""
+    found: Launches = {}
     for run in runs:
-        grouped.setdefault((run["workload"], run["competitor"]), []).append(run)
-    summary = {}
-    for (name, competitor), repeats in grouped.items():
-        seconds = statistics.median(statistics.median(run["rounds"][1:] or run["rounds"]) for run in repeats)
-        samples = known[name].asked * known[name].samples * known[name].epochs
-        summary[name, competitor] = {
-            "seconds": seconds,
-            "throughput": samples / seconds,
-            "first_round": statistics.median(run["first_round"] for run in repeats),
-            "peak": statistics.median(run["peak"] for run in repeats),
-            "accuracy": statistics.median(run["accuracy"] for run in repeats),
-            "repeats": len(repeats),
-        }
-    return summary
+        found.setdefault((run["workload"], run["competitor"]), {})[run["repeat"]] = run
+    return found
+
+
+def seconds(run: dict[str, Any]) -> float:
+    """Seconds per round of a launch: the median of its rounds without the first."""
+    return statistics.median(run["rounds"][1:] or run["rounds"])
+
+
+def value(run: dict[str, Any], what: str) -> float:
+    """`seconds` (per round), `first_round` (seconds from the launch), `peak` (bytes) or `accuracy`."""
+    return seconds(run) if what == "seconds" else float(run[what])
+
+
+def middle(found: Launches, key: Key, what: str) -> float:
+    """The median over the launches."""
+    return statistics.median(value(run, what) for run in found[key].values())
+
+
+def paired(found: Launches, ours: Key, theirs: Key, what: str) -> list[float]:
+    """Ratios of launches that took place side by side: those of the same repeat."""
+    first, second = found.get(ours, {}), found.get(theirs, {})
+    return [value(first[repeat], what) / value(second[repeat], what) for repeat in sorted(first.keys() & second.keys())]
+
+
+def spread(values: list[float]) -> str:
+    """Median and, of several, the smallest and the largest."""
+    if len(values) < 2:
+        return "".join(f"{each:.2f}" for each in values)
+    return f"{statistics.median(values):.2f} ({min(values):.2f}–{max(values):.2f})"
 
 
 def write(kept: dict[str, Any], known: dict[str, Workload], out: Path) -> None:
     """table.md and the figures."""
-    summary = summarise(kept["runs"], known)
-    text = [*header(kept), *table(summary, known), "", *ratios(summary)]
+    found = launches(kept["runs"])
+    text = [*header(kept), *promises(found), "", *table(found, known)]
     (out / "table.md").write_text("\n".join(text) + "\n", encoding="utf-8")
     with style.styled():
-        style.replace(bars(summary), out, "benchmark")
-        style.replace(growth(summary), out, "growth")
+        style.replace(bars(found), out, "benchmark")
+        style.replace(growth(found), out, "growth")
 
 
 def header(kept: dict[str, Any]) -> list[str]:
@@ -82,84 +128,94 @@ def header(kept: dict[str, Any]) -> list[str]:
         f"`{kept['command']}` on {info['hardware']['cores']} cores of {info['cpu']}, {info['memory'] / 2**30:.0f} GiB, "
         f"GPU: {gpus}; {used}; load when it began: {info['load']:.1f}. Images: {' and '.join(sources)}.",
         "",
-        "Medians. Seconds per round without the first round; the first round counts from the launch of the process.",
-        "Memory: the most that the process and its children took together. Equal work: see experiments/benchmarks.",
+        "Every launch is a process of its own, and the competitors take turns. Ratios are those of launches side by",
+        "side: their median and, in brackets, the smallest and the largest. Seconds per round are medians without the",
+        "first round, which counts from the launch of the process. Memory: the most that the process and its children",
+        "took together. Equal work: see experiments/benchmarks.",
         "",
     ]
 
 
-def table(summary: Summary, known: dict[str, Workload]) -> Iterator[str]:
-    yield "| workload | who | s per round | images per s | first round, s | memory, MiB | accuracy | repeats |"
-    yield "|---|---|---|---|---|---|---|---|"
+def promises(found: Launches) -> Iterator[str]:
+    """The promises, and what became of them."""
+    yield "| promise | bound | measured | launches | kept? |"
+    yield "|---|---|---|---|---|"
+    for promise in PROMISES:
+        if promise.theirs:
+            values = paired(found, promise.ours, promise.theirs, promise.what)
+        else:
+            values = [value(run, promise.what) for run in found.get(promise.ours, {}).values()]
+        if not values:
+            yield f"| {promise.title} | {promise.bound} | {MISSING} | 0 | |"
+            continue
+        kept = "yes" if promise.kept(statistics.median(values)) else "**no**"
+        yield f"| {promise.title} | {promise.bound} | {spread(values)} | {len(values)} | {kept} |"
+
+
+def table(found: Launches, known: dict[str, Workload]) -> Iterator[str]:
+    """All medians, and everybody's seconds in units of `local`'s."""
+    columns = ("workload", "who", "s per round", "× local", "images per s", "first round, s", "memory, MiB", "accuracy")
+    yield f"| {' | '.join(columns)} | launches |"
+    yield "|---" * (len(columns) + 1) + "|"
     for name, workload in known.items():
-        rows = [(competitor, summary[key]) for key in summary for competitor in [key[1]] if key[0] == name]
+        rows = [key for who in NAMES if (key := (name, who)) in found]
         if not rows:
-            yield f"| {workload.title} | {MISSING} | | | | | | |"
-        for competitor, row in rows:
+            yield f"| {workload.title} | {MISSING} | | | | | | | |"
+        for key in rows:
+            took = middle(found, key, "seconds")
+            ratio = spread(paired(found, key, (name, "local"), "seconds")) if key[1] != "local" else "1"
+            images = workload.asked * workload.samples * workload.epochs / took
             yield (
-                f"| {workload.title} | {NAMES[competitor]} | {row['seconds']:.3f} | {row['throughput']:.0f} | "
-                f"{row['first_round']:.1f} | {row['peak'] / 2**20:.0f} | {row['accuracy']:.3f} | {row['repeats']:.0f} |"
+                f"| {workload.title} | {NAMES[key[1]]} | {took:.3f} | {ratio} | {images:.0f} | "
+                f"{middle(found, key, 'first_round'):.1f} | {middle(found, key, 'peak') / 2**20:.0f} | "
+                f"{middle(found, key, 'accuracy'):.3f} | {len(found[key])} |"
             )
 
 
-def ratios(summary: Summary) -> Iterator[str]:
-    """The promises, and what became of them."""
-    yield "| promise | bound | measured |"
-    yield "|---|---|---|"
-    for title, bound, ours, theirs, what in PROMISES:
-        known = [summary[key][what] for key in (ours, theirs) if key and key in summary]
-        if len(known) < (2 if theirs else 1):
-            yield f"| {title} | {bound} | {MISSING} |"
-            continue
-        yield f"| {title} | {bound} | {known[0] / known[1] if theirs else known[0]:.2f} |"
-
-
-PROMISES: tuple[tuple[str, str, tuple[str, str], tuple[str, str] | None, str], ...] = (
-    (
-        "local over the bare loop, small CNN with 100 clients",
-        "≤ 1.05",
-        ("cnn_100", "local"),
-        ("cnn_100", "plain"),
-        "seconds",
+PROMISES = (
+    Promise("local / tuned loop, small CNN with 100 clients", None, 1.0, ("cnn_100", "local"), ("cnn_100", "tuned")),
+    Promise("local / tuned loop, 1,000 clients, 50 a round", None, 1.0, ("cnn_1000", "local"), ("cnn_1000", "tuned")),
+    Promise("local / tuned loop, ResNet-18", None, 1.0, ("resnet18_10", "local"), ("resnet18_10", "tuned")),
+    Promise(
+        "local / tuned loop, 6,000 images on 1,000 clients",
+        None,
+        1.25,
+        ("clients_1000", "local"),
+        ("clients_1000", "tuned"),
     ),
-    (
-        "local over the same loop tuned by hand (no promise)",
-        "",
-        ("cnn_100", "local"),
-        ("cnn_100", "tuned"),
-        "seconds",
+    Promise("Flower on Ray / local, small CNN with 100 clients", 4, None, ("cnn_100", "flower"), ("cnn_100", "local")),
+    Promise(
+        "Flower on Ray / local, 6,000 images on 1,000 clients",
+        15,
+        None,
+        ("clients_1000", "flower"),
+        ("clients_1000", "local"),
     ),
-    (
-        "Flower simulation over local, small CNN with 100 clients",
-        "≥ 3",
-        ("cnn_100", "flower"),
-        ("cnn_100", "local"),
-        "seconds",
+    Promise("FUCRT round / FedAvg round", None, 1.25, ("cnn_100", "fucrt"), ("cnn_100", "local")),
+    Promise("seconds to the end of the first round", None, 4, ("cnn_100", "local"), None, "first_round"),
+    Promise(
+        "memory with 10,000 clients / with 10, the same images in a round",
+        None,
+        1.1,
+        ("many_10000", "local"),
+        ("many_10", "local"),
+        "peak",
     ),
-    ("seconds to the first round, small CNN with 100 clients", "< 6", ("cnn_100", "local"), None, "first_round"),
-    ("memory with 1,000 clients over 10", "≤ 1.1", ("clients_1000", "local"), ("clients_10", "local"), "peak"),
-    ("FUCRT round over FedAvg round", "≤ 1.6", ("cnn_100", "fucrt"), ("cnn_100", "local"), "seconds"),
-    ("one by one over stacked, on a GPU", "≥ 8", ("gpu_cnn_50", "local"), ("gpu_cnn_50", "stacked"), "seconds"),
-    (
-        "FedAvg epoch over central epoch, on a GPU",
-        "≤ 1.3",
-        ("gpu_resnet18", "local"),
-        ("gpu_resnet18", "central"),
-        "seconds",
+    Promise("one by one / stacked, on a GPU", 8, None, ("gpu_cnn_50", "local"), ("gpu_cnn_50", "stacked")),
+    Promise(
+        "FedAvg epoch / central epoch, on a GPU", None, 1.3, ("gpu_resnet18", "local"), ("gpu_resnet18", "central")
     ),
 )
 
 
-def bars(summary: Summary):
+def bars(found: Launches) -> Figure:
     """Seconds per round of everybody on the main workloads."""
-    figure = style.canvas(2.8)
+    figure = style.canvas(3.2)
     for axes, workload in zip(figure.subplots(1, len(workloads.MAIN)), workloads.MAIN, strict=True):
-        rows = [(key[1], summary[key]["seconds"]) for key in summary if key[0] == workload.name]
-        axes.barh(
-            [NAMES[who] for who, _ in rows], [seconds for _, seconds in rows], color=[COLOURS[who] for who, _ in rows]
-        )
-        for place, (_, seconds) in enumerate(rows):
-            axes.annotate(f" {seconds:.2f}", (seconds, place), va="center", fontsize=style.SMALL)
+        rows = [(who, middle(found, key, "seconds")) for who in NAMES if (key := (workload.name, who)) in found]
+        axes.barh([NAMES[who] for who, _ in rows], [took for _, took in rows], color=[COLOURS[who] for who, _ in rows])
+        for place, (_, took) in enumerate(rows):
+            axes.annotate(f" {took:.2f}", (took, place), va="center", fontsize=style.SMALL)
         axes.invert_yaxis()
         axes.set_title(textwrap.fill(workload.title, 20))
         axes.set_xlabel("seconds per round")
@@ -167,27 +223,26 @@ def bars(summary: Summary):
     return figure
 
 
-def growth(summary: Summary):
+def growth(found: Launches) -> Figure:
     """Seconds per round and peak memory, by the number of clients and by the width of the model."""
     figure = style.canvas(4.2)
     by_clients = [(workload.name, workload.clients) for workload in workloads.CLIENTS]
     by_width = [(workload.name, workload.width) for workload in workloads.SIZES]
     columns = ((by_clients, "clients (6,000 images in all)"), (by_width, "width of the CNN (20 clients)"))
     for column, (steps, label) in zip(figure.subplots(2, 2).T, columns, strict=True):
-        curve(column[0], summary, steps, "seconds", 1.0, "seconds per round")
-        curve(column[1], summary, steps, "peak", 2.0**30, "peak memory, GiB")
+        curve(column[0], found, steps, "seconds", 1.0, "seconds per round")
+        curve(column[1], found, steps, "peak", 2.0**30, "peak memory, GiB")
         column[1].set_xlabel(label)
     if figure.axes[0].lines:
         figure.axes[0].legend()
     return figure
 
 
-def curve(axes: Axes, summary: Summary, steps: list[tuple[str, int]], what: str, unit: float, label: str) -> None:
-    for who in ("local", "flower", "plain", "tuned"):
-        points = [(x, summary[name, who][what] / unit) for name, x in steps if (name, who) in summary]
-        axes.plot(
-            *zip(*points, strict=True), color=COLOURS[who], marker=MARKERS[who], label=NAMES[who]
-        ) if points else None
+def curve(axes: Axes, found: Launches, steps: list[tuple[str, int]], what: str, unit: float, label: str) -> None:
+    for who in ("local", "tuned", "plain", "pfl", "flower"):
+        points = [(x, middle(found, (name, who), what) / unit) for name, x in steps if (name, who) in found]
+        if points:
+            axes.plot(*zip(*points, strict=True), color=COLOURS[who], marker=MARKERS[who], label=NAMES[who])
     axes.set_xscale("log")
     axes.set_xticks([x for _, x in steps], [f"{x:,}" for _, x in steps])
     axes.minorticks_off()

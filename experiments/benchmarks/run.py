@@ -1,41 +1,48 @@
 """The benchmark, in one command:
 
-    python experiments/benchmarks/run.py [--quick] [--data DIR] [--repeats 3] [--only cnn_100 …] [--out DIR]
+    python experiments/benchmarks/run.py [--quick] [--promised] [--only cnn_100 …] [--who local …] [--data DIR]
+                                         [--repeats 5] [--out DIR]
 
 Every competitor does the same work on every workload: as many rounds of the same clients with as many images, the same
 local SGD, and an evaluation of the global model on the same test images after every round. Each measurement is a
-process of its own; the competitors take turns, so that a machine that is slower for a while is slower for all. What is
-measured already is not measured again (delete measurements.json to start over). Written into results/benchmarks:
+process of its own; the competitors take turns, first in one order and then in the other, so that a machine that is
+slower for a while is slower for all. `--promised` measures only what the table of promises is about. What is measured
+already is not measured again (delete measurements.json to start over). Written into results/benchmarks:
 measurements.json (everything), table.md, growth.png/.svg, benchmark.png/.svg.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import report
-import torch
-import workloads
-from memory import Peak
-from workloads import Workload
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-EVERYBODY = ("local", "flower", "plain", "tuned")
+import torch
+
+from experiments.benchmarks import report, workloads
+from experiments.benchmarks.memory import Peak
+from experiments.benchmarks.workloads import Workload
+
+ROOT = Path(__file__).resolve().parents[2]
+EVERYBODY = ("local", "tuned", "plain", "pfl", "flower")
 COMPETITORS = {
     **{workload.name: EVERYBODY for workload in workloads.MAIN + workloads.CLIENTS},
-    **{workload.name: EVERYBODY[:3] for workload in workloads.SIZES},
-    "cnn_100": ("local", "flower", "plain", "tuned", "stacked", "fucrt"),
+    **{workload.name: ("local", "tuned", "flower") for workload in workloads.SIZES},
+    **{workload.name: ("local", "tuned") for workload in workloads.MANY},
+    "cnn_100": ("local", "local_1", "tuned", "tuned_1", "plain", "pfl", "fucrt", "stacked", "flower"),
     "gpu_cnn_50": ("local", "stacked"),
     "gpu_resnet18": ("local", "central"),
 }
+FEWER = {("clients_1000", "flower"): 3}  # repeats at most: of the promise's 15 it is so far above that three say it
 
 
 def main() -> None:
@@ -47,16 +54,13 @@ def main() -> None:
     kept["machine"] = report.machine()
     options = f"{' --quick' if asked.quick else ''}{' --data DIR' if asked.data else ''}"
     kept["command"] = f"python experiments/benchmarks/run.py{options}"
-    for repeat in range(asked.repeats):
-        for name in asked.only or workloads.ALL:
-            for competitor in COMPETITORS[name]:
-                if known(kept["runs"], name, competitor, repeat) or not possible(name):
-                    continue
-                workload = workloads.quick(workloads.ALL[name]) if asked.quick else workloads.ALL[name]
-                result = measure(competitor, workload, asked.data, device_of(name))
-                kept["runs"].append({"workload": name, "competitor": competitor, "repeat": repeat, **result})
-                path.write_text(json.dumps(kept, indent=1) + "\n")
-                print(line(kept["runs"][-1]), flush=True)
+    for name, competitor, repeat in planned(asked):
+        if not known(kept["runs"], name, competitor, repeat):
+            workload = workloads.quick(workloads.ALL[name]) if asked.quick else workloads.ALL[name]
+            result = measure(competitor, workload, asked.data, device_of(name))
+            kept["runs"].append({"workload": name, "competitor": competitor, "repeat": repeat, **result})
+            path.write_text(json.dumps(kept, indent=1) + "\n")
+            print(line(kept["runs"][-1]), flush=True)
     report.write(kept, {n: workloads.quick(w) if asked.quick else w for n, w in workloads.ALL.items()}, out)
     print(f"results: {out}")
 
@@ -64,11 +68,25 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="tiny workloads, to try out the command")
+    parser.add_argument("--promised", action="store_true", help="only what the table of promises is about")
     parser.add_argument("--data", type=Path, help="folder that holds CIFAR-10 (else: synthetic pixels)")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--only", nargs="*", choices=list(workloads.ALL), help="some of the workloads")
+    parser.add_argument("--who", nargs="*", choices=list(report.NAMES), help="some of the competitors")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "benchmarks")
     return parser.parse_args()
+
+
+def planned(asked: argparse.Namespace) -> Iterator[tuple[str, str, int]]:
+    """Workload, competitor and repeat of every measurement, in order."""
+    promised = {key for promise in report.PROMISES for key in (promise.ours, promise.theirs) if key}
+    for repeat in range(asked.repeats):
+        for name in asked.only or workloads.ALL:
+            who = [competitor for competitor in COMPETITORS[name] if not asked.who or competitor in asked.who]
+            for competitor in who if repeat % 2 == 0 else reversed(who):
+                wanted = not asked.promised or (name, competitor) in promised
+                if wanted and possible(name, competitor) and repeat < FEWER.get((name, competitor), asked.repeats):
+                    yield name, competitor, repeat
 
 
 def measure(competitor: str, workload: Workload, data: Path | None, device: str) -> dict[str, Any]:
@@ -79,8 +97,9 @@ def measure(competitor: str, workload: Workload, data: Path | None, device: str)
         "data": str(data) if data else None,
         "device": device,
     }
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{HERE}"}
-    words = [sys.executable, str(HERE / "measure.py"), json.dumps({**setting, "launched": time.time()})]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    script = str(Path(__file__).with_name("measure.py"))
+    words = [sys.executable, script, json.dumps({**setting, "launched": time.time()})]
     process = subprocess.Popen(
         words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
     )
@@ -97,7 +116,10 @@ def known(runs: list[dict[str, Any]], workload: str, competitor: str, repeat: in
     return any((run["workload"], run["competitor"], run["repeat"]) == key for run in runs)
 
 
-def possible(workload: str) -> bool:
+def possible(workload: str, competitor: str) -> bool:
+    """Is what it needs here? pfl-research is no dependency of ours: `pip install pfl` brings it."""
+    if competitor == "pfl" and importlib.util.find_spec("pfl") is None:
+        return False
     return not workload.startswith("gpu") or torch.cuda.is_available()
 
 
@@ -106,11 +128,9 @@ def device_of(workload: str) -> str:
 
 
 def line(run: dict[str, Any]) -> str:
-    rounds = sorted(run["rounds"])
-    middle = rounds[len(rounds) // 2]
     return (
-        f"{run['workload']:14} {run['competitor']:8} {middle:8.3f} s/round  first after {run['first_round']:5.1f} s  "
-        f"{run['peak'] / 2**20:6.0f} MiB  accuracy {run['accuracy']:.3f}"
+        f"{run['workload']:14} {run['competitor']:8} {report.seconds(run):8.3f} s/round  "
+        f"first after {run['first_round']:5.1f} s  {run['peak'] / 2**20:6.0f} MiB  accuracy {run['accuracy']:.3f}"
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fedunlearn.data.types import Dataset, Normaliser, Request, Split, labelled_images
 from fedunlearn.federation.federation import Federation
@@ -49,10 +49,16 @@ class Workload:
         return TrainConfig(self.rounds, self.epochs, self.batch, self.lr, self.momentum, self.decay, share)
 
     def fresh_model(self, seed: int) -> Network:
-        settings = ResNetSettings(norm="group")
+        """The model that everybody trains; its weights depend on `seed` alone."""
+        settings: Any = ResNetSettings(norm="group")
         if self.model == "cnn":
             settings = CnnSettings(width=self.width, feature_dim=4 * self.width)
-        return build(self.model, settings, self.shape, CLASSES, seed)
+        return build(self.model, settings, self.shape, lambda width: nn.Linear(width, CLASSES), seed)
+
+    def plain_model(self, seed: int) -> nn.Sequential:
+        """The same model from images to logits, as a module that knows nothing of federations."""
+        network = self.fresh_model(seed)
+        return nn.Sequential(network.encoder, network.head)
 
 
 COLOUR = (3, 32, 32)
@@ -78,6 +84,11 @@ CLIENTS = tuple(
     Workload(f"clients_{n}", f"6,000 images on {n} clients, all in every round", n, n, 6000 // n, 10, rounds=3)
     for n in (10, 100, 1000)
 )
+MANY = (
+    Workload("many_10", "60,000 images on 10 clients, all in every round", 10, 10, 6000, 10, rounds=2),
+    Workload("many_10000", "60,000 images on 10,000 clients, all in every round", 10_000, 10_000, 6, 10, rounds=2),
+    Workload("many_10000_few", "60,000 images on 10,000 clients, 100 a round", 10_000, 100, 6, 10, rounds=5),
+)
 SIZES = tuple(
     Workload(f"width_{width}", f"CNN of width {width}, 20 clients", 20, 20, 60, 20, COLOUR, width=width, rounds=3)
     for width in (6, 12, 24, 48)
@@ -96,7 +107,7 @@ GPU = (
         rounds=2,
     ),
 )
-ALL = {workload.name: workload for workload in (*MAIN, *CLIENTS, *SIZES, *GPU)}
+ALL = {workload.name: workload for workload in (*MAIN, *CLIENTS, *MANY, *SIZES, *GPU)}
 
 
 def quick(workload: Workload) -> Workload:
@@ -140,7 +151,7 @@ def federation(workload: Workload, dataset: Dataset, device: str = "cpu") -> Fed
         np.sort(part)
         for part in np.array_split(np.random.default_rng(1).permutation(len(dataset.train)), workload.clients)
     ]
-    wanted = Request("class", (dataset.train.labels == CLASSES - 1).numpy(), (CLASSES - 1,))
+    wanted = Request("class", (dataset.train.groups == CLASSES - 1).numpy(), (CLASSES - 1,))
     return Federation(dataset, parts, wanted, workload.fresh_model, torch.device(device), 0)
 
 
@@ -154,19 +165,25 @@ def _patterns(patterns: np.ndarray, count: int, shape: tuple[int, int, int], str
 
 def _dataset(train: Split, test: Split) -> Dataset:
     names = tuple(str(label) for label in range(CLASSES))
-    channels = train.images.shape[1]
-    return Dataset("benchmark", train, test, names, (0.45,) * channels, (0.25,) * channels, "benchmark")
+    channels = pixels(train).shape[1]
+    normalise = Normaliser((0.45,) * channels, (0.25,) * channels)
+    return Dataset("benchmark", train, test, names, normalise, "benchmark")
 
 
 def _of(split: Any) -> Split:
-    pixels = torch.from_numpy(split.data).permute(0, 3, 1, 2).contiguous()
-    return labelled_images(pixels, torch.tensor(split.targets))
+    images = torch.from_numpy(split.data).permute(0, 3, 1, 2).contiguous()
+    return labelled_images(images, torch.tensor(split.targets))
 
 
 def _first(split: Split, count: int) -> Split:
-    return labelled_images(split.images[:count], split.labels[:count])
+    return labelled_images(pixels(split)[:count], split.targets[:count])
 
 
-def normalised(dataset: Dataset, images: Tensor) -> Tensor:
+def pixels(split: Split) -> Tensor:
+    """The images of a split as they are kept, uint8 [N, C, H, W]."""
+    return split.inputs["images"]
+
+
+def normalised(dataset: Dataset, split: Split) -> Tensor:
     """Float images as every competitor sees them."""
-    return Normaliser(dataset.mean, dataset.std)(images)
+    return dataset.prepare(split.inputs)["images"]
