@@ -16,6 +16,10 @@ class RunError(RuntimeError):
     """A run that started could not be finished; exit status 1. Finished stages and rounds stay in the store."""
 
 
+class HopelessError(RunError):
+    """A run that the same command would end in the same way: a setting must change first."""
+
+
 def listed(values: Iterable[object]) -> str:
     """`a, b or c`: the allowed values as a person would say them."""
     words = [str(value) for value in values]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping
 from typing import Any
+
+SHORT = 300  # characters
 
 
 def flat(value: Any, where: str = "") -> dict[str, Any]:
@@ -19,6 +22,11 @@ def flat(value: Any, where: str = "") -> dict[str, Any]:
     else:
         return {where: value} if where else {}
     return {path: leaf for part, item in parts.items() for path, leaf in flat(item, part).items()}
+
+
+def shortened(text: str) -> str:
+    """The text if it is short enough to be read in passing, else its beginning and an ellipsis."""
+    return text if len(text) <= SHORT else textwrap.shorten(text, SHORT, placeholder=" …")
 
 
 def finite(value: Any) -> Any:

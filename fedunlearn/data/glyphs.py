@@ -70,7 +70,7 @@ def read(settings: GlyphSettings, root: Path, download: bool, seed: int) -> Spli
     """Grey images of `settings.characters`, class by class; nothing is read but the fonts that matplotlib brings."""
     train = _split(settings, "train", settings.train)
     test = _split(settings, "test", settings.test)
-    return train, test, tuple(settings.characters)
+    return Splits(train, test, tuple(settings.characters))
 
 
 def _split(settings: GlyphSettings, which: str, count: int) -> Split:

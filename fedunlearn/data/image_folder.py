@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from fedunlearn.data.splits import Splits, divide, stratified
-from fedunlearn.data.types import labelled_images
+from fedunlearn.data.types import Split, labelled_images
 from fedunlearn.errors import RequestError
 from fedunlearn.randomness import numpy_stream
 from fedunlearn.settings.schema import Above, Below, Count
@@ -34,6 +34,7 @@ class FolderSettings:
     path: str
     size: Count = 64  # height and width that every image is squeezed to, pixels
     channels: Literal["rgb", "grey"] = "rgb"
+    on_error: Literal["stop", "skip"] = "stop"  # for files that cannot be read, and classes with too few images
     # share of every class held out for testing where there is no test/
     test_fraction: Annotated[float, Above(0), Below(1)] = 0.2
 
@@ -42,24 +43,42 @@ def read(settings: FolderSettings, root: Path, download: bool, seed: int) -> Spl
     """Images sorted into one directory per class; `path` is relative to where the run was started, not to `root`.
 
     Classes are numbered in the order of their sorted names. With train/ and test/ that hold class directories, that
-    is the split; otherwise it depends on the files' names alone. Raises RequestError for what cannot be used.
+    is the split; otherwise it depends on the files' names alone. Raises RequestError for what cannot be used, unless
+    it is to be left out: then the classes that remain are numbered, and `remarks` say what is missing.
     """
     folder = Path(settings.path).expanduser()
-    train, test = folder / "train", folder / "test"
-    if _directories(train) and _directories(test):
-        names, files, labels = _listing(train, least=1)
-        test_names, test_files, test_labels = _listing(test, least=1)
-        if lonely := sorted(set(names) ^ set(test_names)):
-            raise RequestError(f"{train} and {test} must hold the same classes, but {lonely[0]} is only in one of them")
-        held_out = np.arange(len(files), len(files) + len(test_files))
-        files, labels = files + test_files, np.concatenate([labels, test_labels])
-    else:
-        names, files, labels = _listing(folder, least=2)
-        held_out = stratified(
-            labels, math.ceil(len(labels) * settings.test_fraction), numpy_stream(0, "split", "folder"), leave=1
-        )
-    whole = labelled_images(_decode(folder, files, settings), torch.from_numpy(labels))
-    return *divide(whole, held_out), names
+    halves = [half for half in (folder / "train", folder / "test") if _directories(half)]
+    places, least = (halves, 1) if len(halves) == 2 else ([folder], 2)
+    listings = [_listing(place) for place in places]
+    if settings.on_error == "stop":
+        _check(places, listings, least)
+    loaded = [_decode(place, listing, settings) for place, listing in zip(places, listings, strict=True)]
+    names = tuple(sorted(set.intersection(*(_classes(part, least) for part in loaded))))
+    if len(names) < 2:
+        raise RequestError(f"{folder} holds {len(names)} class(es) of images that can be read, and two are needed")
+    kept = [part.of(names) for part in loaded]
+    remarks = _remarks(folder, [path for part in loaded for path in part.unreadable], listings, names)
+    if len(kept) == 2:
+        return Splits(kept[0], kept[1], names, remarks)
+    whole, labels = kept[0], kept[0].groups.numpy()
+    count = math.ceil(len(labels) * settings.test_fraction)
+    held_out = stratified(labels, count, numpy_stream(0, "split", "folder"), leave=1)
+    return Splits(*divide(whole, held_out), names, remarks)
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """Images that could be read, uint8 [N, C, size, size], the class of each by name, and the files that could not."""
+
+    images: Tensor
+    classes: np.ndarray
+    unreadable: list[Path]
+
+    def of(self, names: tuple[str, ...]) -> Split:
+        """The images of the classes `names` (sorted), with their numbers among these."""
+        kept = np.isin(self.classes, names)
+        images = self.images if kept.all() else self.images[torch.from_numpy(kept)]
+        return labelled_images(images, torch.from_numpy(np.searchsorted(names, self.classes[kept])))
 
 
 def _directories(folder: Path) -> list[Path]:
@@ -68,41 +87,73 @@ def _directories(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def _listing(folder: Path, least: int) -> tuple[tuple[str, ...], list[Path], np.ndarray]:
-    """Class names, image files in the order of class and name, and their labels (int64)."""
+def _listing(folder: Path) -> dict[str, list[Path]]:
+    """The image files of every class, sorted. Raises RequestError where there are no classes."""
     directories = _directories(folder)
     if len(directories) < 2:
         raise RequestError(f"{folder} must be a folder with one directory per class, at least two of them")
-    found = [
-        sorted(path for path in directory.rglob("[!.]*") if path.suffix.lower() in SUFFIXES and not path.is_dir())
+    return {
+        directory.name: sorted(
+            path for path in directory.rglob("[!.]*") if path.suffix.lower() in SUFFIXES and not path.is_dir()
+        )
         for directory in directories
-    ]
-    for directory, paths in zip(directories, found, strict=True):
-        if len(paths) < least:
-            raise RequestError(f"{directory} holds {len(paths)} image(s), but every class needs at least {least}")
-    labels = np.repeat(np.arange(len(found)), [len(paths) for paths in found])
-    return tuple(path.name for path in directories), [path for paths in found for path in paths], labels
+    }
 
 
-def _decode(folder: Path, files: list[Path], settings: FolderSettings) -> Tensor:
-    """All `files` as uint8 [N, C, size, size]. Raises RequestError that names those that cannot be read."""
+def _check(places: list[Path], listings: list[dict[str, list[Path]]], least: int) -> None:
+    """Raises RequestError for a class with too few files, or one that only one of the places has."""
+    for place, listing in zip(places, listings, strict=True):
+        for name, paths in listing.items():
+            if len(paths) < least:
+                raise RequestError(
+                    f"{place / name} holds {len(paths)} image(s), but every class needs at least {least}: add some, "
+                    "or leave such classes out with dataset.on_error=skip"
+                )
+    if lonely := sorted(set(listings[0]) ^ set(listings[-1])):
+        where = f"{places[0]} and {places[-1]}"
+        raise RequestError(f"{where} must hold the same classes, but {lonely[0]} is only in one of them")
+
+
+def _decode(place: Path, listing: dict[str, list[Path]], settings: FolderSettings) -> _Loaded:
+    """All images of a listing. Raises RequestError that names those that cannot be read, unless they are left out."""
+    files = [path for paths in listing.values() for path in paths]
     channels = 3 if settings.channels == "rgb" else 1
     images = torch.empty(len(files), channels, settings.size, settings.size, dtype=torch.uint8)
-    unreadable: list[Path] = []
+    readable = np.ones(len(files), dtype=bool)
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:  # set once, here: filters are those of all threads
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # such an image is refused by name
         for i, pixels in enumerate(pool.map(partial(_pixels, settings=settings), files)):
-            if pixels is None:
-                unreadable.append(files[i])
-            else:
+            readable[i] = pixels is not None
+            if pixels is not None:
                 images[i] = pixels
-    if unreadable:
-        first = ", ".join(str(path.relative_to(folder)) for path in unreadable[:3])
+    unreadable = [files[i] for i in np.flatnonzero(~readable)]
+    if unreadable and settings.on_error == "stop":
+        first = ", ".join(str(path.relative_to(place)) for path in unreadable[:3])
         raise RequestError(
-            f"{len(unreadable)} of the {len(files)} images in {folder} cannot be read (such as {first}): "
-            "repair or remove them"
+            f"{len(unreadable)} of the {len(files)} images in {place} cannot be read (such as {first}): "
+            "repair or remove them, or leave them out with dataset.on_error=skip"
         )
-    return images
+    classes = np.repeat(np.array(list(listing)), [len(paths) for paths in listing.values()])
+    return _Loaded(images[torch.from_numpy(readable)] if unreadable else images, classes[readable], unreadable)
+
+
+def _classes(part: _Loaded, least: int) -> set[str]:
+    """The classes that have at least `least` images."""
+    names, counts = np.unique(part.classes, return_counts=True)
+    return set(names[counts >= least].tolist())
+
+
+def _remarks(
+    folder: Path, unreadable: list[Path], listings: list[dict[str, list[Path]]], names: tuple[str, ...]
+) -> tuple[str, ...]:
+    """What was left out: how many, and which."""
+    said = []
+    if unreadable:
+        which = ", ".join(str(path.relative_to(folder)) for path in unreadable)
+        said.append(f"{len(unreadable)} image(s) in {folder} cannot be read and are left out: {which}")
+    if gone := sorted({name for listing in listings for name in listing} - set(names)):
+        said.append(f"{len(gone)} class(es) in {folder} hold too few images and are left out: {', '.join(gone)}")
+    return tuple(said)
 
 
 def _pixels(path: Path, settings: FolderSettings) -> Tensor | None:

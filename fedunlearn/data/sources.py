@@ -40,6 +40,8 @@ Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 class DatasetSource:
     """A registered dataset. `read(settings, root, download, seed)` returns training set, test set and group names.
 
+    Where something was left out, or is otherwise not as it seems, sentences about that come with them (`Splits`).
+
     `prepare(train)`: what turns the inputs of a split into those of a model, given the training set; images are
     normalised by their own mean and standard deviation unless the literature has published others. `task`: what is
     learnt. Ours ignore `seed`, which is there for generated data.
@@ -47,7 +49,7 @@ class DatasetSource:
 
     name: str
     settings: type
-    read: Callable[[Any, Path, bool, int], Splits]
+    read: Callable[[Any, Path, bool, int], Splits | tuple[Split, Split, tuple[str, ...]]]
     prepare: Callable[[Split], Prepare] = lambda train: Normaliser(*_statistics(train.inputs["images"]))
     task: str = "classification"
     about: str = ""  # for those who read conf/
@@ -66,7 +68,7 @@ def load(chosen: Choice, data: DataConfig, seed: int) -> Dataset:
     source = registry.find("dataset", chosen.name)
     root = Path(data.root or "data").expanduser()
     try:
-        train, test, names = source.read(chosen.settings, root, data.download, seed)
+        train, test, names, remarks = Splits(*source.read(chosen.settings, root, data.download, seed))
     except OSError as error:
         raise RequestError(f"{chosen.name} cannot be read from {root}: {error}") from error
     train, test = _limited(train, test, data.limit)
@@ -74,7 +76,7 @@ def load(chosen: Choice, data: DataConfig, seed: int) -> Dataset:
     if not is_dataclass(type(prepare)):  # the text of anything else names a place in memory, and keys are made of it
         raise RequestError(f"dataset={chosen.name} must prepare inputs by a frozen dataclass, not by {prepare!r}")
     told = _fingerprint(train, test, names, prepare)
-    return Dataset(chosen.name, train, test, names, prepare, told, source.task)
+    return Dataset(chosen.name, train, test, names, prepare, told, source.task, remarks)
 
 
 def _limited(train: Split, test: Split, limit: int | None) -> tuple[Split, Split]:
@@ -119,9 +121,8 @@ def _read_digits(settings: NoSettings, root: Path, download: bool, seed: int) ->
     images = torch.from_numpy(np.rint(bunch.images * 255 / 16).astype(np.uint8)).unsqueeze(1)
     labels = bunch.target.astype(np.int64)
     held_out = stratified(labels, math.ceil(len(labels) / 5), numpy_stream(0, "split", "digits"), leave=1)
-    return *divide(labelled_images(images, torch.from_numpy(labels)), held_out), tuple(
-        str(digit) for digit in range(10)
-    )
+    whole = labelled_images(images, torch.from_numpy(labels))
+    return Splits(*divide(whole, held_out), tuple(str(digit) for digit in range(10)))
 
 
 def _missing(folder: Path, expected: Sequence[str]) -> list[str]:
@@ -160,7 +161,7 @@ def _read_mnist(which: str, settings: NoSettings, root: Path, download: bool, se
     expected = [Path(name).stem for name, _ in source.resources]
     _provide(folder, expected, root, partial(source, root, download=True) if download else None)
     train, test = (_read_idx_pair(folder, prefix, len(source.classes)) for prefix in ("train", "t10k"))
-    return train, test, tuple(source.classes)
+    return Splits(train, test, tuple(source.classes))
 
 
 def _read_idx_pair(folder: Path, prefix: str, classes: int) -> Split:
@@ -203,7 +204,7 @@ def _read_cifar(which: str, settings: NoSettings, root: Path, download: bool, se
         labelled_images(torch.from_numpy(half.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(half.targets))
         for half in halves
     )
-    return train, test, tuple(halves[0].classes)
+    return Splits(train, test, tuple(halves[0].classes))
 
 
 EUROSAT_CLASSES = (
@@ -219,10 +220,11 @@ def _read_eurosat(settings: NoSettings, root: Path, download: bool, seed: int) -
 
     folder = root / "eurosat" / "2750"
     _provide(folder, EUROSAT_CLASSES, root, partial(EuroSAT, root, download=True) if download else None)
-    train, test, names = image_folder.read(image_folder.FolderSettings(str(folder), size=64), root, download, seed)
-    if len(train) + len(test) != EUROSAT_IMAGES:  # torchvision does not see that unpacking was interrupted
-        raise _damaged(folder, f"holds {len(train) + len(test)} images instead of {EUROSAT_IMAGES}")
-    return train, test, names
+    splits = image_folder.read(image_folder.FolderSettings(str(folder), size=64), root, download, seed)
+    found = len(splits.train) + len(splits.test)
+    if found != EUROSAT_IMAGES:  # torchvision does not see that unpacking was interrupted
+        raise _damaged(folder, f"holds {found} images instead of {EUROSAT_IMAGES}")
+    return splits
 
 
 def _published(mean: tuple[float, ...], std: tuple[float, ...]) -> Callable[[Split], Prepare]:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 
 from fedunlearn.data.types import Split
 
-Splits = tuple[Split, Split, tuple[str, ...]]  # training set, test set, names of the groups
+
+class Splits(NamedTuple):
+    """What a dataset's source reads. `remarks`: sentences that its user should know, such as what was left out."""
+
+    train: Split
+    test: Split
+    names: tuple[str, ...]  # of the groups
+    remarks: tuple[str, ...] = ()
 
 
 def stratified(labels: np.ndarray, count: int, stream: np.random.Generator, leave: int = 0) -> np.ndarray:

@@ -55,6 +55,7 @@ class Dataset:
 
     `class_names`: the names of the groups. `prepare`: from a split's inputs to a model's. `fingerprint`: a hash of all
     that matters (inputs, targets, groups, names, preparation), part of every store key. `task`: what is learnt.
+    `remarks`: sentences that its user should know.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Dataset:
     prepare: Prepare
     fingerprint: str
     task: str = "classification"
+    remarks: tuple[str, ...] = ()
 
     @property
     def classes(self) -> int:

@@ -13,7 +13,7 @@ import joblib
 import torch
 from flwr.serverapp import ServerApp
 
-from fedunlearn.errors import RunError
+from fedunlearn.errors import HopelessError
 from fedunlearn.federation import wire
 from fedunlearn.federation.clock import CHECKPOINT, EVALUATION, breakdown
 from fedunlearn.federation.evaluation import group_scores
@@ -144,7 +144,7 @@ def run_stage(
         try:
             scores = group_scores(federation, state, workers)
         except FloatingPointError as error:
-            raise RunError(strategy.diverged(str(error))) from error
+            raise HopelessError(strategy.diverged(str(error))) from error
         entry = {"round": strategy.cost.rounds, "scores": scores}
         strategy.watch.lap(EVALUATION)
         if strategy.losses:

@@ -18,7 +18,7 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import Strategy
 from torch import Tensor
 
-from fedunlearn.errors import RunError, listed
+from fedunlearn.errors import HopelessError, RunError, listed
 from fedunlearn.federation import replies, wire
 from fedunlearn.federation.clock import AGGREGATION, CLIENT_DATA, CLIENT_WORK, PREPARATION, WAITING, Stopwatch
 from fedunlearn.federation.replies import DivergedError, ReplyError, Sent
@@ -245,16 +245,16 @@ class UnlearningStrategy(Strategy):
         if answered < self.min_replies * self._asked.count or answered == 0:
             diverged = 2 * sum(isinstance(problem, DivergedError) for problem in problems) > len(said)
             number, asked = self.cost.rounds + 1, self._asked.count
-            raise RunError(
+            raise (HopelessError if diverged else RunError)(
                 f"{self.spec.stage}: only {answered} of {asked} clients answered in round {number}"
                 + (f"; the last failure: {said[-1]}" if said else "")
                 + (f". {self.advice()}" if diverged else "")
             )
 
     def _check_finite(self, tensors: Mapping[str, Tensor]) -> None:
-        """Raises RunError for a model, or what is shared, that is not finite: it must not become a checkpoint."""
+        """Raises HopelessError for a model, or what is shared, that is not finite: it must not become a checkpoint."""
         if name := replies.infinite(tensors):
-            raise RunError(self.diverged(f"tensor {name} is not finite"))
+            raise HopelessError(self.diverged(f"tensor {name} is not finite"))
 
     def diverged(self, what: str) -> str:
         """The sentences that end a stage whose numbers are no numbers any more."""

@@ -18,12 +18,17 @@ def sentence(name: str) -> str:
     return GATES.get(name, f"gate {name!r} was not passed")
 
 
+def needed(chance: float) -> float:
+    """The accuracy from which on a model has learnt something, given that of one that knows nothing."""
+    return chance + LEARNT * (1 - chance)
+
+
 def check(original: Numbers, retrained: Sequence[Numbers], chance: float, unseen_at_chance: bool) -> dict[str, bool]:
     """Which gates were passed. Those whose audit was switched off or is not defined for the run are left out.
 
     `chance`: the accuracy of a model that knows nothing; `unseen_at_chance`: no model is better on what it never saw.
     """
-    learnt = chance + LEARNT * (1 - chance)
+    learnt = needed(chance)
     gates: dict[str, bool] = {}
     task, forget = original.get("retain_accuracy"), original.get("forget_accuracy")
     unseen = [seed.get("forget_accuracy") for seed in retrained]

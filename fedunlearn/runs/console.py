@@ -14,6 +14,8 @@ import rich.console
 from rich.console import RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from fedunlearn.plain import shortened
+
 QUIET_SECONDS = 10.0  # without a terminal, progress is a line at most this often
 
 Advance = Callable[[int, str], None]  # (rounds done, text beside the bar)
@@ -43,6 +45,11 @@ class Console:
     def say(self, text: str, style: str = "") -> None:
         """One line of text."""
         self.screen.print(self._prefix + text, style=style, markup=False)
+        self.record(text)
+
+    def warn(self, text: str) -> None:
+        """A warning, cut short on the screen; the log file has all of it."""
+        self.screen.print(self._prefix + shortened(text), style="yellow", markup=False)
         self.record(text)
 
     def show(self, picture: RenderableType) -> None:

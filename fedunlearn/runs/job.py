@@ -18,7 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from fedunlearn.errors import RequestError, RunError
+from fedunlearn.errors import HopelessError, RequestError, RunError
 from fedunlearn.files import alone
 from fedunlearn.report import figures, page, profile, runs, tables
 from fedunlearn.results import summary as summaries
@@ -108,6 +108,8 @@ def _attempt(config: RunConfig, folder: Path, words: Sequence[str], slot: Slot, 
         show(run, drawn, slot, console)
     except RequestError as error:
         return fails(str(error), 2)
+    except HopelessError as error:
+        return fails(str(error), 1, goes_on=False)
     except RunError as error:
         return fails(str(error), 1)
     except OSError as error:
@@ -171,8 +173,19 @@ def show(run: runs.Run, drawn: Sequence[Path], slot: Slot, console: Console) -> 
             console.say(f"  {path}")
 
 
-def fail(folder: Path, config: dict[str, Any], words: Sequence[str], console: Console, why: str, status: int) -> int:
-    """Leave a failed summary behind, though not in place of a finished one's, and say where to look."""
+def fail(
+    folder: Path,
+    config: dict[str, Any],
+    words: Sequence[str],
+    console: Console,
+    why: str,
+    status: int,
+    goes_on: bool = True,
+) -> int:
+    """Leave a failed summary behind, though not in place of a finished one's, and say where to look.
+
+    `goes_on`: may the same command come further than this?
+    """
     summary = summarise.failed(why, config, command_of(words, folder))
     work = folders.workplace(folder)
     if not folders.is_done(work):  # else it is complete, but cannot take its place yet: the next command goes on
@@ -181,7 +194,8 @@ def fail(folder: Path, config: dict[str, Any], words: Sequence[str], console: Co
     console.record(why)
     print(f"fedunlearn: {why}", file=sys.stderr)
     if status == 1:
-        print(f"fedunlearn: see {folder / 'log.txt'}; the same command goes on from the last round", file=sys.stderr)
+        hope = "; the same command goes on from the last round" if goes_on else ""
+        print(f"fedunlearn: see {folder / 'log.txt'}{hope}", file=sys.stderr)
     return status
 
 

@@ -16,7 +16,7 @@ from fedunlearn.audits.base import Findings
 from fedunlearn.errors import RequestError, listed
 from fedunlearn.federation.federation import Federation
 from fedunlearn.federation.method import Method
-from fedunlearn.runs import federations, steps
+from fedunlearn.runs import early, federations, steps
 from fedunlearn.runs.console import Console
 from fedunlearn.runs.declarations import declared
 from fedunlearn.runs.runner import Runner
@@ -77,10 +77,16 @@ def run(config: RunConfig, console: Console, tracker: Tracker = SILENT) -> Outco
     check_method(config)
     declared(config)  # raises where two audits declare the same
     federation = federations.opened(config)
+    for remark in early.remarks(config, federation):
+        console.warn(remark)
     planned = steps.of_run(config, federation)
     with opened_store(config, console) as store:
         runner = Runner(config, federation, store, console, tracker)
-        models = {step.label: runner.keep(step) for step in planned.models}
+        models: dict[str, StepModel] = {}
+        for step in planned.models:
+            models[step.label] = runner.keep(step)
+            if step.role == ORIGINAL and config.gates == "stop":
+                early.check_learnt(config, federation, models[step.label])
         for step in planned.variants:  # they are many: seen to now, read again when an audit needs them
             runner.model(step)
         findings = runner.audit(planned.audits)
@@ -112,4 +118,5 @@ def check_method(config: RunConfig) -> None:
         raise RequestError(
             f"method {method.name} forgets at {listed(sorted(method.levels))} level, but the request is for {level}s"
         )
+    early.check_rounds(method, config)
     method.check(config.method.settings, config)

@@ -15,7 +15,7 @@ from fedunlearn.audits.base import FigureData, Findings
 from fedunlearn.data.partition import counts
 from fedunlearn.federation.federation import Federation
 from fedunlearn.files import write_text
-from fedunlearn.plain import finite
+from fedunlearn.plain import finite, shortened
 from fedunlearn.results import gates
 from fedunlearn.results.findings import Finding
 from fedunlearn.results.provenance import environment
@@ -66,7 +66,7 @@ def summarise(outcome: Outcome, command: str) -> Summary:
             expected=expected(task.name),
         ),
         gates=passed,
-        warnings=(*_failed(passed), *_not_finite(outcome.findings)),
+        warnings=(*_failed(passed), *_not_finite(outcome.findings), *map(shortened, federation.dataset.remarks)),
         method=plain(outcome.unlearned.notes),
         class_names=tuple(federation.dataset.class_names),
         forget_classes=tuple(federation.request.classes),

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -135,6 +135,7 @@ class RunConfig:
     audit: tuple[Choice, ...]
     seed: Seed = 0  # all randomness is derived from it
     device: str = "auto"  # auto, cpu, cuda or cuda:N
+    gates: Literal["stop", "warn"] = "stop"  # for an original model that has not learnt enough to be judged by
     data: DataConfig = field(default_factory=DataConfig)
     request: RequestConfig = field(default_factory=RequestConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -169,9 +170,10 @@ CHOSEN_SECTIONS = {
     "engine": "engine",
     "tracking": "tracker",
 }
-PLAIN_SECTIONS = ("seed", "device", "data", "request", "train", "retrain", "unlearn", "store", "output")
+PLAIN_SECTIONS = ("seed", "device", "gates", "data", "request", "train", "retrain", "unlearn", "store", "output")
 # (section, key), or the whole section.
 WITHOUT_EFFECT = (
+    ("gates", None),
     ("data", "root"),
     ("data", "download"),
     ("engine", "workers"),

@@ -17,7 +17,7 @@ from fedunlearn.settings import registry
 from fedunlearn.settings.schema import parse
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
-OURS = ["cnn", "lenet", "resnet18", "resnet50"]
+OURS = ["cnn", "lenet", "resnet18", "resnet50", "torchvision"]
 
 
 def make(name: str, shape: tuple[int, int, int], classes: int = 10, seed: int = 0, **settings: Any) -> Network:
