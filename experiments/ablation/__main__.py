@@ -47,7 +47,7 @@ SITUATIONS = {
     "pooled": ("method.selection.sets=pooled", "request.classes=[8,9],[5,6,7,8,9]"),
 }
 TINY = (
-    *("data.limit=400", "train.rounds=6", "train.local_epochs=3", "unlearn.rounds=2", "retrain.seeds=1"),
+    *("data.limit=400", "gates=warn", "train.rounds=6", "train.local_epochs=3", "unlearn.rounds=2", "retrain.seeds=1"),
     *("partition.clients=4", "partition.alpha=1", "audit=quick"),
 )
 

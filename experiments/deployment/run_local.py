@@ -33,7 +33,7 @@ BIN = Path(sys.executable).parent
 HOST = "127.0.0.1"
 SMALL = [
     *("data.limit=300", "model.width=4", "partition=iid", "partition.clients=2", "method=fucrt"),
-    *("train.rounds=1", "unlearn.rounds=1", "retrain.seeds=1", "audit=quick"),
+    *("gates=warn", "train.rounds=1", "unlearn.rounds=1", "retrain.seeds=1", "audit=quick"),
 ]
 PATIENCE = 60.0  # seconds for a process to come up, or to be refused
 

@@ -43,7 +43,14 @@ SIZES = {
         {"digits": "cnn"},
         "0",
         (
-            *("partition.clients=4", "data.limit=400", "train.rounds=6", "train.local_epochs=3", "unlearn.rounds=2"),
+            *(
+                "partition.clients=4",
+                "data.limit=400",
+                "gates=warn",
+                "train.rounds=6",
+                "train.local_epochs=3",
+                "unlearn.rounds=2",
+            ),
             "retrain.seeds=1",
         ),
     ),
@@ -56,7 +63,7 @@ SIZES = {
         {"cifar10": "resnet18", "fashion_mnist": "resnet18", "cifar100": "resnet50", "eurosat": "resnet18"},
         "0,1,2",
         (
-            *("partition.clients=10", "train.rounds=100", "train.local_epochs=2", "train.batch_size=64"),
+            *("partition.clients=10", "gates=warn", "train.rounds=100", "train.local_epochs=2", "train.batch_size=64"),
             *("train.lr=0.01", "unlearn.rounds=10", "retrain.seeds=3"),
         ),
     ),

@@ -31,7 +31,7 @@ from fedunlearn.runs.resources import Slot
 METHODS = ("fucrt", "relabel", "random_relabel", "finetune", "head_mask", "retrain")
 SEEDS = (0, 1, 2)
 SETTING = ["train.local_epochs=3"]  # as in the reference runs on digits
-QUICK = ["+experiment=quick", "data.limit=400", "train.rounds=4", "unlearn.rounds=2"]
+QUICK = ["+experiment=quick", "data.limit=400", "gates=warn", "train.rounds=4", "unlearn.rounds=2"]
 AT_MOST, AT_LEAST = 1.15, 3.0  # shared over stages, separate over shared
 RESULTS = Path(__file__).resolve().parents[2] / "results" / "sweep_cost"
 

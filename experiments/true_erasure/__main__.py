@@ -31,7 +31,14 @@ SWEEPS = (
 SHADOWS = f"+audit.u_lira.shadows={page.SHADOWS}"
 ATTACK = Sweep(page.ATTACK, (ALL, "request.classes=[9]", "seed=0", *DIGITS, "audit=quick", SHADOWS))
 SOME = "method=fucrt,random_relabel,head_mask,retrain"
-TINY = ("data.limit=400", "train.rounds=8", "train.local_epochs=3", "unlearn.rounds=2", "partition.clients=4")
+TINY = (
+    "data.limit=400",
+    "gates=warn",
+    "train.rounds=8",
+    "train.local_epochs=3",
+    "unlearn.rounds=2",
+    "partition.clients=4",
+)
 QUICK = (Sweep("digits", (SOME, "request.classes=[9]", "seed=0", *TINY, "partition.alpha=1", AUDITS)),)
 
 

@@ -20,7 +20,14 @@ from fedunlearn.runs import pipeline, steps
 from fedunlearn.runs.console import Console
 from fedunlearn.runs.summarise import summarise
 
-SMALL = ["data.limit=700", "partition.clients=4", "train.rounds=6", "train.local_epochs=2", "unlearn.rounds=1"]
+SMALL = [
+    "data.limit=700",
+    "partition.clients=4",
+    "gates=warn",
+    "train.rounds=6",
+    "train.local_epochs=2",
+    "unlearn.rounds=1",
+]
 RELEARNING = ["audit.relearning.cap=25", "audit.relearning.seeds=2"]
 BRIEFLY = [*RELEARNING, "audit.cmia.splits=1", "audit.feature_map.iterations=250"]
 # Half of the classes: of one class there are so few test samples that retrained models differ widely among themselves.

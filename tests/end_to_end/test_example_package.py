@@ -54,7 +54,9 @@ def test_its_method_runs_beside_ours(installed, tmp_path):
     _, environment = installed
     words = ["-m", "+experiment=quick", "method=uniform,head_mask", "data.limit=400"]
     done = call(
-        ["fedunlearn", *words, "train.rounds=3", "train.local_epochs=1", "output.dir=out"], environment, tmp_path
+        ["fedunlearn", *words, "gates=warn", "train.rounds=3", "train.local_epochs=1", "output.dir=out"],
+        environment,
+        tmp_path,
     )
     assert done.returncode == 0, done.stderr
     summary = json.loads((tmp_path / "out" / "0_uniform_s0" / "summary.json").read_text())

@@ -31,7 +31,14 @@ def test_the_printed_method_and_audit_run_from_another_package(tmp_path):
         "[fedunlearn.methods]\nflatten = my_package.flatten:METHOD\n"
         "[fedunlearn.audits]\nconfidence = my_package.confidence:AUDIT\n"
     )
-    words = ["method=flatten", "method.strength=2.0", "data.limit=400", "train.rounds=3", "unlearn.rounds=2"]
+    words = [
+        "method=flatten",
+        "method.strength=2.0",
+        "data.limit=400",
+        "gates=warn",
+        "train.rounds=3",
+        "unlearn.rounds=2",
+    ]
     words += ["retrain.seeds=1", "audit=quick", "+audit.confidence={temperature: 2}", "output.dir=out"]
     path = os.pathsep.join([str(tmp_path / "site"), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(

@@ -25,7 +25,7 @@ from fedunlearn.store import Store
 ATTACK = ["audit=quick", "+audit.u_lira.shadows=6", "retrain.seeds=2", "partition=iid", "partition.clients=2"]
 BY_HEART = ["train.rounds=4", "train.local_epochs=10", "unlearn.rounds=0"]
 SAMPLES = ["request.classes=[]", "request.samples={0: 20, 1: 20}"]
-BRIEF = ["train.rounds=2", "unlearn.rounds=1", "request.classes=[1]"]
+BRIEF = ["gates=warn", "train.rounds=2", "unlearn.rounds=1", "request.classes=[1]"]
 Summary = dict[str, Any]
 Run = Callable[..., Summary]
 

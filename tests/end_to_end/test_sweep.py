@@ -20,7 +20,7 @@ from fedunlearn.runs import job, pipeline, sweep
 from fedunlearn.runs.resources import Slot
 
 TINY = [
-    *("data.limit=200", "partition.clients=4", "train.rounds=2", "unlearn.rounds=1", "retrain.seeds=1"),
+    *("data.limit=200", "partition.clients=4", "gates=warn", "train.rounds=2", "unlearn.rounds=1", "retrain.seeds=1"),
     *("audit=quick", "audit.ausuc=null"),
 ]
 GRID = ["-m", "method=finetune,head_mask", "seed=0,1"]

@@ -34,6 +34,7 @@ def test_it_runs_from_elsewhere(wheel, tmp_path):
     subprocess.run(install, check=True, capture_output=True, timeout=300)
     words = [
         "data.limit=300",
+        "gates=warn",
         "train.rounds=2",
         "unlearn.rounds=1",
         "retrain.seeds=1",

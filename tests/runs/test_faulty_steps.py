@@ -25,7 +25,7 @@ from fedunlearn.sources import SourceFile, Sources, _file
 from fedunlearn.store import Artifact, Store
 from fedunlearn.store.catalogue import entries
 
-TINY = ["data.limit=200", "partition.clients=4", "train.rounds=2", "unlearn.rounds=2", "retrain.seeds=2"]
+TINY = ["data.limit=200", "partition.clients=4", "gates=warn", "train.rounds=2", "unlearn.rounds=2", "retrain.seeds=2"]
 TINY += ["audit=quick", "audit.ausuc=null"]
 Break = Callable[..., None]
 

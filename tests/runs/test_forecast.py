@@ -18,7 +18,7 @@ from fedunlearn.settings.config import RunConfig
 from fedunlearn.store import Store
 from fedunlearn.store.catalogue import entries
 
-TINY = ["data.limit=150", "partition.clients=3", "train.rounds=2", "unlearn.rounds=1", "retrain.seeds=2"]
+TINY = ["data.limit=150", "partition.clients=3", "gates=warn", "train.rounds=2", "unlearn.rounds=1", "retrain.seeds=2"]
 TINY += ["audit=quick", "audit.ausuc=null"]
 
 

@@ -89,7 +89,7 @@ mysplit = plug_split:SPLIT
 measured = plug_audit:MEASURED
 """,
 }
-SMALL = ["data.limit=150", "partition.clients=3", "train.rounds=1", "unlearn.rounds=1", "retrain.seeds=1"]
+SMALL = ["data.limit=150", "partition.clients=3", "gates=warn", "train.rounds=1", "unlearn.rounds=1", "retrain.seeds=1"]
 MINE, SINGLE, NET, SPLIT = ["method=mine"], ["method=single"], ["model=net"], ["partition=mysplit"]
 MEASURED = ["audit=quick", "+audit.measured={}"]
 

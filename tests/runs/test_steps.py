@@ -18,7 +18,7 @@ from fedunlearn.runs import steps
 from fedunlearn.runs.steps import AUDIT, ORIGINAL, RETRAINED, UNLEARNED, RunSteps, Setting, Step, Training
 from fedunlearn.settings.config import Choice
 
-SMALL = ["data.limit=200", "partition.clients=3", "train.rounds=2", "unlearn.rounds=1", "retrain.seeds=2"]
+SMALL = ["data.limit=200", "partition.clients=3", "gates=warn", "train.rounds=2", "unlearn.rounds=1", "retrain.seeds=2"]
 SHADOWS = "audit.u_lira.shadows=6"
 
 

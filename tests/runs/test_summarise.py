@@ -21,7 +21,15 @@ from fedunlearn.runs.console import Console
 from fedunlearn.runs.summarise import exhibits, metric_lines, summarise, write_exhibits, write_metrics
 from fedunlearn.settings import registry
 
-WORDS = ["method=head_mask", "data.limit=160", "model.width=4", "train.rounds=1", "unlearn.rounds=0", "audit=quick"]
+WORDS = [
+    "method=head_mask",
+    "data.limit=160",
+    "model.width=4",
+    "gates=warn",
+    "train.rounds=1",
+    "unlearn.rounds=0",
+    "audit=quick",
+]
 
 
 @pytest.fixture(scope="module")

@@ -194,7 +194,14 @@ def test_the_command_goes_on_without_a_broken_plugin(tmp_path):
     assert audit.returncode == 2
     assert audit.stderr.splitlines() == [*sentences, sentences[list(registry.KINDS).index("audit")]]
 
-    words = ["+experiment=quick", "data.limit=200", "train.rounds=1", "train.local_epochs=1", "unlearn.rounds=1"]
+    words = [
+        "+experiment=quick",
+        "data.limit=200",
+        "gates=warn",
+        "train.rounds=1",
+        "train.local_epochs=1",
+        "unlearn.rounds=1",
+    ]
     ran = command(site, *words, "output.dir=out", folder=tmp_path)
     assert ran.returncode == 0, ran.stderr
     assert ran.stderr.splitlines()[: len(sentences)] == sentences

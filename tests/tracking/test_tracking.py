@@ -22,7 +22,7 @@ from fedunlearn.settings.config import Choice
 from fedunlearn.tracking import base
 from fedunlearn.tracking.base import SafeTracker, Tracked, TrackerKind
 
-TINY = ["data.limit=150", "partition.clients=3", "train.rounds=2", "unlearn.rounds=1", "retrain.seeds=1"]
+TINY = ["data.limit=150", "partition.clients=3", "gates=warn", "train.rounds=2", "unlearn.rounds=1", "retrain.seeds=1"]
 TINY += ["audit=quick", "audit.ausuc=null"]
 SUMMARY = Summary(
     "done",
