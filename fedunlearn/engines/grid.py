@@ -1,4 +1,4 @@
-"""Flower's Grid inside one process: the same ServerApp and ClientApp, on worker threads, without sockets or Ray.
+"""Flower's Grid on one machine: the same ServerApp and ClientApp, on threads or processes, without Ray.
 
 Replies come lazily and in the order in which the messages were sent, with at most two messages per worker in flight:
 a server that adds up replies as they come needs memory for a few of them, however many clients there are.
@@ -9,9 +9,10 @@ from __future__ import annotations
 import itertools
 import traceback
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from threading import Event
-from typing import Protocol
+from typing import Any, Protocol
 
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
@@ -26,7 +27,35 @@ from fedunlearn.federation.sgd import Interrupted
 
 RUN_ID = 1
 FIRST_NODE = SUPERLINK_NODE_ID + 1  # node ids start above the server's own
-Work = Call[list[Message]]
+# Replies to messages, in their order, exceptions as error replies; contexts are changed as Flower's apps change them.
+Answer = Callable[[list[Message], list[Context]], list[Message]]
+
+
+class Work(Protocol):
+    """Messages that are being answered."""
+
+    def done(self) -> bool:
+        """Are they answered?"""
+
+    def result(self, limit: float | None = None) -> list[Message]:
+        """The replies, once they are there. Raises Overdue if a worker has been at it for `limit` seconds."""
+
+
+class Crew(Protocol):
+    """Workers, each of which answers messages to one client, or one stack of clients, at a time."""
+
+    @property
+    def count(self) -> int:
+        """How many."""
+
+    def submit(self, group: list[Message], contexts: list[Context]) -> Any:
+        """Have `group` answered as soon as a worker is free; what this returns is Work."""
+
+    def give_up(self, work: Any) -> None:
+        """Put another worker in the place of the one that is at `work` and does not come back."""
+
+    def close(self, early: bool) -> None:
+        """Let the workers go; `early`: nobody wants to know what they are still at work on."""
 
 
 class Stacks(Protocol):
@@ -42,40 +71,49 @@ class Stacks(Protocol):
         """
 
 
+class Threads:
+    """Worker threads in this process. `stop` is set when they are let go early."""
+
+    def __init__(self, answer: Answer, count: int, stop: Event) -> None:
+        self.count, self._answer, self._stop = count, answer, stop
+        self._workers = Workers(count)
+
+    def submit(self, group: list[Message], contexts: list[Context]) -> Call[list[Message]]:
+        """As in Crew."""
+        return self._workers.submit(lambda: self._answer(group, contexts))
+
+    def give_up(self, work: Call[list[Message]]) -> None:
+        """As in Crew; the thread goes on until its call returns."""
+        self._workers.give_up(work)
+
+    def close(self, early: bool) -> None:
+        """As in Crew; threads that are at work give up between two batches."""
+        if early:
+            self._stop.set()
+        self._workers.close()
+
+
 class LocalGrid(Grid):
-    """Runs `clients` clients of `app` on `workers` threads. `stop` is set when the grid is closed early.
+    """Runs `clients` clients on a crew, which is let go with the grid.
 
     A client that has been at work for `limit` seconds and a little is given up: its reply is an error. `stacks`, if
-    given, answers several messages at once.
+    given, says which messages are answered together.
     """
 
-    def __init__(
-        self,
-        app: ClientApp,
-        clients: int,
-        workers: int,
-        stop: Event,
-        limit: float | None = None,
-        stacks: Stacks | None = None,
-    ) -> None:
-        # Flower's Message reads the sender from this process-wide record; its own simulation sets it the same way.
-        TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = RUN_ID, SUPERLINK_NODE_ID, 1
-        self._app, self._clients, self._window, self._stop = app, clients, 2 * workers, stop
-        self._limit, self._stacks = limit, stacks
+    def __init__(self, crew: Crew, clients: int, limit: float | None = None, stacks: Stacks | None = None) -> None:
+        introduce()
+        self._crew, self._clients, self._limit, self._stacks = crew, clients, limit, stacks
         self.roster = list(range(FIRST_NODE, FIRST_NODE + clients))  # node ids of client 0, 1, …
-        self._workers = Workers(workers)
         self._states: dict[int, RecordDict] = {}  # of the clients that keep something between messages
         self._numbers = itertools.count(1)
-        self._pushed: dict[str, tuple[Message, Work]] = {}
+        self._pushed: dict[str, Given] = {}
         self._run = Run.create_empty(RUN_ID)
 
     def __enter__(self) -> LocalGrid:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if exception[0] is not None:
-            self._stop.set()
-        self._workers.close()
+        self._crew.close(early=exception[0] is not None)
 
     def set_run(self, run: Run) -> None:
         """Flower's own grids are told their run; this one has a single one."""
@@ -98,67 +136,89 @@ class LocalGrid(Grid):
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
         """Start work on messages; the ids fetch the replies."""
-        pushed = [(message, self._submit([message])) for message in messages]
-        self._pushed.update({message.metadata.message_id: (message, work) for message, work in pushed})
-        return [message.metadata.message_id for message, _ in pushed]
+        pushed = [self._submit([message]) for message in messages]
+        names = [given.group[0].metadata.message_id for given in pushed]
+        self._pushed.update(zip(names, pushed, strict=True))
+        return names
 
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
         """The replies that are ready, each handed out once."""
-        ready = [name for name in message_ids if name in self._pushed and self._pushed[name][1].done()]
-        pulled = [self._pushed.pop(name) for name in ready]
-        return [reply for message, work in pulled for reply in self._collect([message], work)]
+        ready = [name for name in message_ids if name in self._pushed and self._pushed[name].work.done()]
+        return [reply for name in ready for reply in self._collect(self._pushed.pop(name))]
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterator[Message]:
         """Replies in the order of `messages`, lazily: a message is made when a worker is about to be free for it.
 
         Stacks have an order of their own, the same every time. `timeout` is for grids that cannot watch every client.
         """
-        waiting: deque[tuple[list[Message], Work]] = deque()
+        waiting: deque[Given] = deque()
         groups = self._stacks.split(messages) if self._stacks else ([message] for message in messages)
         for group in groups:
-            waiting.append((group, self._submit(group)))
-            if len(waiting) >= self._window:
-                yield from self._collect(*waiting.popleft())
+            waiting.append(self._submit(group))
+            if len(waiting) >= 2 * self._crew.count:
+                yield from self._collect(waiting.popleft())
         while waiting:
-            yield from self._collect(*waiting.popleft())
+            yield from self._collect(waiting.popleft())
 
-    def _submit(self, group: list[Message]) -> Work:
+    def _submit(self, group: list[Message]) -> Given:
         for message in group:
             # Flower's own in-memory grid stamps messages this way.
             message.metadata.__dict__["_message_id"] = str(next(self._numbers))
-        return self._workers.submit(lambda: self._answer(group))
+        nodes = [message.metadata.dst_node_id for message in group]
+        contexts = [context(node, self._clients, self._states.get(node, RecordDict()).copy()) for node in nodes]
+        return Given(group, contexts, self._crew.submit(group, contexts))
 
-    def _collect(self, group: list[Message], work: Work) -> list[Message]:
-        limit = None if self._limit is None else self._limit * len(group) + GRACE
+    def _collect(self, given: Given) -> list[Message]:
+        """The replies. As in Flower's engines, the state that a client leaves with an error is dropped."""
+        limit = None if self._limit is None else self._limit * len(given.group) + GRACE
         try:
-            return work.result(limit)
+            replies = given.work.result(limit)
         except Overdue:
-            self._workers.give_up(work)
+            self._crew.give_up(given.work)
             late = TimeoutError(f"no answer after {limit:g} s")
-            return [error_reply(message, late) for message in group]
-
-    def _answer(self, group: list[Message]) -> list[Message]:
-        """Run the app as Flower's engines do: an exception becomes an error reply, and its state is dropped."""
-        contexts = [self._context(message.metadata.dst_node_id) for message in group]
-        replies = self._stacks.answer(group, contexts) if self._stacks and len(group) > 1 else None
-        if replies is None:
-            replies = [self._single(message, context) for message, context in zip(group, contexts, strict=True)]
-        for reply, context in zip(replies, contexts, strict=True):
+            return [error_reply(message, late) for message in given.group]
+        for reply, context in zip(replies, given.contexts, strict=True):
             if context.state and not reply.has_error():
                 self._states[context.node_id] = context.state
         return replies
 
-    def _context(self, node: int) -> Context:
-        state = self._states.get(node, RecordDict()).copy()
-        return Context(RUN_ID, node, {"partition-id": node - FIRST_NODE, "num-partitions": self._clients}, state, {})
 
-    def _single(self, message: Message, context: Context) -> Message:
+@dataclass(frozen=True)
+class Given:
+    """What a crew was given to do."""
+
+    group: list[Message]
+    contexts: list[Context]
+    work: Work
+
+
+def introduce() -> None:
+    """Be the server. Flower's Message reads the sender from this process-wide record; Flower's own simulation sets it
+    the same way."""
+    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = RUN_ID, SUPERLINK_NODE_ID, 1
+
+
+def context(node: int, clients: int, state: RecordDict) -> Context:
+    """What the client at `node`, one of `clients`, knows of itself; `state` is what it kept."""
+    return Context(RUN_ID, node, {"partition-id": node - FIRST_NODE, "num-partitions": clients}, state, {})
+
+
+def answers(app: ClientApp, stacks: Stacks | None = None) -> Answer:
+    """Messages answered by `app`, one by one, or where possible together by `stacks`."""
+
+    def single(message: Message, context: Context) -> Message:
         try:
-            return self._app(message, context)
+            return app(message, context)
         except Interrupted:
             raise
         except Exception as error:
             return error_reply(message, error)
+
+    def answer(group: list[Message], contexts: list[Context]) -> list[Message]:
+        together = stacks.answer(group, contexts) if stacks and len(group) > 1 else None
+        return together or [single(message, context) for message, context in zip(group, contexts, strict=True)]
+
+    return answer
 
 
 def error_reply(message: Message, error: Exception) -> Message:

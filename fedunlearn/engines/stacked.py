@@ -18,7 +18,7 @@ from torch import Tensor
 
 from fedunlearn.engines import stacking
 from fedunlearn.engines.base import Engine, Say, Workers, worker_count
-from fedunlearn.engines.grid import FIRST_NODE, LocalGrid, error_reply
+from fedunlearn.engines.grid import FIRST_NODE, LocalGrid, Threads, answers, error_reply
 from fedunlearn.federation import wire
 from fedunlearn.federation.client import (
     Briefing,
@@ -270,7 +270,8 @@ def run(app: ServerApp, federation: Federation, config: RunConfig, say: Say) -> 
     clients = client_app(lambda: federation, pack, stop.is_set, limit)
     stacks = StackedClients(federation, pack, settings, stop.is_set, say)
     workers = 1 if federation.device.type == "cuda" else worker_count(settings)  # a stack fills a GPU by itself
-    with LocalGrid(clients, len(federation.parts), workers, stop, limit, stacks) as grid:
+    crew = Threads(answers(clients, stacks), workers, stop)
+    with LocalGrid(crew, len(federation.parts), limit, stacks) as grid:
         app(grid, Context(1, 1, {}, RecordDict(), {}))
 
 

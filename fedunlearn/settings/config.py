@@ -177,6 +177,7 @@ WITHOUT_EFFECT = (
     ("data", "root"),
     ("data", "download"),
     ("engine", "workers"),
+    ("engine", "backend"),
     ("store", None),
     ("output", None),
     ("tracking", None),

@@ -4,7 +4,7 @@ import pytest
 from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from fedunlearn.engines.grid import FIRST_NODE, LocalGrid
+from fedunlearn.engines.grid import FIRST_NODE, LocalGrid, Threads, answers
 
 
 def echo_app(log=None, fail_on=None):
@@ -32,7 +32,7 @@ def ask(grid, nodes):
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_replies_come_in_the_order_of_the_messages(workers):
-    with LocalGrid(echo_app(), 20, workers, threading.Event()) as grid:
+    with LocalGrid(Threads(answers(echo_app()), workers, threading.Event()), 20) as grid:
         nodes = list(reversed(grid.get_node_ids()))
         replies = list(ask(grid, nodes))
     assert [reply.metadata.src_node_id for reply in replies] == nodes
@@ -40,7 +40,7 @@ def test_replies_come_in_the_order_of_the_messages(workers):
 
 
 def test_an_exception_becomes_an_error_reply_and_its_state_is_dropped():
-    with LocalGrid(echo_app(fail_on=1), 3, 2, threading.Event()) as grid:
+    with LocalGrid(Threads(answers(echo_app(fail_on=1)), 2, threading.Event()), 3) as grid:
         replies = list(ask(grid, grid.get_node_ids()))
         assert [reply.has_error() for reply in replies] == [False, True, False]
         assert "client 1: ValueError: broken on purpose" in replies[1].error.reason
@@ -50,14 +50,14 @@ def test_an_exception_becomes_an_error_reply_and_its_state_is_dropped():
 
 def test_work_is_lazy():
     log = []
-    with LocalGrid(echo_app(log), 100, 1, threading.Event()) as grid:
+    with LocalGrid(Threads(answers(echo_app(log)), 1, threading.Event()), 100) as grid:
         replies = ask(grid, grid.get_node_ids())
         next(iter(replies))
         assert len(log) <= 3  # the window is twice the number of workers
 
 
 def test_push_and_pull():
-    with LocalGrid(echo_app(), 3, 2, threading.Event()) as grid:
+    with LocalGrid(Threads(answers(echo_app()), 2, threading.Event()), 3) as grid:
         names = grid.push_messages(
             Message(RecordDict({"task": ConfigRecord({})}), node, "train") for node in grid.get_node_ids()
         )
@@ -69,6 +69,6 @@ def test_push_and_pull():
 
 def test_leaving_with_an_exception_tells_the_clients_to_stop():
     stop = threading.Event()
-    with pytest.raises(KeyboardInterrupt), LocalGrid(echo_app(), 2, 1, stop):
+    with pytest.raises(KeyboardInterrupt), LocalGrid(Threads(answers(echo_app()), 1, stop), 2):
         raise KeyboardInterrupt
     assert stop.is_set()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from flwr.app import Context, RecordDict
 
-from fedunlearn.engines.grid import LocalGrid
+from fedunlearn.engines.grid import LocalGrid, Threads, answers
 from fedunlearn.federation import wire
 from fedunlearn.federation.client import client_app
 from fedunlearn.federation.method import Method, NoSettings
@@ -49,7 +49,7 @@ def run(make_federation, monkeypatch):
         federation = make_federation(clients=3)
         model = federation.models.fresh(0).state_dict()
         app = server_app(strategy, model, rounds, False, lambda number, state: None)
-        with LocalGrid(client_app(lambda: federation, wire.by_reference), 3, 2, Event()) as grid:
+        with LocalGrid(Threads(answers(client_app(lambda: federation, wire.by_reference)), 2, Event()), 3) as grid:
             app(grid, Context(1, 1, {}, RecordDict(), {}))
         return federation, model
 

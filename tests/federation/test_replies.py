@@ -12,7 +12,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricR
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fedunlearn.engines.grid import LocalGrid
+from fedunlearn.engines.grid import LocalGrid, Threads, answers
 from fedunlearn.errors import RunError
 from fedunlearn.federation import wire
 from fedunlearn.federation.client import client_app, train_reply
@@ -325,7 +325,7 @@ def run(make_federation, monkeypatch):
         app = server_app(
             strategy, federation.models.fresh(0).state_dict(), 1, False, lambda n, state: states.append(state)
         )
-        with LocalGrid(lying, 3, 2, Event()) as grid:
+        with LocalGrid(Threads(answers(lying), 2, Event()), 3) as grid:
             app(grid, Context(1, 1, {}, RecordDict(), {}))
         return strategy, states
 
