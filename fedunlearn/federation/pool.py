@@ -32,8 +32,7 @@ class ModelPool:
 
     def fresh(self, seed: int) -> Network:
         """A newly initialised model on the device; its weights depend on `seed` alone."""
-        model = self._make(seed).to(self._device)
-        return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+        return self._make(seed).laid_out(self._device)
 
     @cached_property
     def layout(self) -> Layout:

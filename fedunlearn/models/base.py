@@ -16,16 +16,28 @@ from fedunlearn.settings import registry
 
 
 class Network(nn.Module):
-    """An encoder of the inputs (in their order) into features [n, d], and a head on these, which the task brings."""
+    """An encoder of the inputs (in their order) into features [n, d], and a head on these, which the task brings.
 
-    def __init__(self, encoder: nn.Module, head: nn.Module) -> None:
+    `channels_last`: does it compute on images whose channels lie side by side in memory, or channel after channel?
+    """
+
+    def __init__(self, encoder: nn.Module, head: nn.Module, channels_last: bool = False) -> None:
         super().__init__()
         self.encoder = encoder
         self.head = head
+        self.channels_last = channels_last
+
+    def laid_out(self, device: torch.device) -> Network:
+        """Itself, on the device and in the memory layout to compute in: on a GPU, channels-last for every model."""
+        self.channels_last = self.channels_last or device.type == "cuda"
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        return self.to(device).to(memory_format=layout)  # type: ignore[call-overload, no-any-return]
 
     def features(self, inputs: Inputs) -> Tensor:
         """Penultimate representation z, float [n, d]."""
-        features: Tensor = self.encoder(*inputs.values())
+        # Images come channels-last, and one such input is enough for a convolution to compute and answer likewise.
+        given = inputs.values() if self.channels_last else [values.contiguous() for values in inputs.values()]
+        features: Tensor = self.encoder(*given)
         return features
 
     def forward(self, inputs: Inputs) -> Tensor:
@@ -69,11 +81,13 @@ class ModelFamily:
     """A registered architecture. `encoder(settings, shape)` returns the feature extractor and its output width d.
 
     `shape`: of a sample's first input, such as (C, H, W). Raises RequestError from `encoder` where it does not fit.
+    `channels_last`: is the memory layout of that name the faster one on a CPU? (docs/scaling.md)
     """
 
     name: str
     settings: type
     encoder: Callable[[Any, tuple[int, ...]], tuple[nn.Module, int]]
+    channels_last: bool = False
     about: str = ""  # for those who read conf/
 
 
@@ -83,7 +97,7 @@ def build(name: str, settings: Any, shape: tuple[int, ...], head: Callable[[int]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "init"))
         encoder, width = family.encoder(settings, shape)
-        return Network(encoder, head(width))
+        return Network(encoder, head(width), family.channels_last)
 
 
 def image_shape(model: str, shape: tuple[int, ...], smallest: int) -> tuple[int, int, int]:

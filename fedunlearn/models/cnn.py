@@ -52,6 +52,10 @@ def _block(inputs: int, outputs: int, norm: str) -> list[nn.Module]:
 
 MODELS = {
     "cnn": ModelFamily(
-        "cnn", CnnSettings, encoder, "two blocks of convolution and pooling, one hidden layer: quick on a CPU"
+        "cnn",
+        CnnSettings,
+        encoder,
+        channels_last=True,
+        about="two blocks of convolution and pooling, one hidden layer: quick on a CPU",
     )
 }

@@ -57,9 +57,9 @@ def _first_convolution(channels: int, stem: str) -> nn.Conv2d:
 
 MODELS = {
     "resnet18": ModelFamily(
-        "resnet18", ResNetSettings, partial(encoder, models.resnet18), "never pretrained, with 512 features"
+        "resnet18", ResNetSettings, partial(encoder, models.resnet18), about="never pretrained, with 512 features"
     ),
     "resnet50": ModelFamily(
-        "resnet50", ResNetSettings, partial(encoder, models.resnet50), "never pretrained, with 2048 features"
+        "resnet50", ResNetSettings, partial(encoder, models.resnet50), about="never pretrained, with 2048 features"
     ),
 }

@@ -166,3 +166,19 @@ def test_the_yaml_files_spell_out_the_defaults(name: str) -> None:
     settings = registry.find("model", given.pop("name")).settings
     assert parse(settings, given) == settings()
     assert set(given) == set(vars(settings()))
+
+
+@pytest.mark.parametrize(("name", "channels_last"), [("cnn", True), ("lenet", True), ("resnet18", False)])
+def test_a_family_computes_in_the_memory_layout_that_it_declares(name: str, channels_last: bool) -> None:
+    declared, other = (make(name, (3, 16, 16)).eval() for _ in range(2))
+    assert declared.channels_last == channels_last
+    other.channels_last = not channels_last
+    images = torch.rand(2, 3, 16, 16).contiguous(memory_format=torch.channels_last)  # as a dataset prepares them
+    seen, features = [], []
+    for model in (declared, other):
+        convolution = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
+        convolution.register_forward_hook(lambda module, given, answer: seen.append(answer))
+        features.append(model.laid_out(torch.device("cpu")).features({"images": images}))
+    as_declared = [answer.is_contiguous(memory_format=torch.channels_last) for answer in seen]
+    assert as_declared == [channels_last, not channels_last]
+    torch.testing.assert_close(*features)
