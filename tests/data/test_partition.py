@@ -23,6 +23,7 @@ from fedunlearn.data.partition import (
     PathologicalSettings,
     ShardsSettings,
     SizeSkewedSettings,
+    _shares,
     counts,
     split,
 )
@@ -244,3 +245,56 @@ def test_nothing_is_cached_or_fetched(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "10\n"), done.stderr
     assert "%|" not in done.stderr  # no progress bars either
     assert not list(tmp_path.rglob("*huggingface*"))
+
+
+def made(name: str, settings: Any) -> Any:
+    import datasets
+
+    partitioner = PARTITIONERS[name].make(settings, LABELS, 5)
+    partitioner.dataset = datasets.Dataset.from_dict({"label": LABELS, "index": np.arange(len(LABELS))})
+    return partitioner
+
+
+@pytest.mark.parametrize(("name", "settings"), EVERY)
+def test_all_at_once_is_what_the_partitioner_loads_one_by_one(name: str, settings: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        partitioner = made(name, settings)
+        at_once = list(_shares(partitioner, partitioner.num_partitions))
+        assert len(at_once) == settings.clients
+        for client, share in enumerate(at_once):
+            assert sorted(share) == sorted(partitioner.load_partition(client)["index"])
+
+
+def test_iid_shares_are_those_of_flwr_datasets() -> None:
+    from datasets import Dataset
+    from flwr_datasets.partitioner import IidPartitioner
+
+    theirs = IidPartitioner(10)
+    theirs.dataset = Dataset.from_dict({"index": np.arange(len(LABELS))})
+    for client, share in enumerate(_shares(made("iid", IidSettings(10)), 10)):
+        assert share.tolist() == theirs.load_partition(client)["index"][:]
+
+
+@pytest.mark.parametrize(("name", "settings"), EVERY)
+def test_no_table_is_made_for_a_client(name: str, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from datasets import Dataset
+
+    made: list[object] = []
+    select = Dataset.select
+    monkeypatch.setattr(Dataset, "select", lambda *given, **more: made.append(given) or select(*given, **more))
+    deal(name, settings)
+    assert len(made) <= 1  # shards are cut from a sorted copy
+
+
+def test_who_loads_in_a_way_of_its_own_is_asked_for_every_client() -> None:
+    from datasets import Dataset
+    from flwr_datasets.partitioner import SizePartitioner
+
+    class Reversed(SizePartitioner):
+        def load_partition(self, partition_id: int) -> Any:
+            return super().load_partition(1 - partition_id)
+
+    partitioner = Reversed([2, 3])
+    partitioner.dataset = Dataset.from_dict({"index": [10, 11, 12, 13, 14]})
+    assert [share.tolist() for share in _shares(partitioner, partitioner.num_partitions)] == [[12, 13, 14], [10, 11]]

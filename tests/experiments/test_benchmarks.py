@@ -21,6 +21,7 @@ def launch(workload: str, competitor: str, repeat: int, *rounds: float, **more: 
 
 def test_ratios_are_those_of_launches_side_by_side():
     runs = [launch("cnn_100", "local", n, 9, s) for n, s in enumerate((1.0, 2.0, 6.0))]
+    runs.append(launch("cnn_100", "local", 9, 9, 7.0))
     runs += [launch("cnn_100", "tuned", n, 9, s) for n, s in enumerate((2.0, 2.0, 4.0, 1.0))]
     found = report.launches(runs)
     assert report.paired(found, ("cnn_100", "local"), ("cnn_100", "tuned"), "seconds") == [0.5, 1.0, 1.5]
