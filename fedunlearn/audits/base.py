@@ -7,8 +7,10 @@ scores that only use the retrained models' mean as the zero of a scale use them 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -72,6 +74,26 @@ class View:
         return self.targets
 
 
+class Notes:
+    """What audits have worked out of a model: those that compare models need the same of each again and again."""
+
+    def __init__(self) -> None:
+        self._found: dict[Hashable, Future[Any]] = {}
+        self._lock = Lock()
+
+    def once(self, key: Hashable, work: Callable[[], Any]) -> Any:
+        """What `work` returns (or raises), made by whoever asks first; all that it depends on is part of `key`."""
+        with self._lock:
+            first = key not in self._found
+            found = self._found.setdefault(key, Future())
+        if first:
+            try:
+                found.set_result(work())
+            except BaseException as error:  # whoever else asks must not wait for ever
+                found.set_exception(error)
+        return found.result()
+
+
 @dataclass(frozen=True)
 class Evidence:
     """A model and what it says on the training and test split. An audit that trains the model trains a copy."""
@@ -79,6 +101,16 @@ class Evidence:
     model: nn.Module
     train: View
     test: View
+    notes: Notes = field(default_factory=Notes, repr=False, compare=False)
+
+
+Call = Callable[[], Any]
+SideBySide = Callable[[Sequence[Call]], list[Any]]
+
+
+def one_by_one(calls: Sequence[Call]) -> list[Any]:
+    """What the calls return, in their order."""
+    return [call() for call in calls]
 
 
 @dataclass(frozen=True)
@@ -100,6 +132,7 @@ class Reference:
 
     `forget_classes` is empty for client- and sample-level requests; `parts`: the training samples of each client;
     `backdoor`: what the forgotten clients planted, if anything; `shadows`: as many as the audit asks for.
+    `side_by_side` makes calls that do not depend on each other, on as many cores as are free.
     """
 
     original: Evidence
@@ -110,6 +143,7 @@ class Reference:
     parts: tuple[np.ndarray, ...] = ()
     backdoor: Backdoor | None = None
     shadows: tuple[Shadow, ...] = ()
+    side_by_side: SideBySide = one_by_one
 
     def others(self, evidence: Evidence) -> tuple[Evidence, ...]:
         """The retrained models, without the one that `evidence` is of."""
@@ -134,6 +168,8 @@ KINDS: dict[str, type | tuple[type, ...]] = {"number": (int, float), "list": lis
 @dataclass(frozen=True)
 class Audit:
     """A registered measurement. `measure(evidence, reference, settings)` must not change anything it is given.
+
+    Other audits are measured at the same time, each by one thread (also of PyTorch, OpenMP and BLAS).
 
     `tasks`: the tasks that it is defined for; EVERY for one that only reads what a view always has. `findings`: the
     declarations of what it returns, or a function from its settings to them. `shadows(settings)`: how

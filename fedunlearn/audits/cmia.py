@@ -41,11 +41,17 @@ def measure(evidence: Evidence, reference: Reference, settings: CmiaSettings) ->
         return dict.fromkeys(FINDINGS)
     pairs = [(label, neighbour(label, reference)) for label in reference.forget_classes]
 
-    def told_apart(view: View) -> float:
-        return float(np.mean([separation(view, *pair, reference, settings) for pair in pairs]))
+    def told_apart(model: Evidence) -> float:
+        """Once for each model, although all others are compared with it."""
+        key = ("cmia", settings, reference.seed, *reference.retain_classes, *pairs)
+        return float(
+            model.notes.once(
+                key, lambda: np.mean([separation(model.test, *pair, reference, settings) for pair in pairs])
+            )
+        )
 
-    auc = told_apart(evidence.test)
-    others = [told_apart(other.test) for other in reference.others(evidence)]
+    auc = told_apart(evidence)
+    others = [told_apart(other) for other in reference.others(evidence)]
     return {"cmia_auc": auc, "cmia_distance": float(abs(auc - np.mean(others))) if others else None}
 
 

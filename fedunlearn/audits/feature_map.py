@@ -14,7 +14,6 @@ from typing import Annotated
 
 import numpy as np
 from sklearn.manifold import TSNE
-from threadpoolctl import threadpool_limits
 
 from fedunlearn.audits.base import Audit, Evidence, Findings, Reference
 from fedunlearn.audits.linear_probe import stratified
@@ -56,8 +55,7 @@ def embedded(features: np.ndarray, settings: FeatureMapSettings) -> np.ndarray:
     perplexity = min(settings.perplexity, (len(features) - 1) / 3)
     tsne = TSNE(2, perplexity=perplexity, max_iter=settings.iterations, init="pca", random_state=0)
     padded = np.pad(features.astype(np.float64), ((0, 0), (0, 1)))  # a model may have a single feature
-    with threadpool_limits(1):  # so few points are placed sooner by one thread
-        return np.asarray(tsne.fit_transform(padded), dtype=np.float64)
+    return np.asarray(tsne.fit_transform(padded), dtype=np.float64)
 
 
 DECLARED = (

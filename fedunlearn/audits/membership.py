@@ -9,7 +9,6 @@ the class-fair form is our reading.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
@@ -17,7 +16,6 @@ from typing import Annotated
 import numpy as np
 from scipy.special import entr, log_softmax, logsumexp
 from scipy.stats import rankdata
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
@@ -109,9 +107,7 @@ def _chosen(view: View, wanted: np.ndarray, most: int, stream: np.random.Generat
 
 def _scores(signs: np.ndarray, member: np.ndarray, asked: np.ndarray) -> np.ndarray:
     attack = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        attack.fit(signs, member)
+    attack.fit(signs, member)
     return np.asarray(attack.decision_function(asked))
 
 

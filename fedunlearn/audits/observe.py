@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 
 import numpy as np
 import torch
 
-from fedunlearn.audits.base import Evidence, Samples, View
+from fedunlearn.audits.base import Evidence, Samples, SideBySide, View, one_by_one
 from fedunlearn.data.types import Dataset, Prepare, Request, Split
 from fedunlearn.errors import RunError
 from fedunlearn.models.base import Network
@@ -17,7 +18,13 @@ from fedunlearn.tasks.base import Batch, Task
 CHUNK = 512  # samples at a time; fixed, because the last bits of a convolution can depend on it
 
 
-def observe(model: Network, dataset: Dataset, request: Request, device: torch.device) -> Evidence:
+def observe(
+    model: Network,
+    dataset: Dataset,
+    request: Request,
+    device: torch.device,
+    side_by_side: SideBySide = one_by_one,
+) -> Evidence:
     """What `model` says in evaluation mode of all samples, computed on `device`.
 
     The model is left as it is, on its own device: a copy is run. Raises RunError if an output is not a finite number.
@@ -26,23 +33,33 @@ def observe(model: Network, dataset: Dataset, request: Request, device: torch.de
     task: Task = registry.find("task", dataset.task)
     test_forget = np.isin(dataset.test.groups.cpu().numpy(), request.classes)
     splits = ((dataset.train, request.forget), (dataset.test, test_forget))
-    return Evidence(model, *(viewed(frozen, task, split, forget, dataset.prepare, device) for split, forget in splits))
+    train, test = (
+        viewed(frozen, task, split, forget, dataset.prepare, device, side_by_side) for split, forget in splits
+    )
+    return Evidence(model, train, test)
 
 
-@torch.no_grad()
 def viewed(
-    model: Network, task: Task, split: Split, forget: np.ndarray, prepare: Prepare, device: torch.device
+    model: Network,
+    task: Task,
+    split: Split,
+    forget: np.ndarray,
+    prepare: Prepare,
+    device: torch.device,
+    side_by_side: SideBySide = one_by_one,
 ) -> View:
     """What `model`, as it is, says of a split; `forget`: bool [n]. Raises RunError where that is not finite."""
-    found: dict[str, list[torch.Tensor]] = {}
-    for rows in torch.split(torch.arange(len(split)), CHUNK):
+
+    @torch.no_grad()
+    def said_of(rows: torch.Tensor) -> dict[str, torch.Tensor]:
         piece = split.at(rows).to(device)
         batch = Batch(prepare(piece.inputs), piece.targets, torch.ones(len(piece), device=device))
         said = task.outputs(model, batch.inputs)
         parts = {"features": said.features, **task.kept(said), "score": task.score(said, batch)}
-        for name, part in parts.items():
-            found.setdefault(name, []).append(part.cpu())
-    kept = {name: torch.cat(parts).numpy() for name, parts in found.items()}
+        return {name: part.cpu() for name, part in parts.items()}
+
+    found = side_by_side([partial(said_of, rows) for rows in torch.split(torch.arange(len(split)), CHUNK)])
+    kept = {name: torch.cat([part[name] for part in found]).numpy() for name in found[0]}
     if not all(np.isfinite(values).all() for values in kept.values()):
         raise RunError("the model's outputs are not finite numbers, so that no audit can read them")
     features, score = kept.pop("features"), kept.pop("score").astype(np.float64)

@@ -43,21 +43,32 @@ def measure(evidence: Evidence, reference: Reference, settings: OverUnlearningSe
     """
     if not reference.forget_classes:
         return dict.fromkeys(FINDINGS)
+    key = ("over_unlearning", settings, reference.seed, reference.forget_classes)
+    asked = reference.original.notes.once(key, lambda: perturbed(reference, settings))
+    model = copy.deepcopy(evidence.model).eval()
+    return {
+        name: float(jensen_shannon(expected, probabilities(model, near)).mean())
+        for name, (near, expected) in asked.items()
+    }
+
+
+def perturbed(reference: Reference, settings: OverUnlearningSettings) -> dict[str, tuple[Tensor, np.ndarray]]:
+    """By finding: the perturbed samples [n, C, H, W], and what the original says of them without the forgotten classes.
+
+    The latter: probabilities, float64 [n, classes].
+    """
     stream = numpy_stream(reference.seed, "audit", "over_unlearning")
     chosen = np.sort(stream.permutation(np.flatnonzero(reference.original.test.forget))[: settings.samples])
     samples = reference.original.test.samples
     normalise, shown = _normaliser(samples), samples.at(chosen)["images"]
-    original, model = (copy.deepcopy(found.model).eval() for found in (reference.original, evidence))
+    original = copy.deepcopy(reference.original.model).eval()
     classes = list(reference.forget_classes)
     noise = torch.randn(shown.shape, generator=torch_stream(reference.seed, "audit", "over_unlearning", "noise"))
     moved = {
         "ou_gaussian": within(shown + noise.to(shown.device) * settings.sigma / _scale(normalise, shown), normalise),
         "ou_pgd": toward_neighbour(original, shown, normalise, classes, settings),
     }
-    return {
-        name: float(jensen_shannon(without(original, near, classes), probabilities(model, near)).mean())
-        for name, near in moved.items()
-    }
+    return {name: (near, without(original, near, classes)) for name, near in moved.items()}
 
 
 def toward_neighbour(

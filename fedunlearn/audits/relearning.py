@@ -13,6 +13,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from typing import Annotated, cast
 
 import numpy as np
@@ -20,12 +22,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fedunlearn.audits.base import Audit, Evidence, Findings, Reference, View
+from fedunlearn.audits.base import Audit, Call, Evidence, Findings, Reference, View
 from fedunlearn.audits.prototype_relearning import accuracies, highest_bias
 from fedunlearn.data.types import Inputs
 from fedunlearn.randomness import numpy_stream
 from fedunlearn.results.findings import Finding
 from fedunlearn.settings.schema import AtLeast, Count, Fraction, Positive
+
+FEWEST_ASKED = 8  # samples at a time beyond those that may fail: fewer would not be answered sooner
+TIE = 1e-300  # margin of a wrong answer whose logit is the label's
 
 
 @dataclass(frozen=True)
@@ -49,49 +54,51 @@ def measure(evidence: Evidence, reference: Reference, settings: RelearningSettin
 
     Means over seeds, of the forget test samples. All None below class level. The model is left as it is.
     """
-    names = [f"fewshot_{shots}_accuracy" for shots in settings.shots]
+    names = ["relearn_batches", *(f"fewshot_{shots}_accuracy" for shots in settings.shots)]
     if not reference.forget_classes:
-        return dict.fromkeys(["relearn_batches", *names])
-    attacks = [_Attack(evidence, reference, settings, seed) for seed in range(settings.seeds)]
+        return dict.fromkeys(names)
+    start = unmasked(evidence, list(reference.forget_classes), settings.cost)
+    attacks = [_Attack(evidence, start, settings, (reference.seed, seed)) for seed in range(settings.seeds)]
     goal = _share_right(reference.original.test) - settings.margin
-    findings: Findings = {"relearn_batches": float(np.mean([attack.batches_until(goal) for attack in attacks]))}
-    for name, shots in zip(names, settings.shots, strict=True):
-        findings[name] = float(np.mean([attack.accuracy_after(shots) for attack in attacks]))
-    return findings
+    calls: list[Call] = [partial(attack.batches_until, goal) for attack in attacks]
+    calls += [partial(attack.accuracy_after, shots) for shots in settings.shots for attack in attacks]
+    found = np.reshape(reference.side_by_side(calls), (len(names), settings.seeds))
+    return dict(zip(names, found.mean(axis=1).tolist(), strict=True))
 
 
 class _Attack:
-    """Relearning of one model with the samples that one seed draws, the same for every model."""
+    """Relearning of one model with the samples that one seed draws, the same for every model.
 
-    def __init__(self, evidence: Evidence, reference: Reference, settings: RelearningSettings, seed: int) -> None:
-        self._evidence, self._settings, self._classes = evidence, settings, list(reference.forget_classes)
-        self._stream = (reference.seed, "audit", "relearning", seed)
+    `start`: the model that the attacker begins with; `seeds`: of the run, and of the attack.
+    """
+
+    def __init__(
+        self, evidence: Evidence, start: nn.Module, settings: RelearningSettings, seeds: tuple[int, int]
+    ) -> None:
+        self._evidence, self._start, self._settings = evidence, start, settings
+        self._stream = (seeds[0], "audit", "relearning", seeds[1])
         stream = numpy_stream(*self._stream, "test")
-        asked = np.sort(stream.permutation(np.flatnonzero(evidence.test.forget))[: settings.test_samples])
-        self._images, self._labels = _shown(evidence.test, asked)
+        self._asked = np.sort(stream.permutation(np.flatnonzero(evidence.test.forget))[: settings.test_samples])
 
     def batches_until(self, goal: float) -> int:
         """Mini-batches until forget accuracy reaches `goal`, at most the cap."""
         forget = np.flatnonzero(self._evidence.train.forget)
+        exam = Exam(*_shown(self._evidence.test, self._asked), goal)
         for count, model in enumerate(self._trained(forget)):
-            if count == self._settings.cap or self._accuracy(model) >= goal:
+            if count == self._settings.cap or exam.is_passed_by(model):
                 return count
         raise AssertionError("training never ends by itself")
 
     def accuracy_after(self, shots: int) -> float:
         """Forget accuracy after training with `shots` forget samples."""
         forget = numpy_stream(*self._stream, shots).permutation(np.flatnonzero(self._evidence.train.forget))[:shots]
-        steps = self._trained(forget)
-        for _ in range(self._settings.steps + 1):
-            model = next(steps)
-        return self._accuracy(model)
+        model = next(islice(self._trained(forget), self._settings.steps, None))
+        return float((margins(model, *_shown(self._evidence.test, self._asked)) >= 0).mean())
 
     def _trained(self, forget: np.ndarray) -> Iterator[nn.Module]:
-        """A neutral copy of the model after each mini-batch; in evaluation mode, whose statistics a few samples
-        cannot upset."""
-        model = unmasked(self._evidence, self._classes, self._settings.cost)
+        """The model after each mini-batch, in evaluation mode, whose statistics a few samples cannot upset."""
+        model = copy.deepcopy(self._start)
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        optimiser = torch.optim.SGD(parameters, self._settings.lr)
         train, half = self._evidence.train, self._settings.batch_size // 2
         retain = np.flatnonzero(~train.forget)
         stream = numpy_stream(*self._stream, "batches")
@@ -99,13 +106,53 @@ class _Attack:
             yield model
             batch = np.concatenate([_drawn(forget, half, stream), _drawn(retain, half, stream)])
             images, labels = _shown(train, batch)
-            optimiser.zero_grad()
-            torch.autograd.backward(F.cross_entropy(model(images), labels))
-            optimiser.step()
+            slopes = torch.autograd.grad(F.cross_entropy(model(images), labels), parameters, allow_unused=True)
+            with torch.no_grad():  # plain SGD; the optimiser of the library takes longer than the step of a small model
+                for parameter, slope in zip(parameters, slopes, strict=True):
+                    if slope is not None:
+                        parameter.sub_(slope, alpha=self._settings.lr)
 
-    @torch.no_grad()
-    def _accuracy(self, model: nn.Module) -> float:
-        return float((model(self._images).argmax(1) == self._labels).float().mean())
+
+class Exam:
+    """Does a model know enough of some samples, asked again after every step? Asks no more than it must.
+
+    The share of right answers must be `goal` at least, a float32 as PyTorch's means are. Samples that were furthest
+    from right when they were last asked come first: while these few are wrong, the others cannot change the answer.
+    """
+
+    def __init__(self, images: Inputs, labels: Tensor, goal: float) -> None:
+        self._images, self._labels = images, labels
+        count = len(labels)
+        shares = np.arange(count + 1, dtype=np.float32) / np.float32(max(1, count))
+        self._needed = int((shares.astype(np.float64) < goal).sum())
+        self._margins = np.zeros(count)  # as they were found last
+
+    def is_passed_by(self, model: nn.Module) -> bool:
+        """Does it give enough right answers?"""
+        count = len(self._labels)
+        may_fail = count - self._needed
+        order, failed = np.argsort(self._margins, kind="stable"), 0
+        for rows in np.split(order, range(FEWEST_ASKED + may_fail, count, FEWEST_ASKED + may_fail)):
+            chosen = torch.as_tensor(rows, device=self._labels.device)
+            images = {name: values[chosen] for name, values in self._images.items()}
+            self._margins[rows] = margins(model, images, self._labels[chosen])
+            failed += int((self._margins[rows] < 0).sum())
+            if failed > may_fail:
+                return False
+        return True
+
+
+@torch.no_grad()
+def margins(model: nn.Module, images: Inputs, labels: Tensor) -> np.ndarray:
+    """By how much the label's logit exceeds all others, float64 [n]; below 0: the answer is wrong.
+
+    Of equal logits the first is the answer, as for `argmax`.
+    """
+    logits = model(images).double()
+    own = logits.gather(1, labels[:, None]).squeeze(1)
+    best = logits.scatter(1, labels[:, None], -torch.inf).amax(1)
+    wrong = logits.argmax(1) != labels
+    return torch.where(wrong, torch.minimum(own - best, own.new_tensor(-TIE)), own - best).cpu().numpy()
 
 
 @torch.no_grad()

@@ -46,9 +46,12 @@ def measure(evidence: Evidence, reference: Reference, settings: SimilaritySettin
 
 def cka(x: np.ndarray, y: np.ndarray) -> float | None:
     """Unbiased linear CKA of features `x` [n, d] and `y` [n, e] of the same n samples; None if one is constant."""
-    one, other = _gram(x), _gram(y)
-    scale = hsic(one, one) * hsic(other, other)
-    return float(hsic(one, other) / np.sqrt(scale)) if scale > 0 else None
+    return _cka(_gram(x), _gram(y))
+
+
+def _cka(one: _Gram, other: _Gram) -> float | None:
+    scale = one.own * other.own
+    return float(hsic(one.matrix, other.matrix) / np.sqrt(scale)) if scale > 0 else None
 
 
 def hsic(k: np.ndarray, m: np.ndarray) -> float:
@@ -59,17 +62,26 @@ def hsic(k: np.ndarray, m: np.ndarray) -> float:
     return float(((k * m).sum() + middle - 2 / (n - 2) * (rows_k @ rows_m)) / (n * (n - 3)))
 
 
-def _gram(x: np.ndarray) -> np.ndarray:
+@dataclass(frozen=True)
+class _Gram:
+    """Inner products [n, n] of features, without the diagonal, and their HSIC with themselves."""
+
+    matrix: np.ndarray
+    own: float
+
+
+def _gram(x: np.ndarray) -> _Gram:
     centred = x.astype(np.float64) - x.mean(axis=0, dtype=np.float64)  # for precision: the estimate does not change
-    gram = centred @ centred.T
+    gram = np.asarray(centred @ centred.T)
     np.fill_diagonal(gram, 0)
-    return np.asarray(gram)
+    return _Gram(gram, hsic(gram, gram))
 
 
 def _mean_cka(view: View, others: list[View], rows: np.ndarray) -> float | None:
     if len(rows) < LEAST or not others:
         return None
-    found = [cka(view.features[rows], other.features[rows]) for other in others]
+    own = _gram(view.features[rows])
+    found = [_cka(own, _gram(other.features[rows])) for other in others]
     known = [value for value in found if value is not None]
     return float(np.mean(known)) if len(known) == len(found) else None
 

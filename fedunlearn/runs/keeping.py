@@ -36,6 +36,10 @@ class Keeper:
             self.kept[step.key] = stored.key
         return stored
 
+    def has(self, step: Step) -> bool:
+        """Is there a result of `step` in the store? It may still turn out to be damaged."""
+        return step.key in self.kept or self._store.has(step.kind, step.determinants(self.kept))
+
     def _made(
         self,
         step: Step,

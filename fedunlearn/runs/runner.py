@@ -7,21 +7,20 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
+from joblib import cpu_count
 
-from fedunlearn.audits.base import Evidence, Findings, Reference, Shadow
-from fedunlearn.audits.observe import observe, viewed
-from fedunlearn.engines.base import Progress, run_stage
+from fedunlearn.audits.base import Findings
+from fedunlearn.engines.base import Progress, run_stage, worker_count
 from fedunlearn.federation.federation import Federation
 from fedunlearn.models.base import Network
 from fedunlearn.randomness import derive
+from fedunlearn.runs.auditing import Auditor
 from fedunlearn.runs.console import Console
+from fedunlearn.runs.crew import crew
 from fedunlearn.runs.curves import round_values
 from fedunlearn.runs.keeping import Keeper, Sound
 from fedunlearn.runs.step_model import History, StepModel, artifact_of, model_of, on, progress_of
-from fedunlearn.runs.steps import ORIGINAL, RETRAINED, UNLEARNED, Measuring, Step, Training
-from fedunlearn.settings import registry
+from fedunlearn.runs.steps import Step, Training
 from fedunlearn.settings.config import RunConfig
 from fedunlearn.store import Artifact, Checkpoint, Store
 from fedunlearn.tracking.base import Tracker
@@ -37,8 +36,6 @@ class Runner:
         self._warn = cache(partial(console.say, style="yellow"))  # says the same only once
         self._keeper = Keeper(store, self._warn)
         self._models: dict[str, StepModel] = {}  # by key
-        self._evidence = cache(self._observed)
-        self._shadow = cache(self._compared)
 
     @property
     def kept(self) -> dict[str, str]:
@@ -64,10 +61,11 @@ class Runner:
     def audit(self, audits: tuple[Step, ...]) -> dict[str, Findings]:
         """What every audit finds, by the label of its subject. The models must have been kept."""
         findings: dict[str, Findings] = {}
-        with self.console.progress("audit", len(audits), "audits") as advance:
-            for done, step in enumerate(audits, start=1):
+        with self.console.progress("audit", len(audits), "audits") as advance, crew(cores_of(self.config)) as hands:
+            auditor = Auditor(self.config, self.federation, self._keeper, self._network, hands)
+            for done, (step, found) in enumerate(auditor.findings(audits), start=1):
                 (subject,) = step.inputs["subject"]
-                findings.setdefault(subject.label, {}).update(self._keeper.get(step, partial(self._measure, step)).data)
+                findings.setdefault(subject.label, {}).update(found)
                 advance(done, step.name)
         return findings
 
@@ -133,35 +131,7 @@ class Runner:
         network.load_state_dict(self.model(step).tensors)
         return network
 
-    def _observed(self, step: Step) -> Evidence:
-        return observe(self._network(step), self.federation.dataset, self.federation.request, self.federation.device)
 
-    def _compared(self, original: Step, unlearned: Step) -> Shadow:
-        """The models of one variant on the forget samples, and which of these the variant's clients have."""
-        forget, parts = self.federation.request.forget, self.federation.of_variant(original.variant).parts
-        held = np.isin(np.flatnonzero(forget), np.concatenate(parts))
-        asked = self.federation.dataset.train.at(torch.from_numpy(np.flatnonzero(forget)))
-        task, prepare, device = self.federation.task, self.federation.dataset.prepare, self.federation.device
-        everything = np.ones(len(asked), dtype=bool)
-        logits = (
-            viewed(self._network(step).eval(), task, asked, everything, prepare, device).logits
-            for step in (original, unlearned)
-        )
-        return Shadow(held, *logits)
-
-    def _measure(self, step: Step, checkpoint: Checkpoint, sound: Sound) -> Artifact:
-        assert isinstance(step.work, Measuring)
-        chosen, ((subject,), (original,)) = step.work.audit, (step.inputs[name] for name in ("subject", ORIGINAL))
-        audit = registry.find("audit", chosen.name)
-        variants = zip(*(step.inputs.get(f"variants.{role}", ()) for role in (ORIGINAL, UNLEARNED)), strict=True)
-        reference = Reference(
-            original=self._evidence(original),
-            retrained=tuple(map(self._evidence, step.inputs[RETRAINED])),
-            forget_classes=self.federation.request.classes,
-            classes=self.federation.dataset.classes,
-            seed=self.config.seed,
-            parts=tuple(self.federation.parts),
-            backdoor=self.config.request.backdoor,
-            shadows=tuple(self._shadow(*models) for models in variants),
-        )
-        return Artifact({}, audit.measured(self._evidence(subject), reference, chosen.settings))
+def cores_of(config: RunConfig) -> int:
+    """How many cores the audits of a run keep busy: as many as its clients, but no more than there are."""
+    return min(worker_count(config.engine.settings), int(cpu_count()))

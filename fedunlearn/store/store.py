@@ -71,6 +71,10 @@ class Store:
             self._say(f"{location.folder} is damaged: {damage}")
             return None
 
+    def has(self, stage: str, determinants: Mapping[str, Any]) -> bool:
+        """Is there such an artifact, sound or damaged? Reads nothing of it."""
+        return is_there(Location(self._root, stage, key_of(stage, determinants)).folder)
+
     def held(self, stage: str, key: str) -> Stored | None:
         """What is kept under `key`, else None. Computes nothing, waits for nothing, changes nothing."""
         with suppress(DamagedError):

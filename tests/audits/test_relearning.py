@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
 
-from fedunlearn.audits.base import Reference
-from fedunlearn.audits.relearning import AUDITS, RelearningSettings, unmasked
+from fedunlearn.audits.base import Evidence, Reference
+from fedunlearn.audits.relearning import AUDITS, Exam, RelearningSettings, unmasked
+from fedunlearn.randomness import numpy_stream
 
 QUICK = {"shots": (4,), "seeds": 2, "batch_size": 8, "lr": 0.02}
 
@@ -72,3 +79,74 @@ def test_not_defined_below_class_level(trained: Any) -> None:
 @pytest.mark.parametrize("shots", [1, 500])
 def test_any_number_of_shots_is_possible(trained: Any, shots: int) -> None:
     assert 0 <= measure(trained, "retrained_0", shots=(shots,))[f"fewshot_{shots}_accuracy"] <= 1
+
+
+def by_brute_force(evidence: Evidence, reference: Reference, settings: RelearningSettings) -> dict[str, float]:
+    """As the attack is described: PyTorch's own SGD, and every test sample asked after every step."""
+    train, test, found = evidence.train, evidence.test, []
+    goal = float((reference.original.test.logits.argmax(1) == test.labels)[test.forget].mean()) - settings.margin
+    for seed in range(settings.seeds):
+        stream = (reference.seed, "audit", "relearning", seed)
+        asked = np.sort(numpy_stream(*stream, "test").permutation(np.flatnonzero(test.forget))[: settings.test_samples])
+
+        def right(model: nn.Module, asked: np.ndarray = asked) -> float:
+            with torch.no_grad():
+                said = model(test.samples.at(asked)).argmax(1)
+            return float((said == torch.as_tensor(test.labels[asked])).float().mean())
+
+        def trained(forget: np.ndarray, stream: Any = stream) -> Iterator[nn.Module]:
+            model = unmasked(evidence, list(reference.forget_classes), settings.cost)
+            optimiser = torch.optim.SGD(model.parameters(), settings.lr)
+            batches, half = numpy_stream(*stream, "batches"), settings.batch_size // 2
+            while True:
+                yield model
+                pools = forget, np.flatnonzero(~train.forget)
+                rows = np.concatenate([batches.choice(pool, half, replace=len(pool) < half) for pool in pools])
+                optimiser.zero_grad()
+                loss = nn.functional.cross_entropy(model(train.samples.at(rows)), torch.as_tensor(train.labels[rows]))
+                torch.autograd.backward(loss)
+                optimiser.step()
+
+        everything = np.flatnonzero(train.forget)
+        steps = enumerate(trained(everything))
+        batches = next(count for count, model in steps if count == settings.cap or right(model) >= goal)
+        shown = [numpy_stream(*stream, shots).permutation(everything)[:shots] for shots in settings.shots]
+        after = [right(next(islice(trained(few), settings.steps, None))) for few in shown]
+        found.append([batches, *after])
+    names = ["relearn_batches", *(f"fewshot_{shots}_accuracy" for shots in settings.shots)]
+    return dict(zip(names, np.mean(found, axis=0).tolist(), strict=True))
+
+
+@pytest.mark.parametrize("name", ["original", "masked", "retrained_0", "retrained_1"])
+@pytest.mark.parametrize("lr", [0.005, 0.02, 0.1])
+def test_the_findings_are_those_of_a_slow_attack(trained: Any, name: str, lr: float) -> None:
+    settings = RelearningSettings(lr=lr, batch_size=8, shots=(4, 12), seeds=3, cap=60, margin=0.05)
+    found = AUDITS["relearning"].measure(trained(name), trained.reference, settings)
+    assert found == pytest.approx(by_brute_force(trained(name), trained.reference, settings), abs=1e-6)
+
+
+@given(
+    st.lists(st.lists(st.integers(-2, 2), min_size=12, max_size=12), min_size=1, max_size=6),
+    st.floats(-0.1, 1.0),
+)
+def test_an_exam_asks_less_and_says_the_same(rounds: list[list[int]], goal: float) -> None:
+    """A model that answers by a table, other answers after every step; class 0 of equal logits is the first."""
+    labels = torch.arange(12) % 2
+    exam = Exam({"rows": torch.arange(12)}, labels, goal)
+    for answers in rounds:
+        logits = torch.stack([torch.zeros(12), torch.tensor(answers, dtype=torch.float32)], dim=1)
+        share = float((logits.argmax(1) == labels).float().mean())
+        assert exam.is_passed_by(lambda inputs, logits=logits: logits[inputs["rows"]]) == (share >= goal)  # type: ignore[arg-type, misc]
+
+
+def test_an_exam_ends_with_those_that_failed_before() -> None:
+    asked = []
+
+    class Wrong(nn.Module):
+        def forward(self, inputs: Any) -> torch.Tensor:
+            asked.append(len(inputs["rows"]))
+            return torch.eye(2)[1 - torch.zeros(len(inputs["rows"]), dtype=torch.long)]
+
+    exam = Exam({"rows": torch.arange(200)}, torch.zeros(200, dtype=torch.long), goal=0.9)
+    assert not exam.is_passed_by(Wrong())
+    assert sum(asked) < 40, "20 may fail"

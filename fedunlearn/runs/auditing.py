@@ -1,0 +1,126 @@
+"""Measures every model of a run by every audit, side by side on the job's cores.
+
+What a model says is computed once, for all audits that look at it, and kept only as long as one of them does: to the
+end for the original and the retrained models, which all others are compared with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from fedunlearn.audits.base import Evidence, Findings, Notes, Reference, Shadow
+from fedunlearn.audits.observe import observe, viewed
+from fedunlearn.federation.federation import Federation
+from fedunlearn.models.base import Network
+from fedunlearn.runs.crew import Crew
+from fedunlearn.runs.keeping import Keeper
+from fedunlearn.runs.steps import ORIGINAL, RETRAINED, UNLEARNED, Measuring, Step
+from fedunlearn.settings import registry
+from fedunlearn.settings.config import RunConfig
+from fedunlearn.store import Artifact
+
+
+class Auditor:
+    """The audits of one run. `network(step)`: a model of its own with the weights of a trained step."""
+
+    def __init__(
+        self, config: RunConfig, federation: Federation, keeper: Keeper, network: Callable[[Step], Network], crew: Crew
+    ) -> None:
+        self._config, self._federation, self._keeper, self._crew = config, federation, keeper, crew
+        self._network = network
+        self._seen: dict[str, Notes] = {}  # by the key of the step
+
+    def findings(self, audits: tuple[Step, ...]) -> Iterator[tuple[Step, Findings]]:
+        """What each of the audits finds, in their order: those of models that are a reference, then model by model."""
+        for together in _by_memory(audits):
+            self._look_ahead(together)
+            calls = [self._crew.submit(partial(self._kept, step)) for step in together]
+            for step, call in zip(together, calls, strict=True):
+                yield step, call.result()
+            for subject in {*map(_subject, together)} - _references(audits):
+                self._seen.pop(subject.key, None)
+        self._seen.clear()
+
+    def measure(self, step: Step) -> Findings:
+        """What one audit finds, computed now."""
+        assert isinstance(step.work, Measuring)
+        chosen, (original,) = step.work.audit, step.inputs[ORIGINAL]
+        audit = registry.find("audit", chosen.name)
+        variants = zip(*(step.inputs.get(f"variants.{role}", ()) for role in (ORIGINAL, UNLEARNED)), strict=True)
+        reference = Reference(
+            original=self._evidence(original),
+            retrained=tuple(map(self._evidence, step.inputs[RETRAINED])),
+            forget_classes=self._federation.request.classes,
+            classes=self._federation.dataset.classes,
+            seed=self._config.seed,
+            parts=tuple(self._federation.parts),
+            backdoor=self._config.request.backdoor,
+            shadows=tuple(self._shadow(*models) for models in variants),
+            side_by_side=self._crew.side_by_side,
+        )
+        return dict(audit.measured(self._evidence(_subject(step)), reference, chosen.settings))
+
+    def _kept(self, step: Step) -> Findings:
+        return dict(self._keeper.get(step, lambda checkpoint, sound: Artifact({}, self.measure(step))).data)
+
+    def _look_ahead(self, audits: Iterable[Step]) -> None:
+        """Observe what these audits need, before a worker has to wait for it; nothing for those that are stored."""
+        missing = [step for step in audits if not self._keeper.has(step)]
+        needed = dict.fromkeys(other for step in missing for other in (*step.inputs[ORIGINAL], *step.inputs[RETRAINED]))
+        needed |= dict.fromkeys(map(_subject, missing))
+        for call in [self._crew.submit(partial(self._evidence, step)) for step in needed]:
+            call.result()
+
+    def _evidence(self, step: Step) -> Evidence:
+        found: Evidence = self._once(step, partial(self._observed, step))
+        return found
+
+    def _observed(self, step: Step) -> Evidence:
+        federation = self._federation
+        shared = federation.dataset, federation.request, federation.device
+        return observe(self._network(step), *shared, self._crew.side_by_side)
+
+    def _shadow(self, original: Step, unlearned: Step) -> Shadow:
+        found: Shadow = self._once(unlearned, partial(self._compared, original, unlearned))
+        return found
+
+    def _compared(self, original: Step, unlearned: Step) -> Shadow:
+        """The models of one variant on the forget samples, and which of these the variant's clients have."""
+        forget, parts = self._federation.request.forget, self._federation.of_variant(original.variant).parts
+        held = np.isin(np.flatnonzero(forget), np.concatenate(parts))
+        asked = self._federation.dataset.train.at(torch.from_numpy(np.flatnonzero(forget)))
+        task, prepare, device = self._federation.task, self._federation.dataset.prepare, self._federation.device
+        everything = np.ones(len(asked), dtype=bool)
+        logits = (
+            viewed(self._network(step).eval(), task, asked, everything, prepare, device).logits
+            for step in (original, unlearned)
+        )
+        return Shadow(held, *logits)
+
+    def _once(self, step: Step, work: Callable[[], Any]) -> Any:
+        return self._seen.setdefault(step.key, Notes()).once("", work)
+
+
+def _subject(step: Step) -> Step:
+    (subject,) = step.inputs["subject"]
+    return subject
+
+
+def _references(audits: Iterable[Step]) -> set[Step]:
+    """The models that others are compared with."""
+    return {other for step in audits for role in (ORIGINAL, RETRAINED) for other in step.inputs[role]}
+
+
+def _by_memory(audits: tuple[Step, ...]) -> Iterator[list[Step]]:
+    """Audits to make together: first those of references, which are held in memory anyway, then model by model."""
+    kept = _references(audits)
+    groups: dict[str, list[Step]] = {}
+    for step in audits:
+        subject = _subject(step)
+        groups.setdefault("" if subject in kept else subject.key, []).append(step)
+    yield from sorted(groups.values(), key=lambda group: _subject(group[0]) not in kept)
