@@ -16,7 +16,7 @@ from flwr.serverapp import ServerApp
 from fedunlearn.errors import HopelessError
 from fedunlearn.federation import wire
 from fedunlearn.federation.clock import CHECKPOINT, EVALUATION, breakdown
-from fedunlearn.federation.evaluation import group_scores
+from fedunlearn.federation.evaluation import group_scores, is_due
 from fedunlearn.federation.federation import Federation
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.federation.strategy import FOREVER, Tensors, UnlearningStrategy, server_app
@@ -95,8 +95,8 @@ def traits(chosen: Choice) -> dict[str, Any]:
 class Progress:
     """A stage between two rounds: all that is needed to go on from there.
 
-    `history` has one entry per round from 0 (the model at the start): the round, the mean test score of every group,
-    and the mean training loss (from round 1).
+    `history` has one entry per round from 0 (the model at the start): the round, the mean training loss (from round 1),
+    and the mean test score of every group in rounds after which the model was tested (see `is_due`).
     """
 
     model: Tensors
@@ -141,11 +141,12 @@ def run_stage(
         if server_round == 0 and resumed:
             return
         strategy.watch.restart()
-        try:
-            scores = group_scores(federation, state, workers)
-        except FloatingPointError as error:
-            raise HopelessError(strategy.diverged(str(error))) from error
-        entry = {"round": strategy.cost.rounds, "scores": scores}
+        entry: dict[str, Any] = {"round": strategy.cost.rounds}
+        if is_due(strategy.cost.rounds, rounds, config.train.evaluate_every):
+            try:
+                entry["scores"] = group_scores(federation, state, workers)
+            except FloatingPointError as error:
+                raise HopelessError(strategy.diverged(str(error))) from error
         strategy.watch.lap(EVALUATION)
         if strategy.losses:
             entry["loss"] = strategy.losses.pop()

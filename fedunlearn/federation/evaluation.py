@@ -1,4 +1,4 @@
-"""The server's look at the global model: on the test split after every round."""
+"""The server's look at the global model: on the test split, after as many rounds as asked for."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ from fedunlearn.federation.sgd import EVALUATION_BATCH
 from fedunlearn.tasks.base import Batch
 
 State = dict[str, Tensor]
+
+
+def is_due(number: int, rounds: int, every: int) -> bool:
+    """Is the global model tested after round `number` of `rounds`? Every so many (0: never), and after the last."""
+    return number == rounds or (every > 0 and number % every == 0)
 
 
 def group_scores(federation: Federation, state: State, workers: int = 1) -> list[float]:

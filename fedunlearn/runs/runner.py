@@ -17,7 +17,7 @@ from fedunlearn.randomness import derive
 from fedunlearn.runs.auditing import Auditor
 from fedunlearn.runs.console import Console
 from fedunlearn.runs.crew import crew
-from fedunlearn.runs.curves import round_values
+from fedunlearn.runs.curves import round_values, thinned, untested
 from fedunlearn.runs.keeping import Keeper, Sound
 from fedunlearn.runs.step_model import History, StepModel, artifact_of, model_of, on, progress_of
 from fedunlearn.runs.steps import Step, Training
@@ -53,10 +53,13 @@ class Runner:
             return self._models[step.key]
         news = step.key not in self.kept
         model = model_of(self._keeper.get(step, partial(self._train, step)))
+        every = self.config.train.evaluate_every
         if model.cached and news:
-            self.console.say(f"{step.name}: found in the store ({model.key})", style="dim")
-            self._track(step, model.history)
-        return model
+            missing = untested(model.history, every)
+            rarely = f"; {missing} of the rounds asked for were not tested when it was trained" if missing else ""
+            self.console.say(f"{step.name}: found in the store ({model.key}){rarely}", style="dim")
+            self._track(step, thinned(model.history, every))
+        return replace(model, history=thinned(model.history, every))
 
     def audit(self, audits: tuple[Step, ...]) -> dict[str, Findings]:
         """What every audit finds, by the label of its subject. The models must have been kept."""
@@ -115,6 +118,8 @@ class Runner:
     def _headline(self, entry: dict[str, Any]) -> str:
         values = round_values(entry, self.federation)
         shown = {name.split("_")[0]: value for name, value in values.items() if name.endswith("_accuracy")}
+        if not shown and "train_loss" in values:
+            shown = {"loss": values["train_loss"]}
         return "  ".join(f"{name} {value:.3f}" for name, value in shown.items())
 
     def _say_failures(self, step: Step, entry: dict[str, Any]) -> None:

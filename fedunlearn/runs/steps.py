@@ -139,7 +139,7 @@ class Setting:
             stage=stage,
             seed=self.federation.of_variant(self.variant).seed,
             method=method.name,
-            training=training,
+            training=replace(training, evaluate_every=1),  # the model is the same, however often it is tested
             classes=self.federation.dataset.classes,
             settings=plain(method.settings) if method.settings is not None else {},
             variant=self.variant,

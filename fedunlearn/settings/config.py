@@ -47,6 +47,7 @@ class TrainConfig:
     momentum: Annotated[float, AtLeast(0), Below(1)] = 0.9
     weight_decay: NonNegative = 5e-4
     participation: Share = 1.0  # share of the clients asked in a round, at least one of them
+    evaluate_every: Whole = 1  # rounds from one test of the global model to the next; 0: only after the last
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from fedunlearn.runs.console import Console
 from fedunlearn.runs.resources import Slot
 
 WORDS = [
+    "gates=warn",
     "method=head_mask",
     "data.limit=150",
     "train.rounds=1",

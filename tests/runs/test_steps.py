@@ -112,6 +112,7 @@ def test_a_further_role_needs_a_function_and_nothing_else(monkeypatch: pytest.Mo
         (["request.classes=[]", "request.clients=[1]"], {ORIGINAL}),
         (["retrain.seeds=1"], {ORIGINAL, UNLEARNED}),
         (["engine.workers=3"], {ORIGINAL, RETRAINED, UNLEARNED, AUDIT}),
+        (["train.evaluate_every=2"], {ORIGINAL, RETRAINED, UNLEARNED, AUDIT}),
         (["audit.ausuc=null"], {ORIGINAL, RETRAINED, UNLEARNED}),
         (["train.rounds=3"], set()),
         (["train.lr=0.01"], set()),
