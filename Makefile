@@ -1,11 +1,11 @@
-# make demo, make test, make lint: each creates its own environment in .venv first, if it is not there.
+# make demo, make test, make lint, make site: each creates its own environment in .venv first, if it is not there.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format conf docs wheel clean
+.PHONY: help demo test lint format conf docs site wheel release-check clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -36,8 +36,15 @@ conf: $(READY) ## write conf/ anew from the settings dataclasses and their comme
 docs: $(READY) ## write the table of findings in docs/audits.md from what the audits declare
 	$(BIN)/python docs/reference.py
 
+site: $(READY) ## the documentation's site in dist/site; a broken link is an error
+	$(BIN)/python -c 'import mkdocs, gen_files' 2>/dev/null || $(BIN)/python -m pip install --quiet --editable '.[docs]'
+	DISABLE_MKDOCS_2_WARNING=true NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 wheel: $(READY) ## build the wheel into dist/
 	$(BIN)/python -m build --wheel
+
+release-check: $(READY) ## build sdist and wheel, install the wheel in a clean environment and run a quick job from it
+	$(BIN)/python .ci/release_check.py
 
 clean: ## remove the environment and built files (results in outputs/ stay)
 	rm -rf $(VENV) dist build
