@@ -1,7 +1,9 @@
 """Contrastive losses on features. Rows whose label is −1 are not there; nothing depends on the data's values in shape.
 
-Both are mean losses over the rows that are there, written without data-dependent indexing so that they can be
-vectorised over many clients at once.
+All are mean losses over the rows that are there, written without data-dependent indexing so that they can be
+vectorised over many clients at once. Features come normalised (`unit`), once for all losses of a batch. On small
+batches a loss costs what its calls of PyTorch cost, so there are few: what a mask leaves out is pushed away by the
+product's own addend, and sums over positives are cross-entropies with soft targets.
 """
 
 from __future__ import annotations
@@ -10,44 +12,43 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-FAR = -1e9  # a similarity that no softmax notices, finite so that gradients stay finite
+FAR = -1e9  # added to a similarity: no softmax notices what is left, and gradients stay finite
 
 
-def supervised_contrastive(features: Tensor, targets: Tensor, temperature: float) -> Tensor:
+def unit(features: Tensor) -> Tensor:
+    """Features [b, d] at unit length; zero stays zero."""
+    return F.normalize(features, dim=1)
+
+
+def supervised_contrastive(z: Tensor, targets: Tensor, temperature: float) -> Tensor:
     """Khosla et al., "Supervised Contrastive Learning", NeurIPS 2020, eq. 2, inside one batch.
 
-    features [b, d] are normalised to unit length, targets [b]. The mean runs over the anchors that have at least one
-    positive in the batch; without any, the loss is 0.
+    Features z [b, d] at unit length, targets [b]. The mean runs over the anchors that have at least one positive in
+    the batch; without any, the loss is 0.
     """
-    z = F.normalize(features, dim=1)
-    there = targets >= 0
-    others = ~torch.eye(len(targets), dtype=torch.bool, device=targets.device) & there[None, :]
-    positives = others & (targets[:, None] == targets[None, :]) & there[:, None]
-    similarity = (z @ z.T / temperature).masked_fill(~others, FAR)
-    log_share = similarity - similarity.logsumexp(1, keepdim=True)
-    count = positives.sum(1)
-    per_anchor = -torch.where(positives, log_share, 0.0).sum(1) / count.clamp_min(1)
-    return per_anchor.sum() / (count > 0).sum().clamp_min(1)
+    excluded = torch.eye(len(targets), dtype=torch.bool, device=z.device) | (targets < 0)  # from every anchor's view
+    positives = ((targets[:, None] == targets) > excluded).to(z.dtype)
+    count = positives.sum(1, keepdim=True)
+    shares = positives / (count * (count > 0).sum()).clamp_min(1)
+    similarity = torch.addmm(excluded.to(z.dtype) * FAR, z, z.T, alpha=1 / temperature)
+    return F.cross_entropy(similarity, shares, reduction="sum")
 
 
-def prototype_contrastive(
-    features: Tensor, targets: Tensor, prototypes: Tensor, known: Tensor, temperature: float
-) -> Tensor:
-    """InfoNCE of each row against the classes' prototypes [classes, d]; `known` [classes] says which exist.
+def prototype_contrastive(z: Tensor, targets: Tensor, prototypes: Tensor, known: Tensor, temperature: float) -> Tensor:
+    """InfoNCE of each row of z [b, d] against the classes' prototypes [classes, d]; `known` [classes]: which exist.
 
     Rows whose class has no prototype do not count; without any row, the loss is 0.
     """
-    z = F.normalize(features, dim=1)
-    similarity = (z @ prototypes.T / temperature).masked_fill(~known[None, :], FAR)
-    usable = (targets >= 0) & known[targets.clamp_min(0)]
-    per_row = F.cross_entropy(similarity, targets.clamp_min(0), reduction="none")
-    return torch.where(usable, per_row, 0.0).sum() / usable.sum().clamp_min(1)
+    similarity = torch.addmm((~known).to(z.dtype) * FAR, z, prototypes.T, alpha=1 / temperature)
+    return _mean(F.cross_entropy(similarity, targets.clamp_min(0), reduction="none"), targets, known)
 
 
-def prototype_distance(features: Tensor, targets: Tensor, prototypes: Tensor, known: Tensor) -> Tensor:
-    """Mean squared distance of each normalised row to its class's prototype: attraction without negatives."""
-    z = F.normalize(features, dim=1)
-    own = targets.clamp_min(0)
-    usable = (targets >= 0) & known[own]
-    per_row = (z - prototypes[own]).square().sum(1)
-    return torch.where(usable, per_row, 0.0).sum() / usable.sum().clamp_min(1)
+def prototype_distance(z: Tensor, targets: Tensor, prototypes: Tensor, known: Tensor) -> Tensor:
+    """Mean squared distance of each row of z [b, d] to its class's prototype: attraction without negatives."""
+    return _mean((z - prototypes[targets.clamp_min(0)]).square().sum(1), targets, known)
+
+
+def _mean(per_row: Tensor, targets: Tensor, known: Tensor) -> Tensor:
+    """Over the rows that are there and whose class has a prototype; `per_row` [b] must be finite for the others."""
+    usable = (known[targets.clamp_min(0)] > (targets < 0)).to(per_row.dtype)
+    return torch.dot(per_row, usable) / usable.sum().clamp_min(1)

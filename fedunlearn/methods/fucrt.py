@@ -16,7 +16,6 @@ from functools import partial
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from fedunlearn.federation.federation import ClientData
@@ -25,7 +24,7 @@ from fedunlearn.federation.objective import Objective, RoundContext, task_loss
 from fedunlearn.federation.sgd import observed
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.federation.strategy import Clients, Tensors
-from fedunlearn.methods.contrastive import prototype_contrastive, prototype_distance, supervised_contrastive
+from fedunlearn.methods.contrastive import prototype_contrastive, prototype_distance, supervised_contrastive, unit
 from fedunlearn.methods.relabel import TransformationServer, cast_vote, transformed
 from fedunlearn.methods.transformation import Selection, transformed_labels
 from fedunlearn.models.base import Network, linear_head
@@ -79,7 +78,7 @@ def class_sums(settings: FUCRT, spec: StageSpec, model: Network, client: ClientD
     rows = torch.ones_like(client.forget) if settings.prototypes_of == "all" else ~client.forget
     labels = transformed_labels(spec, model, client, shared) if settings.prototypes_of == "all" else client.targets
     rows = rows.nonzero()[:, 0]
-    z = F.normalize(observed(model, client, rows)["features"], dim=1)
+    z = unit(observed(model, client, rows)["features"])
     sums = torch.zeros(spec.classes, z.shape[1], device=z.device).index_add(0, labels[rows], z)
     return {"sums": sums, "counts": torch.bincount(labels[rows], minlength=spec.classes).float()}
 
@@ -88,13 +87,13 @@ def objective(settings: FUCRT, spec: StageSpec) -> Objective:
     """L = L_ce + λ1 L_local + λ2 L_global on transformed labels."""
 
     def loss(outputs: ClassOutputs, batch: Batch, context: RoundContext) -> Tensor:
-        total, features = task_loss(outputs, batch, context), outputs.features
+        total, z = task_loss(outputs, batch, context), unit(outputs.features)
         labels = batch.targets.masked_fill(batch.weights == 0, -1)
         if settings.local_weight > 0:
-            local = supervised_contrastive(features, labels, settings.local_temperature)
+            local = supervised_contrastive(z, labels, settings.local_temperature)
             total = total + settings.local_weight * local
         if settings.global_weight > 0:
-            total = total + settings.global_weight * global_term(settings, features, labels, context.shared)
+            total = total + settings.global_weight * global_term(settings, z, labels, context.shared)
         return total
 
     def uploads(model: Network, client: ClientData, context: RoundContext) -> Tensors:
@@ -103,12 +102,12 @@ def objective(settings: FUCRT, spec: StageSpec) -> Objective:
     return Objective(partial(transformed, spec), loss, uploads)
 
 
-def global_term(settings: FUCRT, features: Tensor, labels: Tensor, shared: Tensors) -> Tensor:
+def global_term(settings: FUCRT, z: Tensor, labels: Tensor, shared: Tensors) -> Tensor:
     """Contrast with (or attraction to) the prototypes that came with the model."""
     prototypes, known = shared["prototypes"], shared["known"].bool()
     if settings.global_loss == "distance":
-        return prototype_distance(features, labels, prototypes, known)
-    return prototype_contrastive(features, labels, prototypes, known, settings.global_temperature)
+        return prototype_distance(z, labels, prototypes, known)
+    return prototype_contrastive(z, labels, prototypes, known, settings.global_temperature)
 
 
 def first_prototypes(model: Network, client: ClientData, settings: FUCRT, spec: StageSpec) -> Tensors:

@@ -33,7 +33,7 @@ from fedunlearn.federation.method import Method
 from fedunlearn.federation.objective import Assignment, Objective, RoundContext, task_loss
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.federation.strategy import Clients, Tensors
-from fedunlearn.methods.contrastive import FAR, prototype_contrastive, supervised_contrastive
+from fedunlearn.methods.contrastive import FAR, prototype_contrastive, supervised_contrastive, unit
 from fedunlearn.methods.fucrt import FUCRT, FUCRTServer, class_sums, first_prototypes
 from fedunlearn.methods.relabel import cast_vote
 from fedunlearn.methods.soft_relabel import masked_prediction
@@ -127,13 +127,13 @@ def objective(settings: FUCRTPlus, spec: StageSpec) -> Objective:
             logits = hidden(logits, mark > 0, spec.forget_classes)
         weights = batch.weights * torch.where(mark > 0, settings.forget_weight, 1.0)
         total = task_loss(ClassOutputs(features, logits), Batch(batch.inputs, distribution, weights), context)
-        hard = contrastive_labels(distribution, mark).masked_fill(batch.weights == 0, -1)
+        z, hard = unit(features), contrastive_labels(distribution, mark).masked_fill(batch.weights == 0, -1)
         if settings.local_weight > 0:
-            local = supervised_contrastive(features, hard, settings.local_temperature)
+            local = supervised_contrastive(z, hard, settings.local_temperature)
             total = total + settings.local_weight * local
         if settings.global_weight > 0:
             prototypes, known = shared["prototypes"], shared["known"].bool()
-            distant = prototype_contrastive(features, hard, prototypes, known, settings.global_temperature)
+            distant = prototype_contrastive(z, hard, prototypes, known, settings.global_temperature)
             total = total + settings.global_weight * distant
         return total
 

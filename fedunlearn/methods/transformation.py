@@ -110,8 +110,9 @@ def transformed_labels(spec: StageSpec, model: Network, client: ClientData, shar
     labels = client.targets.clone()
     held = client.forget.nonzero()[:, 0]
     if len(held):
-        row = torch.tensor([spec.forget_classes.index(int(label)) for label in client.targets[held].cpu()])
-        allowed = shared["allowed"].bool()[row.to(labels.device)]
+        forgotten = torch.tensor(spec.forget_classes, device=labels.device)
+        row = (labels[held, None] == forgotten).byte().argmax(1)
+        allowed = shared["allowed"].bool()[row]
         labels[held] = labelling_logits(model, client, held, shared).masked_fill(~allowed, -torch.inf).argmax(1)
     return labels
 

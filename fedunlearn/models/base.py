@@ -87,8 +87,8 @@ class ModelFamily:
     name: str
     settings: type
     encoder: Callable[[Any, tuple[int, ...]], tuple[nn.Module, int]]
-    channels_last: bool = False
     about: str = ""  # for those who read conf/
+    channels_last: bool = False
 
 
 def build(name: str, settings: Any, shape: tuple[int, ...], head: Callable[[int], nn.Module], seed: int) -> Network:

@@ -53,7 +53,7 @@ MODELS = {
         "lenet",
         LenetSettings,
         encoder,
-        channels_last=True,
         about="LeNet-5 with ReLU and average pooling, for images of 12x12 and more; it has one size",
+        channels_last=True,
     )
 }

@@ -92,6 +92,16 @@ def test_labels_move_to_the_most_probable_allowed_class(make_federation):
     assert torch.equal(labels[~client.forget], client.targets[~client.forget])
 
 
+def test_each_forgotten_class_moves_inside_its_own_set(make_federation):
+    federation = make_federation(clients=1, forget=(3, 1))
+    model, client = federation.models.fresh(0), federation.client(0)
+    spec = replace(PLAN, forget_classes=(3, 1))  # row 0 is about class 3, whatever the order of the numbers
+    allowed = torch.tensor([[0, 0, 1, 0], [1, 0, 0, 0]], dtype=torch.uint8)
+    labels = transformed_labels(spec, model, client, {"allowed": allowed})
+    assert set(labels[client.targets == 3].tolist()) == {2}
+    assert set(labels[client.targets == 1].tolist()) == {0}
+
+
 def test_relabelling_once_uses_the_original_model(make_federation):
     federation = make_federation(clients=1)
     original, current, client = federation.models.fresh(0), federation.models.fresh(1), federation.client(0)

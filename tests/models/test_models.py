@@ -12,6 +12,7 @@ from torch import nn
 
 from fedunlearn.errors import RequestError
 from fedunlearn.models.base import Network, build
+from fedunlearn.models.cnn import Halving
 from fedunlearn.models.norm import group_norm
 from fedunlearn.settings import registry
 from fedunlearn.settings.schema import parse
@@ -182,3 +183,13 @@ def test_a_family_computes_in_the_memory_layout_that_it_declares(name: str, chan
     as_declared = [answer.is_contiguous(memory_format=torch.channels_last) for answer in seen]
     assert as_declared == [channels_last, not channels_last]
     torch.testing.assert_close(*features)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (9, 13), (2, 3)])
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_halving_is_max_pooling_with_and_without_a_gradient(size: tuple[int, int], layout: torch.memory_format) -> None:
+    maps = torch.randn(3, 5, *size, generator=torch.Generator().manual_seed(0)).contiguous(memory_format=layout)
+    expected = nn.MaxPool2d(2)(maps)
+    assert torch.equal(Halving()(maps), expected)
+    with torch.no_grad():
+        assert torch.equal(Halving()(maps), expected)
