@@ -31,6 +31,8 @@ class Way:
 WAYS = {
     "local": Way(),
     "local_1": Way(options={"workers": 1}),
+    "threads": Way(options={"backend": "threads"}),
+    "processes": Way(options={"backend": "processes"}),
     "stacked": Way("stacked"),
     "fucrt": Way(method="fucrt"),
 }

@@ -30,11 +30,26 @@ NAMES = {
     "stacked": "fedunlearn, stacked",
     "local_1": "fedunlearn, local, one worker",
     "tuned_1": "tuned by hand, one process",
+    "threads": "fedunlearn, local, threads",
+    "processes": "fedunlearn, local, processes",
     "central": "PyTorch without clients",
 }
-PALETTE = ("#0072B2", "#A6A6A6", "#595959", "#E69F00", "#D55E00", "#009E73", "#56B4E9", "#8fbfdd", "#dcdcdc", "#CC79A7")
+PALETTE = (
+    "#0072B2",
+    "#A6A6A6",
+    "#595959",
+    "#E69F00",
+    "#D55E00",
+    "#009E73",
+    "#56B4E9",
+    "#8fbfdd",
+    "#dcdcdc",
+    "#8fbfdd",
+    "#8fbfdd",
+    "#CC79A7",
+)
 COLOURS = dict(zip(NAMES, PALETTE, strict=True))
-MARKERS = dict(zip(NAMES, "oXDPsv^<>d", strict=True))
+MARKERS = dict(zip(NAMES, "oXDPsv^<>123", strict=True))
 MISSING = "not measured"
 Key = tuple[str, str]  # workload and competitor
 Launches = dict[Key, dict[int, dict[str, Any]]]  # by repeat

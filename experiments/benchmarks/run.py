@@ -33,12 +33,15 @@ from experiments.benchmarks.memory import Peak
 from experiments.benchmarks.workloads import Workload
 
 ROOT = Path(__file__).resolve().parents[2]
+CORES, BACKENDS = ("local_1", "tuned_1"), ("threads", "processes")
 EVERYBODY = ("local", "tuned", "plain", "pfl", "flower")
 COMPETITORS = {
     **{workload.name: EVERYBODY for workload in workloads.MAIN + workloads.CLIENTS},
     **{workload.name: ("local", "tuned", "flower") for workload in workloads.SIZES},
     **{workload.name: ("local", "tuned") for workload in workloads.MANY},
-    "cnn_100": ("local", "local_1", "tuned", "tuned_1", "plain", "pfl", "fucrt", "stacked", "flower"),
+    "cnn_100": ("local", "tuned", "plain", "pfl", "fucrt", "stacked", *CORES, *BACKENDS, "flower"),
+    "cnn_1000": ("local", "tuned", "plain", "pfl", *BACKENDS, "flower"),
+    "clients_1000": ("local", "tuned", "plain", "pfl", *CORES, *BACKENDS, "flower"),
     "gpu_cnn_50": ("local", "stacked"),
     "gpu_resnet18": ("local", "central"),
 }

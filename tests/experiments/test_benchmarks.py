@@ -11,7 +11,7 @@ import sys
 import pytest
 import torch
 
-from experiments.benchmarks import report, run, tuned, workloads
+from experiments.benchmarks import report, run, server, tuned, workloads
 
 
 def launch(workload: str, competitor: str, repeat: int, *rounds: float, **more: float) -> dict:
@@ -94,3 +94,17 @@ def test_the_command_measures_and_writes_its_table(tmp_path, monkeypatch, capsys
     assert all(len(each["rounds"]) == 2 and each["peak"] > 2**26 and 0 <= each["accuracy"] <= 1 for each in runs)
     assert "bare loop, tuned by hand" in (tmp_path / "table.md").read_text()
     assert (tmp_path / "growth.svg").exists()
+
+
+def test_the_server_takes_made_up_replies_one_at_a_time(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["server.py", "--quick"])
+    server.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" | ")[0] for line in lines[2:]] == ["| 50", "| 100", "| 50"]
+    assert [line.split(" | ")[2] for line in lines[2:]] == ["references", "references", "bytes"]
+
+
+def test_replies_that_are_left_out_are_no_measurement(monkeypatch):
+    monkeypatch.setattr(server, "SAMPLES", -1)
+    with pytest.raises(Exception, match="only 0 of 5 clients answered"):
+        server.measured(server.Load(5, 10**4))
