@@ -22,7 +22,7 @@ from fedunlearn.data.types import Request
 from fedunlearn.engines import grid as grid_module
 from fedunlearn.engines import local, processes
 from fedunlearn.engines.base import Progress, run_stage
-from fedunlearn.engines.grid import LocalGrid, answers
+from fedunlearn.engines.grid import LocalGrid, Threads, answers
 from fedunlearn.engines.local import Local
 from fedunlearn.engines.processes import Processes
 from fedunlearn.federation import wire
@@ -437,7 +437,45 @@ def test_processes_are_not_forked_where_that_is_not_safe(make_federation):
         ("threads", ["workers are threads, not processes: a process is copied safely by its main thread alone"]),
         ("threads", ["workers are threads, not processes: PyTorch cannot be copied with its threads for a GPU"]),
     ]
-    assert chosen(federation, backend="auto") == ("threads", [])
+    assert chosen(federation, backend="auto", workers=16) == ("threads", [])
+
+
+def test_what_workers_are_by_default(make_federation, monkeypatch):
+    federation = make_federation()
+    assert [chosen(federation, workers=workers)[0] for workers in (1, 2, 3)] == ["threads", "threads", "auto"]
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
+    assert chosen(federation, workers=16) == ("threads", [])
+
+
+def either(app, clients=9, limit=None):
+    threads = Threads(answers(app), 3, threading.Event())
+    return LocalGrid(local.Either(threads, lambda: Processes(answers(app), 3, clients)), clients, limit)
+
+
+def test_a_long_stage_goes_on_with_processes(monkeypatch):
+    monkeypatch.setattr(local, "WORTH", 4)
+    with either(app_that()) as grid:
+        pids = [set(said(ask(grid), "pid")) for _ in range(4)]
+        assert said(ask(grid), "seen") == [5] * 9
+    assert pids[0] == {os.getpid()}  # nine messages are too few
+    assert len(pids[2]) == 3 and pids[2] == pids[3]
+    assert os.getpid() not in pids[2]
+
+
+def test_nothing_is_forked_beside_a_thread_that_was_given_up(monkeypatch):
+    monkeypatch.setattr(local, "WORTH", 1)
+    monkeypatch.setattr(grid_module, "GRACE", 0.1)
+    release = threading.Event()
+    with either(app_that(lambda number: release.wait(60 * (number == 1))), limit=0.1) as grid:
+        assert said(ask(grid), "number")[:3] == [0, None, 2]
+        release.set()
+        assert set(said(ask(grid), "pid")) == {os.getpid()}
+
+
+def test_processes_in_the_middle_of_a_stage_change_no_bit(make_federation, monkeypatch):
+    monkeypatch.setattr(local, "WORTH", 1)
+    runs = [play(make_federation, "fucrt", rounds=3, workers=3, backend=backend) for backend in ("auto", "threads")]
+    assert_same(*runs)
 
 
 def test_a_process_that_may_not_have_children_of_its_own_has_workers(make_federation):
