@@ -94,7 +94,7 @@ def train_reply(
     number: int, outcome: sgd.Trained, seconds: float, state: ArrayRecord, uploads: ArrayRecord
 ) -> RecordDict:
     """A client's answer to `train`: its model, what the method adds up, and numbers for the server's books."""
-    metrics: dict[str, int | float | list[int] | list[float]] = {
+    metrics = {
         "partition-id": number,
         "trained": outcome.trained,
         "processed": outcome.processed,
@@ -102,7 +102,8 @@ def train_reply(
         "seconds": seconds,
         "data-seconds": outcome.data_seconds,
     }
-    return RecordDict({"model": state, "uploads": uploads, "metrics": MetricRecord(metrics)})
+    records = {"model": state, "uploads": uploads, "metrics": wire.filled(MetricRecord(), metrics)}
+    return wire.filled(RecordDict(), records)
 
 
 def _query(briefing: Briefing, context: Context, federation: Federation, pack: wire.Pack) -> RecordDict:

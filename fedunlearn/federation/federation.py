@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fedunlearn.data import backdoor, partition, request, sources
-from fedunlearn.data.types import Dataset, Inputs, Prepare, Request
+from fedunlearn.data.types import Dataset, Inputs, Prepare, Request, Split
 from fedunlearn.errors import RequestError
 from fedunlearn.federation.pool import ModelPool
 from fedunlearn.models.base import Network, build
@@ -30,8 +30,9 @@ class ClientData:
 
     `targets`: [n, …] and `groups`: int64 [n], as in `Split`; `forget`: bool [n], true for its share of D_f; `seed`
     roots its private random streams. `rows`: numbers of its samples in `raw`, the inputs of everybody, and `prepare`
-    makes them a model's. `memory`: tensors that a method keeps with the client until the stage ends. They never leave
-    the client and do not outlive its process, so a method must be able to compute them again and get the same.
+    makes them a model's. Nothing of this may be written into. `memory`: tensors that a method keeps with the client
+    until the stage ends. They never leave the client and do not outlive its process, so a method must be able to
+    compute them again and get the same.
     """
 
     number: int
@@ -48,10 +49,41 @@ class ClientData:
     def __len__(self) -> int:
         return len(self.groups)
 
-    def inputs(self, positions: Tensor) -> Inputs:
-        """What a model eats, of the samples at `positions`: by name, one row for each."""
-        rows = self.rows[positions]
+    def inputs(self, positions: Tensor | None = None) -> Inputs:
+        """What a model eats, of the samples at `positions` (None: of all): by name, one row for each."""
+        rows = self.rows if positions is None else self.rows[positions]
         return self.prepare({name: values[rows] for name, values in self.raw.items()})
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """What all clients hold, one client after the other; client k's are `starts[k]` to `starts[k + 1]`."""
+
+    starts: list[int]
+    rows: Tensor
+    targets: Tensor
+    groups: Tensor
+    forget: Tensor
+
+    @staticmethod
+    def of(parts: list[np.ndarray], train: Split, forget: np.ndarray) -> Holdings:
+        """Gathered once, since clients ask for their share in every round."""
+        starts = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).tolist()
+        joined = np.concatenate(parts)
+        rows = torch.as_tensor(joined, device=train.groups.device)
+        marked = torch.as_tensor(forget[joined], device=train.groups.device)
+        return Holdings(starts, rows, train.targets[rows], train.groups[rows], marked)
+
+    def of_client(self, number: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Rows, targets, groups and forget marks: views, not to be written into."""
+        start, length = self.starts[number], self.starts[number + 1] - self.starts[number]
+        rows, targets, groups, forget = self.rows, self.targets, self.groups, self.forget
+        return (
+            rows.narrow(0, start, length),
+            targets.narrow(0, start, length),
+            groups.narrow(0, start, length),
+            forget.narrow(0, start, length),
+        )
 
 
 class Federation:
@@ -71,6 +103,7 @@ class Federation:
         self.train, self.test = dataset.train.to(device), dataset.test.to(device)
         self.models = ModelPool(new_model, device)
         self._variants: dict[int, Federation] = {}
+        self._holdings: Holdings | None = None
 
     def of_variant(self, number: int | None) -> Federation:
         """The same federation without the forget samples that its variant `number` lacks; for None, this one."""
@@ -80,18 +113,18 @@ class Federation:
             held_out = request.held_out(self.request, self.seed, number)
             federation = copy.copy(self)  # samples and models are shared
             federation.parts = [part[~held_out[part]] for part in self.parts]
+            federation._holdings = None
             federation.seed = derive(self.seed, "shadow", number)
             self._variants[number] = federation
         return self._variants[number]
 
     def client(self, number: int) -> ClientData:
         """The data of client `number`."""
-        rows = torch.as_tensor(self.parts[number], device=self.device)
-        forget = torch.as_tensor(self.request.forget[self.parts[number]], device=self.device)
-        targets, groups = self.train.targets[rows], self.train.groups[rows]
+        if self._holdings is None:
+            self._holdings = Holdings.of(self.parts, self.train, self.request.forget)
+        held = self._holdings.of_client(number)
         seed = derive(self.seed, "client", number)
-        raw, prepare = self.train.inputs, self.dataset.prepare
-        return ClientData(number, rows, targets, groups, forget, seed, self.task, raw, prepare)
+        return ClientData(number, *held, seed, self.task, self.train.inputs, self.dataset.prepare)
 
 
 def open_federation(config: RunConfig) -> Federation:

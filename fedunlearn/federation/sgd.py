@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -101,9 +102,8 @@ class Fetcher:
     def __init__(self, client: ClientData) -> None:
         started = time.perf_counter()
         self._client = client
-        size = FLOAT * len(client) * sum(rows[0].numel() for rows in client.raw.values())
-        everything = torch.arange(len(client), device=client.rows.device)
-        self._table = client.inputs(everything) if size <= FETCH_AT_ONCE else None
+        size = FLOAT * len(client) * sum(math.prod(rows.shape[1:]) for rows in client.raw.values())
+        self._table = client.inputs() if size <= FETCH_AT_ONCE else None
         self.seconds = time.perf_counter() - started
 
     def __call__(self, batch: Tensor) -> Inputs:

@@ -12,15 +12,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from io import BytesIO
-from typing import cast
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
-from flwr.app import Array, ArrayRecord, RecordDict
+from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
 from torch import Tensor
 
 from fedunlearn.models.flat import name_of
 
+R = TypeVar("R", ArrayRecord, MetricRecord, RecordDict)
 Pack = Callable[[Mapping[str, Tensor]], ArrayRecord]
 Form = tuple[torch.dtype, tuple[int, ...]]  # type and shape
 Forms = dict[str, Form]
@@ -57,9 +58,13 @@ class TensorArray(Array):
 
 def by_reference(tensors: Mapping[str, Tensor]) -> ArrayRecord:
     """For clients in this process. Receivers must not write into what they get."""
-    record = ArrayRecord()  # filled one by one: its constructor would turn every Array into bytes
-    for name, tensor in tensors.items():
-        record[name] = TensorArray(tensor)
+    # empty first: its constructor would turn every Array into bytes
+    return filled(ArrayRecord(), {name: TensorArray(tensor) for name, tensor in tensors.items()})
+
+
+def filled(record: R, entries: Mapping[str, object]) -> R:
+    """Put entries into a Flower record whose types are known: it checks them one by one, in every reply."""
+    record.__dict__["_data"].update(entries)
     return record
 
 
