@@ -102,6 +102,6 @@ def _without_head(arch: str, network: nn.Module) -> int:
 
 MODELS = {
     "torchvision": ModelFamily(
-        "torchvision", TorchvisionSettings, encoder, "any classifier of torchvision by name, without dropout"
+        "torchvision", TorchvisionSettings, encoder, about="any classifier of torchvision by name, without dropout"
     )
 }

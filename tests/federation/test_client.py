@@ -8,7 +8,7 @@ import torch
 from flwr.app import Context, RecordDict
 from torch import nn
 
-from fedunlearn.engines.grid import LocalGrid
+from fedunlearn.engines.grid import LocalGrid, Threads, answers
 from fedunlearn.errors import RunError
 from fedunlearn.federation import sgd, wire
 from fedunlearn.federation.client import Briefings, client_app
@@ -30,7 +30,7 @@ def network(seed):
         first, second = nn.Conv2d(1, 4, 3), nn.Conv2d(4, 3, 2)
         layers = [first, nn.BatchNorm2d(4), nn.ReLU(), second, nn.Flatten(), nn.Linear(3, 6), nn.ReLU()]
         layers[5].requires_grad_(False)
-        return Network(nn.Sequential(*layers), nn.Linear(6, 4)).to(memory_format=torch.channels_last)
+        return Network(nn.Sequential(*layers), nn.Linear(6, 4), channels_last=True)
 
 
 @pytest.fixture
@@ -40,12 +40,16 @@ def federation(make_federation):
     return made
 
 
+def grid_of(federation, workers):
+    return LocalGrid(Threads(answers(client_app(lambda: federation, wire.by_reference)), workers, Event()), 3)
+
+
 def rounds(federation, spec=SPEC, workers=2, strategy=UnlearningStrategy):
     """The models before and after every round."""
     server, states = strategy(None, spec, wire.by_reference, CPU), []
     model = federation.models.fresh(7).state_dict()
     app = server_app(server, model, spec.training.rounds, False, lambda number, state: states.append(state))
-    with LocalGrid(client_app(lambda: federation, wire.by_reference), 3, workers, Event()) as grid:
+    with grid_of(federation, workers) as grid:
         app(grid, Context(1, 1, {}, RecordDict(), {}))
     return server, states
 
@@ -54,7 +58,7 @@ def by_hand(federation, state, number):
     """A round of plain PyTorch: load_state_dict, torch.optim.SGD, an average in double precision."""
     states, weights = [], []
     for client in map(federation.client, range(3)):
-        model = network(0)
+        model = federation.models.fresh(0)
         model.load_state_dict(state)
         model.train()
         training, inputs = SPEC.training, client.inputs(torch.arange(len(client)))["images"]
@@ -142,7 +146,7 @@ def test_a_server_whose_model_lies_otherwise_stops_at_the_first_round(federation
     server = UnlearningStrategy(None, SPEC, wire.by_reference, CPU)
     app = server_app(server, contiguous, 1, False, lambda number, state: None)
     with (
-        LocalGrid(client_app(lambda: federation, wire.by_reference), 3, 1, Event()) as grid,
+        grid_of(federation, 1) as grid,
         pytest.raises(RunError, match="other tensors than this client's"),
     ):
         app(grid, Context(1, 1, {}, RecordDict(), {}))
