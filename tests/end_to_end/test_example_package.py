@@ -26,6 +26,12 @@ def regression(tmp_path_factory):
     return install("fedunlearn-regression", tmp_path_factory)
 
 
+@pytest.fixture(scope="module")
+def audit(tmp_path_factory):
+    """The example with an audit."""
+    return install("fedunlearn-audit", tmp_path_factory)
+
+
 def install(name, tmp_path_factory):
     """The folder that the package was installed from, and the environment in which Python finds it."""
     source = tmp_path_factory.mktemp("source") / name
@@ -63,6 +69,24 @@ def test_its_method_runs_beside_ours(installed, tmp_path):
     assert summary["config"]["method"] == {"name": "uniform", "amount": 1.0}
     assert summary["models"]["unlearned"] != summary["models"]["original"]
     assert "uniform" in (tmp_path / "out" / "table.md").read_text()
+
+
+def test_the_tests_of_the_audit_pass(audit, tmp_path):
+    source, environment = audit
+    done = call(["pytest", "-q", "-p", "no:cacheprovider", str(source / "tests")], environment, tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert "3 passed" in done.stdout
+
+
+def test_its_audit_is_a_column_of_the_tables(audit, tmp_path):
+    _, environment = audit
+    words = ["+experiment=quick", "method=head_mask", "data.limit=400", "gates=warn", "train.rounds=3"]
+    done = call(["fedunlearn", *words, "+audit.confidence={temperature: 2}", "output.dir=out"], environment, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "forget confidence" in (tmp_path / "out" / "report.html").read_text().lower()
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert all(0.1 < model["forget_confidence"] <= 1 for model in summary["models"].values())
+    assert summary["findings"]["forget_confidence"]["meaning"].startswith("mean probability of the most likely class")
 
 
 def test_mistakes_in_its_settings_are_one_sentence(installed, tmp_path):

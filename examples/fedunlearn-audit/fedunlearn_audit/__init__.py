@@ -1,0 +1,1 @@
+"""An audit for fedunlearn, in a package of its own."""
