@@ -20,6 +20,14 @@ class HopelessError(RunError):
     """A run that the same command would end in the same way: a setting must change first."""
 
 
+class Ended(SystemExit):
+    """How code that Hydra calls ends a command, as Hydra goes on after any Exception. `error`: why, if that is news."""
+
+    def __init__(self, status: int, error: Exception | None = None) -> None:
+        super().__init__(status)
+        self.error = error
+
+
 def listed(values: Iterable[object]) -> str:
     """`a, b or c`: the allowed values as a person would say them."""
     words = [str(value) for value in values]

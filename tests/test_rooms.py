@@ -28,7 +28,7 @@ ORDER = (
     ("results",),
     ("audits", "tracking", "report"),
     ("runs",),
-    ("cli",),
+    ("api", "cli"),
     ("__main__",),
 )
 # Where the order alone would allow more: all that these may use.

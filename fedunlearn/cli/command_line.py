@@ -3,39 +3,30 @@
 from __future__ import annotations
 
 import argparse
-import os
-import re
-import sys
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
-from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from fedunlearn.errors import RequestError, unknown
-from fedunlearn.files import is_folder
-from fedunlearn.settings import registry
-from fedunlearn.settings.config import CHOSEN_SECTIONS, RunConfig, from_omegaconf
-from fedunlearn.settings.schema import defaults
+from fedunlearn.errors import RequestError
+from fedunlearn.runs import overrides
+from fedunlearn.runs.composing import Source, conf_dir, read
+
+__all__ = ["Command", "check", "command_of", "flags_first", "read"]
+
+SHOWS = ("help", "hydra_help", "shell_completion", "cfg", "info")
+DOES = ("cfg", "info", "shell_completion", "run", "multirun")
+MULTIRUN = "hydra.mode=MULTIRUN"
 
 
-def register_plugins() -> None:
-    """Give what other packages bring an option in its Hydra group; say in one sentence each what cannot be used."""
-    groups = {kind: group for group, kind in CHOSEN_SECTIONS.items()}
-    for kind in registry.KINDS:
-        found = registry.plugins(kind)
-        for problem in found.problems if "COMP_LINE" not in os.environ else ():  # a shell completes a word: no remarks
-            print(f"fedunlearn: {problem}", file=sys.stderr)
-        for name, member in found.usable.items() if kind in groups else ():
-            node = {"name": name, **defaults(member.settings)}
-            ConfigStore.instance().store(group=groups[kind], name=name, node=node)
+@dataclass(frozen=True)
+class Command:
+    """A command line taken apart. `shows`: it asks for nothing but a look, at the help or at a configuration."""
+
+    words: tuple[str, ...]
+    source: Source
+    multirun: bool
+    shows: bool
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -47,115 +38,39 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def flags_first(arguments: list[str]) -> list[str]:
-    """The same command line in the only order that Hydra takes: flags, then overrides."""
+    """The same command line in the only order that Hydra takes: flags, then overrides, with paths that it can read."""
     words: list[str] = parse(arguments).overrides
-    return [word for word in arguments if word not in words] + words
+    return [word for word in arguments if word not in words] + overrides.with_paths(words)
 
 
-def only_shows(arguments: list[str]) -> bool:
-    """Does this command line ask for nothing but a look, at the help or at a configuration?"""
+def command_of(arguments: list[str]) -> Command:
+    """Raises RequestError for what is no command line of ours."""
     asked = parse(arguments)
-    return bool(asked.help or asked.hydra_help or asked.shell_completion or asked.cfg or asked.info)
+    if asked.experimental_rerun is not None:
+        raise RequestError("--experimental-rerun would run code from a file: use --rerun RUN/config.yaml")
+    given = [f"--{name}" for name in DOES if getattr(asked, name)]
+    if len(given) > 1:
+        raise RequestError(f"a command can do only one of {' and '.join(given)}")
+    conf = Path(asked.config_path) if asked.config_path else conf_dir()
+    extra = Path(asked.config_dir) if asked.config_dir else None
+    source = Source(conf, asked.config_name or "config", extra)
+    multirun = bool(asked.multirun) or MULTIRUN in asked.overrides
+    return Command(tuple(asked.overrides), source, multirun, any(getattr(asked, name) for name in SHOWS))
 
 
-def check(arguments: list[str], conf: Path) -> None:
+def check(command: Command) -> None:
     """Raise RequestError if any job of this command line cannot be run as asked. Trains nothing."""
-    asked = parse(arguments)
-    if asked.config_dir and not is_folder(Path(asked.config_dir)):
-        raise RequestError(f"--config-dir: there is no folder {asked.config_dir}")
-    jobs = list(_distinct_jobs(_parse(asked.overrides), asked.multirun))
+    jobs = list(overrides.distinct_jobs(overrides.parse(command.words), command.multirun))
     from fedunlearn.runs import federations, folders, preflight  # these load torch
 
     federations.forget()
+    source = command.source
     for job in jobs:
-        config = read(job, conf, asked.config_dir)
+        config = read(job, source.conf, source.extra, source.name)
         preflight.check(config)
-        if not asked.multirun:  # a sweep's jobs have folders of their own
+        if not command.multirun:  # a sweep's jobs have folders of their own
             folders.check(Path(config.output.dir), config)
 
 
 def _refuse(message: str) -> None:
     raise RequestError(f"{message}; `fedunlearn --help` shows what there is")
-
-
-def _parse(words: list[str]) -> list[Override]:
-    parser = OverridesParser.create()
-    parsed = []
-    for word in words:
-        try:
-            parsed.append(parser.parse_override(word))
-        except HydraException as error:
-            raise RequestError(f"{word!r} is not a setting of the form key=value ({_first_line(error)})") from error
-    return parsed
-
-
-def _distinct_jobs(parsed: list[Override], multirun: bool) -> Iterator[list[str]]:
-    """The overrides of the first job, then of one job for every further value of every swept key."""
-    swept = {i: _values(override) for i, override in enumerate(parsed) if override.is_sweep_override()}
-    if swept and not multirun:
-        word = parsed[next(iter(swept))].input_line
-        raise RequestError(f"{word!r} gives several values: add -m (or --multirun) to run them all")
-    first = [swept[i][0] if i in swept else str(override.input_line) for i, override in enumerate(parsed)]
-    yield first
-    for i, values in swept.items():
-        yield from ([*first[:i], value, *first[i + 1 :]] for value in values[1:])
-
-
-def _values(override: Override) -> list[str]:
-    from hydra.core.override_parser.types import Glob
-
-    if isinstance(override.value(), Glob):
-        key = override.get_key_element().lstrip("+~")
-        options = registry.names(CHOSEN_SECTIONS.get(key, key))
-        return [f"{key}={name}" for name in override.value().filter(options)]  # type: ignore[union-attr]
-    values = override.sweep_string_iterator()
-    return [f"{override.get_key_element()}={value}" for value in values]
-
-
-def read(words: list[str], conf: Path, extra: str | None = None) -> RunConfig:
-    """Compose and check one job's configuration. Raises RequestError."""
-    GlobalHydra.instance().clear()
-    search = [f"hydra.searchpath=[{Path(extra).absolute().as_uri()}]"] if extra else []
-    try:
-        with initialize_config_dir(str(conf), version_base="1.3"):
-            composed = compose("config", [*words, *search])
-        return from_omegaconf(composed)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise _explain(error, words, conf) from error
-    finally:
-        GlobalHydra.instance().clear()
-
-
-def _explain(error: Exception, words: list[str], conf: Path) -> RequestError:
-    """Hydra's message as one sentence with the nearest right spelling."""
-    text = str(error)
-    missing = re.search(r"Could not find '(\w+)/([^']+)'", text)
-    if missing:
-        return _no_such_member(missing[1], missing[2], conf)
-    key = re.search(r"Could not (?:override|append to config) '([^']+)'", text)
-    if key:
-        parent, _, name = key[1].rpartition(".")
-        return unknown(f"setting in {parent}" if parent else "setting", name, _siblings(parent, words, conf))
-    return RequestError(_first_line(error))
-
-
-def _no_such_member(group: str, name: str, conf: Path) -> RequestError:
-    ours = [path.stem for path in (conf / group).glob("*.yaml")]
-    others = registry.plugin_names(CHOSEN_SECTIONS[group]) if group in CHOSEN_SECTIONS else []
-    if name in others:
-        registry.find(CHOSEN_SECTIONS[group], name)  # which says why it cannot be used
-    return unknown(group, name, [*ours, *others])
-
-
-def _siblings(parent: str, words: list[str], conf: Path) -> list[str]:
-    """The settings in `parent`, given the groups' members that were chosen."""
-    chosen = [word for word in words if word.partition("=")[0] in CHOSEN_SECTIONS]
-    with initialize_config_dir(str(conf), version_base="1.3"):
-        composed = compose("config", chosen)
-    node = OmegaConf.select(composed, parent) if parent else composed
-    return [str(key) for key in node if key != "name"] if isinstance(node, DictConfig) else []
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

@@ -6,7 +6,6 @@ the schema, and none of its values is ever resolved: no interpolation, no sectio
 
 from __future__ import annotations
 
-import json
 import stat
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping
@@ -14,12 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra._internal.grammar.utils import escape_special_characters
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Quote, QuotedString
-from hydra.errors import HydraException
 
 from fedunlearn.errors import RequestError, unknown
+from fedunlearn.runs.overrides import override
 from fedunlearn.settings import registry
 from fedunlearn.settings.config import CHOSEN_SECTIONS, PLAIN_SECTIONS, load
 
@@ -78,36 +74,6 @@ def overrides(saved: Mapping[str, Any]) -> Iterator[str]:
         yield from (override(name, item) for name, item in entries.items() if name not in chosen)
     if "audit" in saved:
         yield from (f"++audit.{name}=null" for name in registry.names("audit") if name not in (saved["audit"] or {}))
-
-
-def override(key: str, value: Any) -> str:
-    """`++key=value` in Hydra's grammar, such that Hydra reads exactly `value`. Raises RequestError where it cannot."""
-    word = f"++{key}={_quoted(value)}"
-    try:
-        parsed = OverridesParser.create().parse_override(word)
-    except HydraException:
-        parsed = None
-    if parsed is None or parsed.key_or_group != key or _as_read(parsed.value()) != value:
-        raise RequestError(f"{key} cannot be given to Hydra: {value!r}")
-    return word
-
-
-def _quoted(value: Any) -> str:
-    if isinstance(value, str):
-        quoted: str = QuotedString(value, Quote.double).with_quotes()
-        return quoted
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{escape_special_characters(key)}:{_quoted(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(map(_quoted, value)) + "]"
-    return repr(value) if isinstance(value, float) else json.dumps(value)
-
-
-def _as_read(value: Any) -> Any:
-    """A parsed value with its keys as text, which is what the schema makes of them."""
-    if isinstance(value, Mapping):
-        return {str(key): _as_read(item) for key, item in value.items()}
-    return [_as_read(item) for item in value] if isinstance(value, list) else value
 
 
 def _sections(saved: object) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -32,6 +32,7 @@ from fedunlearn.store.layout import KEY
 from fedunlearn.store.manifest import Manifest
 from fedunlearn.store.pruning import Selection, prune
 
+STORE = Path("outputs/store")
 Command = Callable[[Path, argparse.Namespace, Console], int]
 
 
@@ -60,11 +61,13 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="fedunlearn-store", description="Look into the store of finished stages.")
-    parser.add_argument("--store", type=Path, default=Path("outputs/store"), metavar="DIR", help="default: %(default)s")
+    where: dict[str, Any] = {"type": Path, "metavar": "DIR", "help": f"default: {STORE}"}
+    parser.add_argument("--store", default=STORE, **where)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, command: Command, about: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=about, description=f"{about}. KEY may be the start of a key.")
+        added.add_argument("--store", default=argparse.SUPPRESS, **where)  # before or after the command
         added.set_defaults(command=command)
         return added
 

@@ -35,10 +35,12 @@ class Console:
     """Prints to the terminal and into a log file.
 
     `prefix` starts every line on the screen; with one there are no bars, because several jobs share the terminal.
+    `quiet`: the log file alone. In a notebook lines are plain text, as in a pipe.
     """
 
-    def __init__(self, log: IO[str] | None = None, prefix: str = "") -> None:
-        self.screen = _Screen(highlight=False, soft_wrap=True)
+    def __init__(self, log: IO[str] | None = None, prefix: str = "", quiet: bool = False) -> None:
+        plain = False if rich.console.Console().is_jupyter else None  # whatever the kernel says of itself
+        self.screen = _Screen(highlight=False, soft_wrap=True, quiet=quiet, force_jupyter=False, force_terminal=plain)
         self._log, self._prefix = log, prefix
         self._bars = self.screen.is_terminal and not prefix
 
@@ -60,7 +62,7 @@ class Console:
     def keep(self, picture: RenderableType) -> None:
         """A table or panel for the log file alone."""
         if self._log:
-            sheet = rich.console.Console(width=140, color_system=None, force_terminal=False)
+            sheet = rich.console.Console(width=140, color_system=None, force_terminal=False, force_jupyter=False)
             with sheet.capture() as captured:
                 sheet.print(picture)
             self._write(captured.get())
@@ -112,11 +114,11 @@ class Console:
 
 
 @contextmanager
-def logged_to(path: Path, prefix: str = "") -> Iterator[Console]:
+def logged_to(path: Path, prefix: str = "", quiet: bool = False) -> Iterator[Console]:
     """A console whose lines are also appended to the file at `path`. Raises OSError if it cannot be opened."""
     log = path.open("a", encoding="utf-8")
     try:
-        yield Console(log, prefix)
+        yield Console(log, prefix, quiet)
     finally:
         with suppress(OSError):  # what could not be written was said before
             log.close()

@@ -7,9 +7,9 @@ computes it once and shares it between runs.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fedunlearn.audits.base import Findings
@@ -21,12 +21,14 @@ from fedunlearn.runs.console import Console
 from fedunlearn.runs.declarations import declared
 from fedunlearn.runs.runner import Runner
 from fedunlearn.runs.step_model import StepModel
-from fedunlearn.runs.steps import ORIGINAL, RETRAINED, UNLEARNED, Step
+from fedunlearn.runs.steps import ORIGINAL, RETRAINED, UNLEARNED, RunSteps, Step
 from fedunlearn.settings import registry
 from fedunlearn.settings.config import RunConfig
 from fedunlearn.store import Store
 from fedunlearn.tasks.base import defined
 from fedunlearn.tracking.base import SILENT, Tracker
+
+Plan = Callable[[RunConfig, Federation], RunSteps]
 
 
 @dataclass(frozen=True)
@@ -75,11 +77,16 @@ class Outcome:
 def run(config: RunConfig, console: Console, tracker: Tracker = SILENT) -> Outcome:
     """Train, retrain, unlearn and audit. Raises RequestError before any training, RunError afterwards."""
     check_method(config)
+    return carried_out(config, steps.of_run, console, tracker)
+
+
+def carried_out(config: RunConfig, plan: Plan, console: Console, tracker: Tracker = SILENT) -> Outcome:
+    """All steps of the plan. Raises as `run` does."""
     declared(config)  # raises where two audits declare the same
     federation = federations.opened(config)
     for remark in early.remarks(config, federation):
         console.warn(remark)
-    planned = steps.of_run(config, federation)
+    planned = plan(config, federation)
     with opened_store(config, console) as store:
         runner = Runner(config, federation, store, console, tracker)
         models: dict[str, StepModel] = {}
@@ -92,6 +99,11 @@ def run(config: RunConfig, console: Console, tracker: Tracker = SILENT) -> Outco
         findings = runner.audit(planned.audits)
     audited = [Audited(step, models[step.label], findings.get(step.label, {})) for step in planned.models]
     return Outcome(config, federation, tuple(audited), planned.signature(runner.kept))
+
+
+def models_alone(config: RunConfig, console: Console) -> Outcome:
+    """The models of a run without findings: from the store, or trained where it does not hold them."""
+    return carried_out(config, lambda *given: replace(steps.of_run(*given), audits=()), console)
 
 
 @contextmanager

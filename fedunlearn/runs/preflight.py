@@ -7,6 +7,7 @@ from pathlib import Path
 from fedunlearn.errors import RequestError
 from fedunlearn.federation.federation import Federation
 from fedunlearn.files import is_folder
+from fedunlearn.results import objective
 from fedunlearn.runs import federations, folders, pipeline, steps
 from fedunlearn.runs.declarations import declared
 from fedunlearn.settings import registry
@@ -18,13 +19,18 @@ from fedunlearn.tracking import base as tracking
 def check(config: RunConfig) -> None:
     """Everything that can be found wrong without training. Raises RequestError."""
     pipeline.check_method(config)
-    declared(config)  # raises where two audits declare the same
-    tracking.check(registry.find("tracker", config.tracking.name))
-    if not config.sweep.dry_run:
-        folders.check_writable(Path(config.output.dir).expanduser(), "output.dir")
+    check_places(config)
     federation = federations.opened(config)
     if config.store.enabled:
         check_store(config, federation)
+
+
+def check_places(config: RunConfig) -> None:
+    """What can be found wrong before any data are read, whatever makes the unlearned model. Raises RequestError."""
+    objective.check(config.sweep.objective, declared(config))
+    tracking.check(registry.find("tracker", config.tracking.name))
+    if not config.sweep.dry_run:
+        folders.check_writable(Path(config.output.dir).expanduser(), "output.dir")
 
 
 def check_store(config: RunConfig, federation: Federation) -> None:

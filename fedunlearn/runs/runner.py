@@ -19,8 +19,8 @@ from fedunlearn.runs.console import Console
 from fedunlearn.runs.crew import crew
 from fedunlearn.runs.curves import round_values, thinned, untested
 from fedunlearn.runs.keeping import Keeper, Sound
-from fedunlearn.runs.step_model import History, StepModel, artifact_of, model_of, on, progress_of
-from fedunlearn.runs.steps import Step, Training
+from fedunlearn.runs.step_model import History, StepModel, artifact_of, given_model, model_of, on, progress_of
+from fedunlearn.runs.steps import Given, Step, Training
 from fedunlearn.settings.config import RunConfig
 from fedunlearn.store import Artifact, Checkpoint, Store
 from fedunlearn.tracking.base import Tracker
@@ -51,6 +51,8 @@ class Runner:
         """A trained model from the store, or from running the step (from its last round, if it was interrupted)."""
         if step.key in self._models:
             return self._models[step.key]
+        if isinstance(step.work, Given):
+            return given_model(step.key, step.work.tensors)
         news = step.key not in self.kept
         model = model_of(self._keeper.get(step, partial(self._train, step)))
         every = self.config.train.evaluate_every

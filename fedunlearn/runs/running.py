@@ -14,9 +14,12 @@ from fedunlearn.sources import OURS, SourceFile, Sources, package, plugin, reach
 # Rooms whose members take part one by one: a member stands with what it imports. Every other room takes part whole.
 MEMBERS = ("methods", "audits")
 # What only shows, or decides what is run: no number of a model or an audit can come from here.
-SHOWING = ("__main__.py", "cli", "report", "results", "tracking")
+SHOWING = ("__init__.py", "__main__.py", "api", "cli", "report", "results", "tracking")
 SUMMING_UP = ("curves", "summarise")  # of runs/, with results/: from models and findings to a summary
-SHOWING_RUNS = ("console", "folders", "forecast", "job", "joblist", "preflight", "resources", "submission", "sweep")
+SHOWING_RUNS = (
+    *("composing", "console", "flower_log", "folders", "forecast", "job", "joblist", "overrides", "preflight"),
+    *("resources", "submission", "sweep"),
+)
 TRAINING = ("torch", "torchvision", "flwr", "numpy")
 AUDITING = (*TRAINING, "scikit-learn", "scipy")
 

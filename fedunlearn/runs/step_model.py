@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +13,7 @@ from fedunlearn.engines.base import Progress
 from fedunlearn.store import Artifact, Stored
 
 TENSORS = ("model", "shared", "memory")  # of a step's progress
+COSTS = ("rounds", "seconds", "bytes_up", "bytes_down", "samples", "failures")
 History = list[dict[str, Any]]
 
 
@@ -55,3 +58,8 @@ def model_of(stored: Stored) -> StepModel:
     progress = progress_of(stored, torch.device("cpu"))
     kept = progress.model, progress.memory, progress.history, progress.cost, progress.notes
     return StepModel(stored.key, stored.cached, *kept)
+
+
+def given_model(key: str, tensors: Mapping[str, torch.Tensor]) -> StepModel:
+    """A model that was made elsewhere, at a cost that nobody knows."""
+    return StepModel(key, False, dict(tensors), {}, [], dict.fromkeys(COSTS, math.nan), {})

@@ -18,6 +18,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from fedunlearn.engines.base import traits as engine_traits
 from fedunlearn.federation.federation import Federation
@@ -32,7 +33,7 @@ from fedunlearn.store import key_of
 from fedunlearn.tasks.base import defined
 
 ORIGINAL, RETRAINED, UNLEARNED = "original", "retrained", "unlearned"
-HISTORY, AUDIT = "history", "audit"
+HISTORY, AUDIT, GIVEN = "history", "audit", "given"
 Determinants = dict[str, Any]
 Keys = Mapping[str, str]
 
@@ -56,6 +57,13 @@ class Measuring:
     audit: Choice
 
 
+@dataclass(frozen=True)
+class Given:
+    """A model that was made elsewhere: its tensors by name, on the CPU."""
+
+    tensors: Mapping[str, Tensor] = field(repr=False)
+
+
 @dataclass(frozen=True, eq=False)
 class Step:
     """One result of a run: what it is, how it is computed, and what it depends on.
@@ -69,7 +77,7 @@ class Step:
     role: str
     kind: str
     name: str
-    work: Training | Measuring
+    work: Training | Measuring | Given
     code: Code
     own: Determinants
     inputs: Mapping[str, tuple[Step, ...]] = field(default_factory=dict)
@@ -158,6 +166,16 @@ def of_run(config: RunConfig, federation: Federation) -> RunSteps:
     """The steps of a run, in the order in which they are needed."""
     setting = Setting(config, federation)
     story = _told(setting, STORY)
+    return replace(story, audits=tuple(_audits(setting, story)))
+
+
+def of_model(config: RunConfig, federation: Federation, tensors: Mapping[str, Tensor]) -> RunSteps:
+    """The steps of a run in which a model that was made elsewhere, with these tensors, stands for the unlearned one."""
+    setting = Setting(config, federation)
+    own = {"model": plain(config.model), "tensors": _digest(*(tensors[name].numpy() for name in sorted(tensors)))}
+    model = Step(UNLEARNED, GIVEN, GIVEN, Given(tensors), Code({}), {**own, "names": sorted(tensors)})
+    told = _told(setting, (ORIGINAL, RETRAINED))
+    story = replace(told, models=(*told.models, model))
     return replace(story, audits=tuple(_audits(setting, story)))
 
 

@@ -24,12 +24,10 @@ from fedunlearn.results.verdict import Compared, judge
 from fedunlearn.runs.curves import round_values
 from fedunlearn.runs.declarations import declared, expected
 from fedunlearn.runs.pipeline import Outcome
-from fedunlearn.runs.step_model import StepModel
+from fedunlearn.runs.step_model import COSTS, StepModel
 from fedunlearn.runs.steps import ORIGINAL, RETRAINED, UNLEARNED
 from fedunlearn.settings.config import RunConfig
 from fedunlearn.settings.schema import plain
-
-COSTS = ("rounds", "seconds", "bytes_up", "bytes_down", "samples", "failures")
 
 
 def summarise(outcome: Outcome, command: str) -> Summary:
@@ -192,7 +190,7 @@ def _difference(value: float | None, reference: float | None) -> float | None:
 
 
 def _cost(models: Sequence[StepModel]) -> Numbers:
-    return {name: float(np.mean([model.cost[name] for model in models])) for name in COSTS}
+    return {name: finite(float(np.mean([model.cost[name] for model in models]))) for name in COSTS}
 
 
 def _profile(stages: Mapping[str, Sequence[StepModel]]) -> dict[str, Numbers]:

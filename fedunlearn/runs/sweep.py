@@ -19,7 +19,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from fedunlearn.errors import RequestError
+from fedunlearn.errors import Ended, RequestError
 from fedunlearn.files import take
 from fedunlearn.report import background, runs, sweep, tables
 from fedunlearn.runs import folders, joblist
@@ -29,15 +29,20 @@ from fedunlearn.settings.config import RunConfig, from_omegaconf
 
 
 class SweepCallback(Callback):
-    """Lists a sweep's jobs, keeps its folder to itself, and sums it up."""
+    """Lists a sweep's jobs, keeps its folder to itself, and sums it up.
 
-    def __init__(self) -> None:
+    `command`: what started it, by default this process's command line. `inside`: a program of somebody else's, which
+    has the table in its hands: nothing is shown, and runs are drawn at the end, without another process.
+    """
+
+    def __init__(self, command: str = "", inside: bool = False) -> None:
+        self._command, self._inside = command, inside
         self._lock: FileLock | None = None
         self._renderer: background.BackgroundRenderer | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Launchers send callbacks along with their jobs; lock and renderer stay with the process that has them."""
-        return {"_lock": None, "_renderer": None}
+        return {**self.__dict__, "_lock": None, "_renderer": None}
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """A single run: ends the process where its folder, which Hydra makes next, cannot be."""
@@ -45,7 +50,7 @@ class SweepCallback(Callback):
             folders.check_name(Path(config.hydra.run.dir))
             folders.check_writable(Path(config.hydra.run.dir), "hydra.run.dir")
         except RequestError as error:
-            sys.exit(_said(error, 2))
+            raise Ended(2, error) from error
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Write sweep.json, or show what would be done. Ends the process where the sweep cannot be."""
@@ -55,18 +60,19 @@ class SweepCallback(Callback):
             check_folder(folder, listed, config.output.overwrite)
             if config.sweep.dry_run:
                 show_forecast(listed)
-                sys.exit(0)
+                raise Ended(0)
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = take(folder / ".sweep.lock", partial(_refuse, folder))
             if listed and (aside := folders.set_aside(folder, {job.folder for job in listed})):
-                Console().say(f"the runs that are not part of this sweep are now in {aside}")
-            self._renderer = background.BackgroundRenderer()
+                self._console().say(f"the runs that are not part of this sweep are now in {aside}")
+            self._renderer = None if self._inside else background.BackgroundRenderer()
             if listed:
-                joblist.write_list(folder, shlex.join(["fedunlearn", *sys.argv[1:]]), listed)
+                command = self._command or shlex.join(["fedunlearn", *sys.argv[1:]])
+                joblist.write_list(folder, command, listed)
         except (RequestError, HydraException, OmegaConfBaseException, OSError) as error:
-            sys.exit(_said(error, 2))
+            raise Ended(2, error) from error
         except Exception as error:  # of which Hydra would make a remark, and run the jobs
-            sys.exit(_said(error, 1))
+            raise Ended(1, error) from error
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Draw the run that has just ended in this process."""
@@ -75,21 +81,25 @@ class SweepCallback(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Build the sweep's report; exit status 1 if any run failed, or the report cannot be made."""
-        folder, console = Path(config.hydra.sweep.dir), Console()
+        folder, console = Path(config.hydra.sweep.dir), self._console()
         try:
             for problem in self._renderer.finish() if self._renderer else ():
                 console.say(problem, style="yellow")
+            if self._inside:
+                sweep.draw_runs(folder)
             problems = sum_up(folder, console)
         except Exception as error:  # of which Hydra would make a remark, and end with status 0
-            status = _said(error, 1)
-            print(f"fedunlearn: the runs are whole; `fedunlearn-report {folder}` makes the report", file=sys.stderr)
-            sys.exit(status)
+            error.add_note(f"the runs are whole; `fedunlearn-report {folder}` makes the report")
+            raise Ended(1, error) from error
         finally:
             if self._lock:
                 self._lock.release()
         if problems:
             complain(folder, problems, console)
-            sys.exit(1)
+            raise Ended(1)
+
+    def _console(self) -> Console:
+        return Console(quiet=self._inside)
 
 
 def sum_up(folder: Path, console: Console) -> list[str]:
@@ -101,13 +111,6 @@ def sum_up(folder: Path, console: Console) -> list[str]:
         if path.parent == folder.resolve():
             console.say(f"  {path}")
     return [*report.problems, *not_replaced(folder)]
-
-
-def _said(error: Exception, status: int) -> int:
-    """Say in one line what is wrong; returns `status`."""
-    words = str(error).splitlines() or [type(error).__name__]
-    print(f"fedunlearn: {words[0]}", file=sys.stderr)
-    return status
 
 
 def show_forecast(listed: list[Job]) -> None:

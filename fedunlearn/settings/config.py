@@ -122,6 +122,8 @@ class SweepConfig:
 
     # true: show the jobs, what the store holds of them and how long the rest may take; run nothing
     dry_run: bool = False
+    # finding -> weight, as in {forget_accuracy: 1, leak: 2}: what a sweeper such as optuna is to make small
+    objective: dict[str, float] | None = None
 
 
 @dataclass(frozen=True)

@@ -154,7 +154,8 @@ def _convert_union(value: object, options: tuple[Any, ...], hint: Any, where: st
     if value is None and type(None) in options:
         return None
     others = [option for option in options if option is not type(None)]
-    if len(others) == 1 and dataclasses.is_dataclass(others[0]) and isinstance(value, Mapping):
+    group = len(others) == 1 and (dataclasses.is_dataclass(others[0]) or typing.get_origin(others[0]) is dict)
+    if group and isinstance(value, Mapping):
         return _convert(value, others[0], where)  # which says what in there does not fit
     for option in others:
         try:

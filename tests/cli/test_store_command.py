@@ -307,3 +307,10 @@ def test_as_a_program_it_does_not_import_torch(root: Path) -> None:
         check=True,
     )
     assert key_of("train", SLOW) in result.stdout
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_the_store_is_named_before_or_after_the_command(root: Path, after: bool, capsys: Any) -> None:
+    where = ["--store", str(root)]
+    assert command.main(["list", *where] if after else [*where, "list"]) == 0
+    assert f"6 artifacts in {root}" in capsys.readouterr().out

@@ -100,10 +100,10 @@ def keys_in_child(folder: Path, words: list[str], answer: Path) -> None:
     from fedunlearn.cli import command_line
     from fedunlearn.cli.main import conf_dir
     from fedunlearn.federation.federation import open_federation
-    from fedunlearn.runs import steps
+    from fedunlearn.runs import composing, steps
 
     sources.remember()
-    command_line.register_plugins()
+    composing.register_plugins()
     config = command_line.read([*SMALL, *words], conf_dir())
     found: dict[str, list[str]] = {}
     for step in steps.of_run(config, open_federation(config)):
