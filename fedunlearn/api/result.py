@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -193,4 +194,12 @@ def _figure(name: str, known: dict[str, Callable[..., Figure | None]], *shown: A
         drawn = known[name](*shown)
     if drawn is None:
         raise RequestError(f"there is nothing to show in the figure {name}: its findings are not defined for this run")
+    drawn._repr_png_ = partial(_png, drawn)  # type: ignore[attr-defined]  # shown in notebooks, pyplot or not
     return drawn
+
+
+def _png(figure: Figure) -> bytes:
+    picture = BytesIO()
+    with style.styled():
+        figure.savefig(picture, format="png")
+    return picture.getvalue()
