@@ -69,7 +69,8 @@ def play(make_federation, name, server=None, memory=(), rounds=2, begin=None, se
     settings = plain(method.settings()) if method.settings.__dataclass_fields__ else {}
     spec = StageSpec("unlearn", 0, name, TRAINING, 4, level, **forget, settings=settings)
     begin = begin or Progress(federation.models.fresh(7).state_dict(), memory=dict(memory))
-    config = SimpleNamespace(engine=Choice("local", Local(**{"workers": 2, "backend": "processes", **engine})))
+    choice = Choice("local", Local(**{"workers": 2, "backend": "processes", **engine}))
+    config = SimpleNamespace(engine=choice, train=TRAINING)
     seen = [] if seen is None else seen
     return run_stage(spec, begin, rounds, federation, config, seen.append, server, pytest.fail)
 
