@@ -49,7 +49,7 @@ def run(make_federation, spec, new_model=convolutional, rounds=2, say=pytest.fai
     federation = uneven(make_federation(clients=5, forget=spec.forget_classes))
     federation.models = ModelPool(new_model, federation.device)
     begin = Progress(federation.models.fresh(7).state_dict(), memory=dict(memory))
-    config = SimpleNamespace(engine=engine_called(**engine))
+    config = SimpleNamespace(engine=engine_called(**engine), train=spec.training)
     return run_stage(spec, begin, rounds, federation, config, lambda progress: None, server, say)
 
 

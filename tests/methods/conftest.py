@@ -26,7 +26,7 @@ def play_stage(federation, method, settings, training=PACE, begin=None, config=N
     spec = StageSpec("unlearn", 0, method, training, federation.dataset.classes, **level, settings=plain(settings))
     begin = begin or Progress({name: value.clone() for name, value in federation.models.fresh(0).state_dict().items()})
     seen = []
-    config = config or SimpleNamespace(engine=Choice("local", Local(workers=1)))
+    config = config or SimpleNamespace(engine=Choice("local", Local(workers=1)), train=training)
     run_stage(spec, begin, training.rounds, federation, config, seen.append)
     return seen
 
