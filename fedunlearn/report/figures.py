@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import pandas as pd
@@ -28,7 +29,7 @@ OF_A_RUN = {
 OF_A_SWEEP = {"erasure_utility": sweep_figure.erasure_utility, "distance_cost": cost_figure.distance_cost}
 
 
-def draw(run: Run) -> list[Path]:
+def draw(run: Run, names: Collection[str] = tuple(OF_A_RUN)) -> list[Path]:
     """Write `figures/NAME.png` and `.svg` into the run's folder, from its summary and metrics; returns their paths.
 
     A figure that the run has nothing to show in is left out (class flow where no class was forgotten), and an older
@@ -36,8 +37,8 @@ def draw(run: Run) -> list[Path]:
     """
     written: list[Path] = []
     with style.styled():
-        for name, figure_of in OF_A_RUN.items():
-            written += style.replace(figure_of(run), run.folder / "figures", name)
+        for name in names:
+            written += style.replace(OF_A_RUN[name](run), run.folder / "figures", name)
     return written
 
 

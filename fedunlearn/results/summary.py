@@ -19,7 +19,7 @@ from fedunlearn.results.verdict import Verdict
 from fedunlearn.settings.schema import parse, plain
 
 NAME = "summary.json"
-OPTIONAL = ("reason", "profile")  # not written where they are empty
+OPTIONAL = ("reason", "profile", "spent")  # not written where they are empty
 Numbers = dict[str, float | None]  # by finding; None where it is not defined
 Lists = dict[str, tuple[float | None, ...]]
 Plain = dict[str, Any]  # what JSON can hold: a configuration, or the notes of a method
@@ -41,7 +41,8 @@ class Summary:
     are lists. `noise_floor`: highest minus lowest retrained model; `gap`: unlearned minus retrained. `findings`: what
     the run's audits declare, in their order. `gates`: was each passed. `method`: its notes. `samples`: how many of the
     test split are to be forgotten (`forget_test`), and so on. `cost` and `profile` (seconds per round, by part) by
-    stage; `cached`: did a stage come from the store.
+    stage; `cached`: did a stage come from the store. `spent`: seconds of this very run, by part (`run`), and of its
+    audits by name, added up over models and workers (`audits`).
     `signature`: what the run is recognised by, made of the keys of all its steps.
     """
 
@@ -67,6 +68,7 @@ class Summary:
     cost: dict[str, Numbers] = field(default_factory=dict)
     cached: dict[str, bool] = field(default_factory=dict)
     profile: dict[str, Numbers] = field(default_factory=dict)
+    spent: dict[str, Numbers] = field(default_factory=dict)
 
 
 def as_plain(summary: Summary) -> Plain:

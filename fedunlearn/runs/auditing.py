@@ -6,8 +6,10 @@ end for the original and the retrained models, which all others are compared wit
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,8 @@ from fedunlearn.settings import registry
 from fedunlearn.settings.config import RunConfig
 from fedunlearn.store import Artifact
 
+OBSERVING = "what the models say"  # the passes over both splits that all audits share
+
 
 class Auditor:
     """The audits of one run. `network(step)`: a model of its own with the weights of a trained step."""
@@ -32,8 +36,9 @@ class Auditor:
         self, config: RunConfig, federation: Federation, keeper: Keeper, network: Callable[[Step], Network], crew: Crew
     ) -> None:
         self._config, self._federation, self._keeper, self._crew = config, federation, keeper, crew
-        self._network = network
+        self._network, self._lock = network, Lock()
         self._seen: dict[str, Notes] = {}  # by the key of the step
+        self.seconds: dict[str, float] = {}  # by audit, of all workers together
 
     def findings(self, audits: tuple[Step, ...]) -> Iterator[tuple[Step, Findings]]:
         """What each of the audits finds, in their order: those of models that are a reference, then model by model."""
@@ -66,7 +71,15 @@ class Auditor:
         return dict(audit.measured(self._evidence(_subject(step)), reference, chosen.settings))
 
     def _kept(self, step: Step) -> Findings:
-        return dict(self._keeper.get(step, lambda checkpoint, sound: Artifact({}, self.measure(step))).data)
+        since = time.perf_counter()
+        found = dict(self._keeper.get(step, lambda checkpoint, sound: Artifact({}, self.measure(step))).data)
+        assert isinstance(step.work, Measuring)
+        self._add(step.work.audit.name, since)
+        return found
+
+    def _add(self, part: str, since: float) -> None:
+        with self._lock:
+            self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - since
 
     def _look_ahead(self, audits: Iterable[Step]) -> None:
         """Observe what these audits need, before a worker has to wait for it; nothing for those that are stored."""
@@ -81,9 +94,11 @@ class Auditor:
         return found
 
     def _observed(self, step: Step) -> Evidence:
-        federation = self._federation
+        federation, since = self._federation, time.perf_counter()
         shared = federation.dataset, federation.request, federation.device
-        return observe(self._network(step), *shared, self._crew.side_by_side)
+        found = observe(self._network(step), *shared, self._crew.side_by_side)
+        self._add(OBSERVING, since)
+        return found
 
     def _shadow(self, original: Step, unlearned: Step) -> Shadow:
         found: Shadow = self._once(unlearned, partial(self._compared, original, unlearned))

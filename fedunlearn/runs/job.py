@@ -18,6 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from fedunlearn.errors import Ended, HopelessError, RequestError, RunError
+from fedunlearn.federation.clock import Stopwatch
 from fedunlearn.files import alone
 from fedunlearn.report import figures, page, profile, runs, tables
 from fedunlearn.results import objective
@@ -227,7 +228,7 @@ def _complete(
     with tracking.opened(config.tracking, tracked, lambda text: console.say(text, style="yellow")) as tracker:
         outcome = replace(story.tell(resources.settled(config, slot), console, tracker), config=config)
         summary = summarise.summarise(outcome, command_of(words, folder))
-        drawn = write(outcome, summary, work, slot.draws or work != folder)
+        summary, drawn = write(outcome, summary, work, slot.draws or work != folder)
         tracker.finished(summary)
     if work != folder:
         folders.publish(folder)
@@ -241,25 +242,36 @@ def begin(work: Path, config: RunConfig, slot: Slot) -> None:
     summarise.write_setting(work, config, {"workers": here.engine.settings.workers, "device": here.device})
 
 
-def write(outcome: pipeline.Outcome, summary: Summary, work: Path, draws: bool) -> list[Path]:
-    """Write the run's files into `work`, the summary last: whoever finds it finds the rest. Returns what was drawn.
+def write(outcome: pipeline.Outcome, summary: Summary, work: Path, draws: bool) -> tuple[Summary, list[Path]]:
+    """Write the run's files into `work`, the summary last: whoever finds it finds the rest.
 
-    A run of a sweep leaves the drawing to the sweep, unless it takes the place of a finished one: it takes it whole.
+    Returns the summary, with the time that drawing took if the run is profiled, and what was drawn. A run of a sweep
+    leaves the drawing to the sweep, unless it takes the place of a finished one: it takes it whole.
     """
+    watch = Stopwatch()
     summarise.write_metrics(work, summarise.metric_lines(outcome))
     summarise.write_exhibits(work, summarise.exhibits(outcome))
     run = runs.Run(work, "done", "", summary)
-    drawn = [*figures.draw(run), page.write_run(run)] if draws else []
+    drawn: list[Path] = []
+    if draws:
+        drawn += figures.draw(run)
+        watch.lap("figures")
+        drawn.append(page.write_run(run))
+        watch.lap("report")
+    if summary.spent:
+        summary = replace(summary, spent={**summary.spent, "run": {**summary.spent["run"], **watch.seconds}})
+        figures.draw(replace(run, summary=summary), ("profile",) if draws else ())  # once more, with all that it shows
     summaries.write(work, summary)
-    return drawn
+    return summary, drawn
 
 
 def show(run: runs.Run, drawn: Sequence[Path], slot: Slot, console: Console) -> None:
     """Show the run's table, where its time went, its warnings, and the files for people to look at."""
     table = tables.shown([run])
     console.show(table) if slot.alone else console.keep(table)
-    if spent := profile.table(run):
-        console.show(spent)
+    for spent in (profile.table(run), profile.whole(run)):
+        if spent:
+            console.show(spent)
     tell = console.say if slot.alone else console.record  # a sweep's table tells them once, as footnotes
     for warning in run.summary.warnings:
         tell(f"Warning: {warning}")

@@ -9,11 +9,12 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fedunlearn.audits.base import Findings
 from fedunlearn.errors import RequestError, listed
+from fedunlearn.federation.clock import Stopwatch
 from fedunlearn.federation.federation import Federation
 from fedunlearn.federation.method import Method
 from fedunlearn.runs import early, federations, steps
@@ -48,6 +49,7 @@ class Outcome:
     federation: Federation
     models: tuple[Audited, ...]
     signature: str
+    spent: dict[str, dict[str, float]] = field(default_factory=dict)  # see `Summary`
 
     def of(self, role: str) -> list[Audited]:
         """The models of that role."""
@@ -82,23 +84,29 @@ def run(config: RunConfig, console: Console, tracker: Tracker = SILENT) -> Outco
 
 def carried_out(config: RunConfig, plan: Plan, console: Console, tracker: Tracker = SILENT) -> Outcome:
     """All steps of the plan. Raises as `run` does."""
+    watch = Stopwatch()
     declared(config)  # raises where two audits declare the same
     federation = federations.opened(config)
     for remark in early.remarks(config, federation):
         console.warn(remark)
     planned = plan(config, federation)
+    watch.lap("data")
     with opened_store(config, console) as store:
         runner = Runner(config, federation, store, console, tracker)
         models: dict[str, StepModel] = {}
         for step in planned.models:
             models[step.label] = runner.keep(step)
+            watch.lap(step.kind)
             if step.role == ORIGINAL and config.gates == "stop":
                 early.check_learnt(config, federation, models[step.label])
         for step in planned.variants:  # they are many: seen to now, read again when an audit needs them
             runner.model(step)
+            watch.lap("shadow models")
         findings = runner.audit(planned.audits)
+        watch.lap("audits")
+    spent = {"run": dict(watch.seconds), "audits": dict(runner.audit_seconds)}
     audited = [Audited(step, models[step.label], findings.get(step.label, {})) for step in planned.models]
-    return Outcome(config, federation, tuple(audited), planned.signature(runner.kept))
+    return Outcome(config, federation, tuple(audited), planned.signature(runner.kept), spent)
 
 
 def models_alone(config: RunConfig, console: Console) -> Outcome:

@@ -36,6 +36,7 @@ class Runner:
         self._warn = cache(partial(console.say, style="yellow"))  # says the same only once
         self._keeper = Keeper(store, self._warn)
         self._models: dict[str, StepModel] = {}  # by key
+        self.audit_seconds: dict[str, float] = {}  # by audit
 
     @property
     def kept(self) -> dict[str, str]:
@@ -72,6 +73,7 @@ class Runner:
                 (subject,) = step.inputs["subject"]
                 findings.setdefault(subject.label, {}).update(found)
                 advance(done, step.name)
+        self.audit_seconds = auditor.seconds
         return findings
 
     def _train(self, step: Step, checkpoint: Checkpoint, sound: Sound) -> Artifact:

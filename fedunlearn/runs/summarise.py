@@ -73,6 +73,7 @@ def summarise(outcome: Outcome, command: str) -> Summary:
         cost={stage: _cost(models) for stage, models in stages.items()},
         cached={stage: all(model.cached for model in models) for stage, models in stages.items()},
         profile=_profile(stages) if config.engine.settings.profile else {},
+        spent={name: {**parts} for name, parts in outcome.spent.items()} if config.engine.settings.profile else {},
     )
 
 
