@@ -24,7 +24,6 @@ NAMES = {
     "local": "fedunlearn, local",
     "tuned": "bare loop, tuned by hand",
     "plain": "bare PyTorch loop",
-    "pfl": "pfl-research",
     "flower": "Flower simulation (Ray)",
     "fucrt": "fedunlearn, FUCRT rounds",
     "stacked": "fedunlearn, stacked",
@@ -38,7 +37,6 @@ PALETTE = (
     "#0072B2",
     "#A6A6A6",
     "#595959",
-    "#E69F00",
     "#D55E00",
     "#009E73",
     "#56B4E9",
@@ -49,7 +47,7 @@ PALETTE = (
     "#CC79A7",
 )
 COLOURS = dict(zip(NAMES, PALETTE, strict=True))
-MARKERS = dict(zip(NAMES, "oXDPsv^<>123", strict=True))
+MARKERS = dict(zip(NAMES, "oXDPsv^<>12", strict=True))
 MISSING = "not measured"
 Key = tuple[str, str]  # workload and competitor
 Launches = dict[Key, dict[int, dict[str, Any]]]  # by repeat
@@ -254,7 +252,7 @@ def growth(found: Launches) -> Figure:
 
 
 def curve(axes: Axes, found: Launches, steps: list[tuple[str, int]], what: str, unit: float, label: str) -> None:
-    for who in ("local", "tuned", "plain", "pfl", "flower"):
+    for who in ("local", "tuned", "plain", "flower"):
         points = [(x, middle(found, (name, who), what) / unit) for name, x in steps if (name, who) in found]
         if points:
             axes.plot(*zip(*points, strict=True), color=COLOURS[who], marker=MARKERS[who], label=NAMES[who])

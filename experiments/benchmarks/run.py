@@ -14,7 +14,6 @@ measurements.json (everything), table.md, growth.png/.svg, benchmark.png/.svg.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import subprocess
@@ -34,14 +33,14 @@ from experiments.benchmarks.workloads import Workload
 
 ROOT = Path(__file__).resolve().parents[2]
 CORES, BACKENDS = ("local_1", "tuned_1"), ("threads", "processes")
-EVERYBODY = ("local", "tuned", "plain", "pfl", "flower")
+EVERYBODY = ("local", "tuned", "plain", "flower")
 COMPETITORS = {
     **{workload.name: EVERYBODY for workload in workloads.MAIN + workloads.CLIENTS},
     **{workload.name: ("local", "tuned", "flower") for workload in workloads.SIZES},
     **{workload.name: ("local", "tuned") for workload in workloads.MANY},
-    "cnn_100": ("local", "tuned", "plain", "pfl", "fucrt", "stacked", *CORES, *BACKENDS, "flower"),
-    "cnn_1000": ("local", "tuned", "plain", "pfl", *BACKENDS, "flower"),
-    "clients_1000": ("local", "tuned", "plain", "pfl", *CORES, *BACKENDS, "flower"),
+    "cnn_100": ("local", "tuned", "plain", "fucrt", "stacked", *CORES, *BACKENDS, "flower"),
+    "cnn_1000": ("local", "tuned", "plain", *BACKENDS, "flower"),
+    "clients_1000": ("local", "tuned", "plain", *CORES, *BACKENDS, "flower"),
     "gpu_cnn_50": ("local", "stacked"),
     "gpu_resnet18": ("local", "central"),
 }
@@ -88,7 +87,7 @@ def planned(asked: argparse.Namespace) -> Iterator[tuple[str, str, int]]:
             who = [competitor for competitor in COMPETITORS[name] if not asked.who or competitor in asked.who]
             for competitor in who if repeat % 2 == 0 else reversed(who):
                 wanted = not asked.promised or (name, competitor) in promised
-                if wanted and possible(name, competitor) and repeat < FEWER.get((name, competitor), asked.repeats):
+                if wanted and possible(name) and repeat < FEWER.get((name, competitor), asked.repeats):
                     yield name, competitor, repeat
 
 
@@ -119,10 +118,8 @@ def known(runs: list[dict[str, Any]], workload: str, competitor: str, repeat: in
     return any((run["workload"], run["competitor"], run["repeat"]) == key for run in runs)
 
 
-def possible(workload: str, competitor: str) -> bool:
-    """Is what it needs here? pfl-research is no dependency of ours: `pip install pfl` brings it."""
-    if competitor == "pfl" and importlib.util.find_spec("pfl") is None:
-        return False
+def possible(workload: str) -> bool:
+    """Is what it needs here?"""
     return not workload.startswith("gpu") or torch.cuda.is_available()
 
 
