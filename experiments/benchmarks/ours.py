@@ -53,6 +53,6 @@ def run(workload: Workload, dataset: Dataset, mark: Callable[[float], None], way
         mark(float((scores * sizes).sum() / sizes.sum()))
 
     engine = parse(registry.find("engine", way.engine).settings, way.options, "engine")
-    config = SimpleNamespace(engine=Choice(way.engine, engine))
+    config = SimpleNamespace(engine=Choice(way.engine, engine), train=workload.training)
     begin = Progress(federation.models.fresh(0).state_dict())
     run_stage(plan, begin, workload.rounds, federation, config, after_round, say=print)  # type: ignore[arg-type]

@@ -48,7 +48,7 @@ def stage(make_federation, monkeypatch):
         federation = federation or make_federation(clients=3)
         seen = []
         begin = begin or Progress(federation.models.fresh(0).state_dict())
-        config = SimpleNamespace(engine=Choice("local", Local(**{"workers": 2, **engine})))
+        config = SimpleNamespace(engine=Choice("local", Local(**{"workers": 2, **engine})), train=spec.training)
         try:
             run_stage(spec, begin, rounds, federation, config, seen.append)
         finally:

@@ -32,7 +32,7 @@ def new_model(seed):
 wanted = Request("class", np.zeros(4000, dtype=bool), ())
 federation = Federation(dataset, np.array_split(np.arange(4000), clients), wanted, new_model, torch.device("cpu"), 0)
 spec = StageSpec("train", 0, "fedavg", TrainConfig(batch_size=2, local_epochs=1, participation=asked / clients), 4)
-config = SimpleNamespace(engine=Choice("local", Local(workers=2)))
+config = SimpleNamespace(engine=Choice("local", Local(workers=2)), train=spec.training)
 run_stage(spec, Progress(federation.models.fresh(0).state_dict()), 2, federation, config, lambda progress: None)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
