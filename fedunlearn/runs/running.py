@@ -14,7 +14,7 @@ from fedunlearn.sources import OURS, SourceFile, Sources, package, plugin, reach
 # Rooms whose members take part one by one: a member stands with what it imports. Every other room takes part whole.
 MEMBERS = ("methods", "audits")
 # What only shows, or decides what is run: no number of a model or an audit can come from here.
-SHOWING = ("__init__.py", "__main__.py", "api", "cli", "report", "results", "tracking")
+SHOWING = ("__main__.py", "api", "cli", "report", "results", "tracking")
 SUMMING_UP = ("curves", "summarise")  # of runs/, with results/: from models and findings to a summary
 SHOWING_RUNS = (
     *("composing", "console", "flower_log", "folders", "forecast", "job", "joblist", "overrides", "preflight"),
