@@ -4,27 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fedunlearn.errors import HopelessError, RequestError
+from fedunlearn.errors import HopelessError
 from fedunlearn.federation.federation import Federation
 from fedunlearn.federation.method import Method
 from fedunlearn.results import gates
 from fedunlearn.runs.curves import split_scores
 from fedunlearn.runs.step_model import StepModel
+from fedunlearn.settings import registry
 from fedunlearn.settings.config import RunConfig
-
-
-def check_rounds(method: Method, config: RunConfig) -> None:
-    """Has a method that trains a round to train in? Raises RequestError."""
-    train, unlearn = config.train.rounds, config.unlearn.rounds
-    if unlearn == 0 and method.rounds(train, 0) == 0 < method.rounds(train, 1):
-        raise RequestError(
-            f"method {method.name} trains, but unlearn.rounds=0 leaves it no round to train in: give it 1 or more"
-        )
 
 
 def remarks(config: RunConfig, federation: Federation) -> Iterator[str]:
     """Sentences about the data, and about settings that are allowed and that few people mean."""
     yield from federation.dataset.remarks
+    method: Method = registry.find("method", config.method.name)
+    train, unlearn = config.train.rounds, config.unlearn.rounds
+    if unlearn == 0 and method.rounds(train, 0) == 0 < method.rounds(train, 1):
+        yield f"method {method.name} trains, but unlearn.rounds=0 leaves it no round to train in"
     most = max(map(len, federation.parts))
     sizes = {"train": config.train.batch_size, "unlearn": config.unlearn.batch_size}
     for section, size in sizes.items():

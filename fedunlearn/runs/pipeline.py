@@ -138,5 +138,4 @@ def check_method(config: RunConfig) -> None:
         raise RequestError(
             f"method {method.name} forgets at {listed(sorted(method.levels))} level, but the request is for {level}s"
         )
-    early.check_rounds(method, config)
     method.check(config.method.settings, config)

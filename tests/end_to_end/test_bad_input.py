@@ -34,7 +34,6 @@ MISTAKES = {
     "a character twice": ["dataset=glyphs", "dataset.characters=ABBA"],
     "the same class twice": ["request.classes=[3,3]"],
     "all classes": ["request.classes=[0,1,2,3,4,5,6,7,8,9]"],
-    "no round for a method that trains": ["unlearn.rounds=0"],
     "gates that do neither": ["gates=ignore"],
     "network that torchvision does not have": ["model=torchvision", "model.arch=mobilnet_v3"],
     "network that does not take such images": ["model=torchvision", "model.arch=vit_b_16"],

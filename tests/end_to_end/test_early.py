@@ -44,6 +44,12 @@ def test_a_diverging_run_names_its_rate_and_promises_nothing(tiny) -> None:
     assert "goes on from the last round" not in said
 
 
+def test_no_round_for_a_method_that_trains_is_said(tiny) -> None:
+    said = "trains, but unlearn.rounds=0 leaves it no round to train in"
+    assert f"method finetune {said}" in tiny("gates=warn", "unlearn.rounds=0", "method=finetune")[1]
+    assert said not in tiny("gates=warn", "unlearn.rounds=0", "method=head_mask", "output.overwrite=true")[1]
+
+
 def test_a_batch_above_the_data_is_said(tiny) -> None:
     said = tiny("gates=warn", "unlearn.batch_size=500", "train.batch_size=50")[1]
     assert "unlearn.batch_size=500 is more than any client holds (at most" in said
