@@ -21,11 +21,12 @@ from fedunlearn.settings.schema import parse, plain
 
 @dataclass(frozen=True)
 class Way:
-    """An engine, options that differ from its defaults, and the method whose rounds it runs."""
+    """An engine and the method whose rounds it runs, each with options that differ from its defaults."""
 
     engine: str = "local"
     method: str = "fedavg"
     options: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 WAYS = {
@@ -35,13 +36,14 @@ WAYS = {
     "processes": Way(options={"backend": "processes"}),
     "stacked": Way("stacked"),
     "fucrt": Way(method="fucrt"),
+    "fucrt_passes": Way(method="fucrt", settings={"prototypes_by": "passes"}),
 }
 
 
 def run(workload: Workload, dataset: Dataset, mark: Callable[[float], None], way: Way, device: str) -> None:
     """All rounds; `mark(accuracy)` before the first and after every one."""
     federation = workloads.federation(workload, dataset, device)
-    settings = plain(registry.find("method", way.method).settings())
+    settings = plain(parse(registry.find("method", way.method).settings, way.settings, "method"))
     forget = federation.request.classes
     plan = StageSpec(
         "train", 0, way.method, workload.training, workloads.CLASSES, forget_classes=forget, settings=settings

@@ -26,6 +26,7 @@ NAMES = {
     "plain": "bare PyTorch loop",
     "flower": "Flower simulation (Ray)",
     "fucrt": "fedunlearn, FUCRT rounds",
+    "fucrt_passes": "fedunlearn, FUCRT by passes",
     "stacked": "fedunlearn, stacked",
     "local_1": "fedunlearn, local, one worker",
     "tuned_1": "tuned by hand, one process",
@@ -39,6 +40,7 @@ PALETTE = (
     "#595959",
     "#D55E00",
     "#009E73",
+    "#7fceb9",
     "#56B4E9",
     "#8fbfdd",
     "#dcdcdc",
@@ -47,7 +49,7 @@ PALETTE = (
     "#CC79A7",
 )
 COLOURS = dict(zip(NAMES, PALETTE, strict=True))
-MARKERS = dict(zip(NAMES, "oXDPsv^<>12", strict=True))
+MARKERS = dict(zip(NAMES, "oXDPsv*^<>12", strict=True))
 MISSING = "not measured"
 Key = tuple[str, str]  # workload and competitor
 Launches = dict[Key, dict[int, dict[str, Any]]]  # by repeat
@@ -205,6 +207,13 @@ PROMISES = (
         ("clients_1000", "local"),
     ),
     Promise("FUCRT round / FedAvg round", None, 1.25, ("cnn_100", "fucrt"), ("cnn_100", "local")),
+    Promise(
+        "FUCRT round / FedAvg round, prototypes from training's own passes",
+        None,
+        1.25,
+        ("cnn_100", "fucrt_passes"),
+        ("cnn_100", "local"),
+    ),
     Promise("seconds to the end of the first round", None, 4, ("cnn_100", "local"), None, "first_round"),
     Promise(
         "memory with 10,000 clients / with 10, the same images in a round",

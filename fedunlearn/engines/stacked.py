@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Event, Lock
 from typing import Any, Literal
 
@@ -179,6 +179,7 @@ class StackedClients:
         started = time.perf_counter()
         try:
             load(gradients.model, state)
+            known = replace(known, passes=outcome.passes)
             uploads = gradients.objective.uploads(gradients.model, member.client, known)
         except Exception as error:
             return error_reply(member.message, error)

@@ -20,7 +20,7 @@ from torch.func import functional_call, grad_and_value, vmap
 
 from fedunlearn.data.types import Inputs
 from fedunlearn.federation.federation import ClientData
-from fedunlearn.federation.objective import Assignment, Constrain, Objective, RoundContext, Tensors
+from fedunlearn.federation.objective import Assignment, Constrain, Objective, Passes, RoundContext, Tensors
 from fedunlearn.federation.optimiser import descend
 from fedunlearn.federation.sgd import Assigned, Trained, assigned, batches, never
 from fedunlearn.models.base import Around, Network
@@ -37,6 +37,7 @@ class Portion:
     client: ClientData
     samples: Assigned
     batches: list[Tensor]
+    last: int  # number of the first batch of the last epoch
 
     @property
     def rows(self) -> int:
@@ -53,7 +54,9 @@ def portion(client: ClientData, decided: Assignment, training: TrainConfig, orde
     """What a client would go through in `sgd.train`, `order` shuffling likewise."""
     samples, epochs = assigned(decided, client), range(training.local_epochs)
     rows = samples.weights.nonzero()[:, 0]
-    return Portion(client, samples, [batch for _ in epochs for batch in batches(rows, training.batch_size, order)])
+    cut = [list(batches(rows, training.batch_size, order)) for _ in epochs]
+    every = [batch for epoch in cut for batch in epoch]
+    return Portion(client, samples, every, len(every) - len(cut[-1]))
 
 
 class Gradients:
@@ -69,25 +72,30 @@ class Gradients:
         self.model, self.task, self.objective, self._bf16 = model, task, objective, bf16
         self._step = Around(model, self._held_against)
         self.moved: tuple[str, ...] | None = None
-        together = vmap(grad_and_value(self._loss), in_dims=(0, None, 0, 0, 0, None, None, None))
+        together = vmap(grad_and_value(self._loss, has_aux=True), in_dims=(0, None, 0, 0, 0, None, None, None))
         self._together = torch.compile(together, dynamic=True) if compiled else together
 
     def context(self, round_number: int, shared: Tensors, received: Tensors) -> RoundContext:
         """What every client of the stack knows."""
         return RoundContext(self.task, round_number, shared, received, self.model)
 
-    def __call__(self, stack: Tensors, rest: Tensors, batch: Batch, context: RoundContext) -> tuple[Tensors, Tensor]:
-        """Gradients like `stack` [k, …] and losses [k], for a batch whose rows are [k, b, …]."""
+    def __call__(
+        self, stack: Tensors, rest: Tensors, batch: Batch, context: RoundContext
+    ) -> tuple[Tensors, Tensor, Tensors]:
+        """Gradients like `stack` [k, …], losses [k], and what the objective keeps [k, b, …].
+
+        For a batch whose rows are [k, b, …].
+        """
         inputs, known = dict(batch.inputs), (context.shared, context.received, context.round)
-        gradients, losses = self._together(stack, rest, inputs, batch.targets, batch.weights, *known)
-        return gradients, losses
+        gradients, (losses, kept) = self._together(stack, rest, inputs, batch.targets, batch.weights, *known)
+        return gradients, losses, kept
 
     def probe(self, batch: Batch, context: RoundContext) -> None:
         """Find out what `moved` is, from one client's batch."""
         self.model.train()
         parameters: Tensors = {name: value for name, value in self.model.named_parameters() if value.requires_grad}
         known = (context.shared, context.received, context.round)
-        loss = self._loss(parameters, {}, batch.inputs, batch.targets, batch.weights, *known)
+        loss, _ = self._loss(parameters, {}, batch.inputs, batch.targets, batch.weights, *known)
         gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
         self.moved = tuple(n for n, gradient in zip(parameters, gradients, strict=True) if gradient is not None)
 
@@ -103,19 +111,21 @@ class Gradients:
             self.task.outputs(self.model, inputs)
         return sum(held)
 
-    def _loss(self, moved: Tensors, rest: Tensors, *batch_and_known: Any) -> Tensor:
-        """The loss with these weights: while it is computed, `model` holds them, for losses that read them."""
+    def _loss(self, moved: Tensors, rest: Tensors, *batch_and_known: Any) -> tuple[Tensor, Tensors]:
+        """Loss and what is kept, with these weights: `model` holds them meanwhile, for losses that read them."""
         weights = {f"model.{name}": value for name, value in {**rest, **moved}.items()}
-        loss: Tensor = functional_call(self._step, weights, batch_and_known)
-        return loss
+        loss_and_kept: tuple[Tensor, Tensors] = functional_call(self._step, weights, batch_and_known)
+        return loss_and_kept
 
     def _held_against(
         self, inputs: Inputs, targets: Tensor, weights: Tensor, shared: Tensors, received: Tensors, round_number: int
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensors]:
         with torch.autocast(weights.device.type, torch.bfloat16, enabled=self._bf16):
             said = self.task.outputs(self.model, inputs)
         context = self.context(round_number, shared, received)
-        return self.objective.loss(_in_float32(said) if self._bf16 else said, Batch(inputs, targets, weights), context)
+        said = _in_float32(said) if self._bf16 else said
+        loss = self.objective.loss(said, Batch(inputs, targets, weights), context)
+        return loss, self.objective.keep(said) if self.objective.keep else {}
 
 
 def _in_float32(said: Any) -> Any:
@@ -144,13 +154,14 @@ def train(
     if gradients.moved is None:
         gradients.probe(portions[order[0]].batch(0), context)
     stack = {name: _repeat(received[name], len(order)) for name in gradients.moved or ()}
-    losses = _descend(gradients, stack, data, context, training, check)
+    losses, kept = _descend(gradients, stack, data, context, training, check)
     for place, i in enumerate(order):
         own, steps = portions[i], len(portions[i].batches)
         state = {name: stack[name][place] if name in stack else received[name] for name in received}
         processed = sum(len(batch) for batch in own.batches)
         seconds = data.seconds / len(order)
-        outcomes[i] = (state, Trained(own.rows, processed, float(losses[place]) / steps, seconds))
+        passes = _passes(own, place, kept) if gradients.objective.keep else None
+        outcomes[i] = (state, Trained(own.rows, processed, float(losses[place]) / steps, seconds, passes))
     return outcomes
 
 
@@ -161,17 +172,22 @@ def _descend(
     context: RoundContext,
     training: TrainConfig,
     check: Callable[[], None],
-) -> Tensor:
-    """All steps of all clients, in place; the sums of their losses over the steps, [K]."""
+) -> tuple[Tensor, list[Tensors]]:
+    """All steps of all clients, in place.
+
+    The sums of their losses over the steps, [K], and what the objective keeps of each step: nothing until the first
+    client is in its last epoch.
+    """
     rest = {name: value for name, value in context.received.items() if name not in stack}
     momenta = {name: torch.zeros_like(value) for name, value in stack.items()}
-    totals = torch.zeros(data.clients, device=data.device)
+    totals, kept = torch.zeros(data.clients, device=data.device), list[Tensors]()
     for step in range(data.steps):
         check()
         batch = data.batch(step)
         active = len(batch.weights)  # the first ones of the stack; the others are done
         now = {name: value[:active] for name, value in stack.items()}
-        slopes, losses = gradients(now, rest, batch, context)
+        slopes, losses, said = gradients(now, rest, batch, context)
+        kept.append(said if step >= data.last else {})
         if gradients.objective.clip is not None:
             slopes = clipped(slopes, gradients.objective.clip)
         moving = [momenta[name][:active] for name in now]
@@ -179,7 +195,14 @@ def _descend(
         if gradients.objective.constrain:
             _constrain(gradients.objective.constrain, now, rest, context)
         totals[:active] += losses
-    return totals
+    return totals, kept
+
+
+def _passes(own: Portion, place: int, kept: list[Tensors]) -> Passes | None:
+    """Of the client at this place of a stack; without what fills its batches up."""
+    chosen = own.batches[own.last :]
+    steps = zip(kept[own.last :], chosen, strict=False)
+    return Passes.joined(chosen, [{n: rows[place, : len(batch)] for n, rows in said.items()} for said, batch in steps])
 
 
 def clipped(gradients: Tensors, most: float) -> Tensors:
@@ -203,6 +226,7 @@ class StackedData:
         started = time.perf_counter()
         self.device = portions[0].samples.weights.device
         self.clients, self.steps = len(portions), len(portions[0].batches)
+        self.last = min(own.last for own in portions)  # first step of somebody's last epoch
         self._inputs = inputs_of([own.client for own in portions])
         sizes = torch.tensor([len(own.client) for own in portions])
         self._starts = (sizes.cumsum(0) - sizes).to(self.device)

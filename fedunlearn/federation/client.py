@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, cast
 
@@ -77,7 +77,7 @@ def _train(
         known = RoundContext(client.task, briefing.round, briefing.shared, briefing.received, model)
         data = objective.substitute(model, client) if objective.substitute else client
         outcome = sgd.train(model, data, objective, known, spec.training, order, check, replica.optimiser)
-        uploads = objective.uploads(model, client, known)
+        uploads = objective.uploads(model, client, replace(known, passes=outcome.passes))
         state = replica.flat.copy()
     remember(client, spec, context, pack)
     seconds = time.perf_counter() - started

@@ -18,11 +18,31 @@ Tensors = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
+class Passes:
+    """What the forward passes of the last epoch said of the samples that a client trained on.
+
+    `positions`: int64 [m], each sample once, in the order of the batches; `said`: what the objective keeps, by name,
+    with a row for each. In training mode, without a gradient; the model moves from batch to batch.
+    """
+
+    positions: Tensor
+    said: Tensors
+
+    @staticmethod
+    def joined(batches: list[Tensor], said: list[Tensors]) -> Passes | None:
+        """Those of an epoch, from its batches' positions and what was kept of each; None for no batch."""
+        if not said:
+            return None
+        return Passes(torch.cat(batches), {name: torch.cat([each[name] for each in said]) for name in said[0]})
+
+
+@dataclass(frozen=True)
 class RoundContext:
     """What a client knows in a round, besides its data.
 
     `round`: 1, 2, …; `shared`: what the server sent along with the model; `received`: that model's parameters and
     buffers by name, as they came; `model`: an instance of the architecture, whose weights are whatever they are now.
+    `passes`: for uploads, what training kept; None if the objective keeps nothing, or no step was taken.
     """
 
     task: Task
@@ -30,6 +50,7 @@ class RoundContext:
     shared: Tensors
     received: Tensors
     model: Network
+    passes: Passes | None = None
 
     @torch.no_grad()
     def said(self, batch: Batch) -> Any:
@@ -61,6 +82,8 @@ Assign = Callable[[Network, ClientData, RoundContext], Assignment]
 # Loss of a batch from what the model says of it, scalar. Must be pure, and rows whose weight is 0 must not influence
 # it: that is how ragged batches are filled up.
 Loss = Callable[[Any, Batch, RoundContext], Tensor]
+# What is kept of what the model says of a batch: tensors by name, one row for each sample. Pure.
+Keep = Callable[[Any], Tensors]
 # Tensors that the server adds up over the clients of the round, computed on the trained model.
 Uploads = Callable[[Network, ClientData, RoundContext], Tensors]
 # What a client trains on instead of its own data, such as distilled images; `client.memory` may hold it between rounds.
@@ -84,7 +107,8 @@ class Objective:
     """Pure functions, so that one definition runs in the reference loop, stacked, and on another machine.
 
     `clip`: largest norm of a batch's gradient (all parameters together), or None. `substitute`: the data that
-    assignment and batches are made of, or None for the client's own; uploads always see its own.
+    assignment and batches are made of, or None for the client's own; uploads always see its own. `keep`: what
+    uploads find in `context.passes`, whose positions are those of the data trained on; None keeps nothing.
     """
 
     assign: Assign
@@ -93,6 +117,7 @@ class Objective:
     constrain: Constrain | None = None
     clip: float | None = None
     substitute: Substitute | None = None
+    keep: Keep | None = None
 
 
 def everything(model: Network, client: ClientData, context: RoundContext) -> Assignment:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fedunlearn.data.types import Inputs
 from fedunlearn.federation.federation import ClientData
-from fedunlearn.federation.objective import Assignment, Objective, RoundContext, Tensors
+from fedunlearn.federation.objective import Assignment, Objective, Passes, RoundContext, Tensors
 from fedunlearn.federation.optimiser import Sgd
 from fedunlearn.models.base import Network
 from fedunlearn.settings.config import TrainConfig
@@ -31,13 +31,14 @@ class Interrupted(Exception):  # noqa: N818 (an order, not an error)
 class Trained:
     """`trained`: samples that count; `processed`: samples that went through a step; `loss`: mean over steps.
 
-    `data_seconds`: spent on fetching and preparing inputs.
+    `data_seconds`: spent on fetching and preparing inputs; `passes`: what the objective keeps of the last epoch.
     """
 
     trained: int
     processed: int
     loss: float
     data_seconds: float = 0.0
+    passes: Passes | None = None
 
 
 def never() -> None:
@@ -67,11 +68,16 @@ def train(
     optimiser = optimiser or Sgd(dict(model.named_parameters()))
     optimiser.begin()
     processed, steps, total = 0, 0, torch.zeros((), device=rows.device)
-    for _ in range(training.local_epochs):
+    seen, kept = list[Tensor](), list[Tensors]()
+    for epoch in range(training.local_epochs):
         for chosen in batches(rows, training.batch_size, order):
             check()
             batch = Batch(fetch(chosen), samples.targets[chosen], samples.weights[chosen])
-            loss = objective.loss(context.task.outputs(model, batch.inputs), batch, context)
+            said = context.task.outputs(model, batch.inputs)
+            loss = objective.loss(said, batch, context)
+            if objective.keep and epoch == training.local_epochs - 1:
+                seen.append(chosen)
+                kept.append({name: rows.detach() for name, rows in objective.keep(said).items()})
             torch.autograd.backward(loss)
             if objective.clip is not None:
                 torch.nn.utils.clip_grad_norm_(optimiser.parameters, objective.clip)
@@ -80,7 +86,8 @@ def train(
                 _put(optimiser.named, objective.constrain(dict(optimiser.named), context))
             total += loss.detach()
             processed, steps = processed + len(chosen), steps + 1
-    return Trained(len(rows) if steps else 0, processed, float(total) / max(steps, 1), fetch.seconds)
+    mean = float(total) / max(steps, 1)
+    return Trained(len(rows) if steps else 0, processed, mean, fetch.seconds, Passes.joined(seen, kept))
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from fedunlearn.federation.federation import ClientData
 from fedunlearn.federation.method import Method
-from fedunlearn.federation.objective import Objective, RoundContext, task_loss
+from fedunlearn.federation.objective import Keep, Objective, Passes, RoundContext, task_loss
 from fedunlearn.federation.sgd import observed
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.federation.strategy import Clients, Tensors
@@ -44,6 +44,8 @@ class FUCRT:
     global_temperature: Positive = 0.5  # T_g
     global_loss: Literal["infonce", "distance"] = "infonce"  # other classes as negatives, or attraction only
     prototypes_of: Literal["retain", "all"] = "retain"  # class means of retain samples, or transformed ones as well
+    # features by the trained model, in one more pass over the data, or those that the last epoch's passes made anyway
+    prototypes_by: Literal["trained", "passes"] = "trained"
     # of the original model, or none until the first round is over
     first_prototypes: Literal["original", "none"] = "original"
 
@@ -73,12 +75,27 @@ class FUCRTServer(TransformationServer):
         self.shared["known"] = self.shared["known"] | seen.to(torch.uint8)
 
 
-def class_sums(settings: FUCRT, spec: StageSpec, model: Network, client: ClientData, shared: Tensors) -> Tensors:
-    """Sums [classes, d] and counts [classes] of unit-length features, which add up to global prototypes."""
-    rows = torch.ones_like(client.forget) if settings.prototypes_of == "all" else ~client.forget
+def class_sums(
+    settings: FUCRT,
+    spec: StageSpec,
+    model: Network,
+    client: ClientData,
+    shared: Tensors,
+    passes: Passes | None = None,
+) -> Tensors:
+    """Sums [classes, d] and counts [classes] of unit-length features, which add up to global prototypes.
+
+    Features as `model` has them now; or as `passes` had them: the model moved meanwhile, and was in training mode
+    (batch statistics, dropout), which is our reading of prototypes that cost no pass of their own.
+    """
+    wanted = torch.ones_like(client.forget) if settings.prototypes_of == "all" else ~client.forget
     labels = transformed_labels(spec, model, client, shared) if settings.prototypes_of == "all" else client.targets
-    rows = rows.nonzero()[:, 0]
-    z = unit(observed(model, client, rows)["features"])
+    if passes is None:
+        rows = wanted.nonzero()[:, 0]
+        z = unit(observed(model, client, rows)["features"])
+    else:
+        among = wanted[passes.positions]
+        rows, z = passes.positions[among], unit(passes.said["features"][among])
     sums = torch.zeros(spec.classes, z.shape[1], device=z.device).index_add(0, labels[rows], z)
     return {"sums": sums, "counts": torch.bincount(labels[rows], minlength=spec.classes).float()}
 
@@ -97,9 +114,28 @@ def objective(settings: FUCRT, spec: StageSpec) -> Objective:
         return total
 
     def uploads(model: Network, client: ClientData, context: RoundContext) -> Tensors:
-        return class_sums(settings, spec, model, client, context.shared) if settings.global_weight > 0 else {}
+        return prototype_uploads(settings, spec, model, client, context)
 
-    return Objective(partial(transformed, spec), loss, uploads)
+    return Objective(partial(transformed, spec), loss, uploads, keep=kept_features(settings))
+
+
+def prototype_uploads(
+    settings: FUCRT, spec: StageSpec, model: Network, client: ClientData, context: RoundContext
+) -> Tensors:
+    """What the next prototypes are made of; nothing where no loss looks at them."""
+    if settings.global_weight == 0:
+        return {}
+    return class_sums(settings, spec, model, client, context.shared, context.passes)
+
+
+def kept_features(settings: FUCRT) -> Keep | None:
+    """What training has to keep for the prototypes."""
+    return features if settings.prototypes_by == "passes" and settings.global_weight > 0 else None
+
+
+def features(outputs: ClassOutputs) -> Tensors:
+    """`features` [b, d]."""
+    return {"features": outputs.features}
 
 
 def global_term(settings: FUCRT, z: Tensor, labels: Tensor, shared: Tensors) -> Tensor:

@@ -34,7 +34,7 @@ from fedunlearn.federation.objective import Assignment, Objective, RoundContext,
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.federation.strategy import Clients, Tensors
 from fedunlearn.methods.contrastive import FAR, prototype_contrastive, supervised_contrastive, unit
-from fedunlearn.methods.fucrt import FUCRT, FUCRTServer, class_sums, first_prototypes
+from fedunlearn.methods.fucrt import FUCRT, FUCRTServer, first_prototypes, kept_features, prototype_uploads
 from fedunlearn.methods.relabel import cast_vote
 from fedunlearn.methods.soft_relabel import masked_prediction
 from fedunlearn.methods.transformation import Selection, labelling_logits, transformed_labels
@@ -60,11 +60,14 @@ class FUCRTPlus:
     global_weight: NonNegative = 0.1  # λ2: contrastive loss to the global prototypes
     local_temperature: Positive = 0.5  # T_l
     global_temperature: Positive = 0.5  # T_g
+    # features by the trained model, in one more pass over the data, or those that the last epoch's passes made anyway
+    prototypes_by: Literal["trained", "passes"] = "trained"
 
     @property
     def alignment(self) -> FUCRT:
         """The part that FUCRT's own functions read."""
-        return FUCRT(self.selection, self.local_weight, self.global_weight, first_prototypes="none")
+        weights = self.local_weight, self.global_weight
+        return FUCRT(self.selection, *weights, prototypes_by=self.prototypes_by, first_prototypes="none")
 
 
 class FUCRTPlusServer(FUCRTServer):
@@ -138,9 +141,9 @@ def objective(settings: FUCRTPlus, spec: StageSpec) -> Objective:
         return total
 
     def uploads(model: Network, client: ClientData, context: RoundContext) -> Tensors:
-        return class_sums(settings.alignment, spec, model, client, context.shared) if settings.global_weight > 0 else {}
+        return prototype_uploads(settings.alignment, spec, model, client, context)
 
-    return Objective(partial(assign, settings, spec), loss, uploads)
+    return Objective(partial(assign, settings, spec), loss, uploads, keep=kept_features(settings.alignment))
 
 
 def hidden(logits: Tensor, forget: Tensor, forget_classes: tuple[int, ...]) -> Tensor:

@@ -123,6 +123,7 @@ OBJECTIVES = {
     "soft": Objective(soft),
     "distilled": Objective(everything, distilled),
     "weighted": Objective(uneven_weights),
+    "kept": Objective(uneven_weights, keep=lambda outputs: {"z": outputs.features, "logits": outputs.logits}),
 }
 
 
@@ -143,8 +144,28 @@ def test_clipping_constraints_soft_labels_weights_and_distillation(make_federati
     for (outcome, state), (found, mine) in zip(expected, [(done, state) for state, done in trained], strict=True):
         assert (outcome.trained, outcome.processed) == (found.trained, found.processed)
         assert outcome.loss == pytest.approx(found.loss, rel=1e-5)
+        assert_same_passes(outcome.passes, found.passes)
         for name, value in state.items():
             torch.testing.assert_close(mine[name], value, atol=TOLERANCE, rtol=0)
+
+
+def assert_same_passes(one_by_one, stacked):
+    assert (one_by_one is None) == (stacked is None)
+    if one_by_one is not None:
+        assert torch.equal(one_by_one.positions, stacked.positions)
+        assert one_by_one.said.keys() == stacked.said.keys() == {"z", "logits"}
+        for name, rows in one_by_one.said.items():
+            torch.testing.assert_close(stacked.said[name], rows, atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["fucrt", "fucrt_plus"])
+def test_prototypes_by_passes(make_federation, name):
+    spec = plan_of(name)
+    spec = replace(spec, settings={**spec.settings, "prototypes_by": "passes"})
+    one_by_one = run(make_federation, spec)
+    assert_close(one_by_one, run(make_federation, spec, name="stacked", stack=3))
+    by_trained = run(make_federation, plan_of(name))
+    assert not torch.equal(one_by_one.shared["prototypes"], by_trained.shared["prototypes"])
 
 
 def test_clipping_is_per_client():

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from fedunlearn.federation import sgd
-from fedunlearn.federation.objective import Objective, everything, retain_only
+from fedunlearn.federation.objective import Objective, Passes, everything, retain_only
 from fedunlearn.settings.config import TrainConfig
 
 
@@ -47,6 +47,39 @@ def test_left_out_samples_do_not_influence_training(make_federation, context_of)
         assert torch.equal(value, second.state_dict()[name])
     assert outcome.trained == int((~client.forget).sum())
     assert outcome.processed == 2 * outcome.trained
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_what_is_kept_is_what_the_last_epoch_said(make_federation, context_of, epochs):
+    federation = make_federation(clients=1, forget=(1,))
+    client, model, said = federation.client(0), federation.models.fresh(1), []
+
+    def keep(outputs):
+        said.append(outputs.features.clone())
+        return {"features": outputs.features}
+
+    training = TrainConfig(local_epochs=epochs, batch_size=7)
+    objective, order = Objective(retain_only, keep=keep), torch.Generator().manual_seed(4)
+    passes = sgd.train(model, client, objective, context_of(model), training, order).passes
+    retained = (~client.forget).nonzero()[:, 0]
+    order.manual_seed(4)
+    shuffled = [retained[torch.randperm(len(retained), generator=order)] for _ in range(epochs)]
+    assert passes.positions.tolist() == shuffled[-1].tolist()
+    assert [len(rows) for rows in said] == [7, 7, 7, 7, 8], "nothing is asked of earlier epochs"
+    assert torch.equal(passes.said["features"], torch.cat(said))
+    assert not passes.said["features"].requires_grad
+
+
+def test_without_a_step_or_a_wish_nothing_is_kept(make_federation, context_of):
+    federation = make_federation(clients=1)
+    model, keep = federation.models.fresh(1), lambda outputs: {"features": outputs.features}
+    first = federation.client(0)
+    federation.parts[:] = [federation.parts[0][:1]]
+    federation._holdings = None
+    for client, objective in ((first, Objective(everything)), (federation.client(0), Objective(everything, keep=keep))):
+        outcome = sgd.train(model, client, objective, context_of(model), TrainConfig(), torch.Generator())
+        assert outcome.passes is None
+    assert Passes.joined([], []) is None
 
 
 def test_a_check_that_raises_ends_training_and_leaves_nothing_for_the_next_borrower(make_federation, context_of):

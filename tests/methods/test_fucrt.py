@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fedunlearn.federation import wire
+from fedunlearn.federation import sgd, wire
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.methods.fucrt import FUCRT, FUCRTServer, class_sums, objective
 from fedunlearn.settings.config import TrainConfig
@@ -99,3 +99,82 @@ def test_prototypes_of_all_count_transformed_samples(make_federation):
     settings = replace(FUCRT(), prototypes_of="all")
     counts = class_sums(settings, PLAN, federation.models.fresh(0), federation.client(0), shared)["counts"]
     assert counts.tolist() == [24, 0, 12, 12]
+
+
+TRAINING = TrainConfig(local_epochs=2, batch_size=5, lr=0.1, momentum=0.9, weight_decay=0.01)
+TOLD = {
+    "prototypes": torch.eye(4, 6),
+    "known": torch.ones(4, dtype=torch.uint8),
+    "allowed": torch.tensor([[1, 0, 0, 0]], dtype=torch.uint8),
+}
+
+
+def trained_and_uploads(federation, context_of, settings):
+    """Client 0's model after training, and what it sends along with it."""
+    client, model = federation.client(0), federation.models.fresh(3)
+    context, work = context_of(model, TOLD), objective(settings, PLAN)
+    outcome = sgd.train(model, client, work, context, TRAINING, torch.Generator().manual_seed(4))
+    return model, work.uploads(model, client, replace(context, passes=outcome.passes))
+
+
+def replayed(federation, context_of, settings):
+    """The same training with PyTorch's optimiser; retain samples' features in the last epoch, added up one by one."""
+    client, model = federation.client(0), federation.models.fresh(3)
+    labels = torch.where(client.forget, 0, client.targets)  # class 0 is all that is allowed
+    context, loss = context_of(model, TOLD), objective(settings, PLAN).loss
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01)
+    order, sums, counts = torch.Generator().manual_seed(4), torch.zeros(4, 6), torch.zeros(4)
+    for epoch in range(2):
+        for rows in torch.randperm(len(client), generator=order).split(5):
+            batch = Batch(client.inputs(rows), labels[rows], torch.ones(len(rows)))
+            said = federation.task.outputs(model, batch.inputs)
+            for row, features in zip(rows, said.features.detach(), strict=True):
+                if epoch == 1 and not client.forget[row]:
+                    sums[client.targets[row]] += F.normalize(features, dim=0)
+                    counts[client.targets[row]] += 1
+            optimiser.zero_grad()
+            loss(said, batch, context).backward()
+            optimiser.step()
+    return {"sums": sums, "counts": counts}
+
+
+def test_prototypes_by_passes_are_those_of_the_last_epoch(make_federation, context_of):
+    federation, settings = make_federation(clients=1), FUCRT(prototypes_by="passes")
+    model, uploads = trained_and_uploads(federation, context_of, settings)
+    expected = replayed(federation, context_of, settings)
+    torch.testing.assert_close(uploads["sums"], expected["sums"])
+    assert uploads["counts"].tolist() == expected["counts"].tolist() == [12, 0, 12, 12]
+    by_trained = class_sums(settings, PLAN, model, federation.client(0), TOLD)
+    assert not torch.allclose(uploads["sums"], by_trained["sums"]), "the model has moved since"
+
+
+def test_prototypes_by_passes_of_all_count_transformed_samples(make_federation, context_of):
+    settings = FUCRT(prototypes_by="passes", prototypes_of="all")
+    _, uploads = trained_and_uploads(make_federation(clients=1), context_of, settings)
+    assert uploads["counts"].tolist() == [24, 0, 12, 12]
+
+
+def test_how_prototypes_are_made_does_not_change_the_training_of_the_round(make_federation, context_of):
+    federation = make_federation(clients=1)
+    by_trained, uploads = trained_and_uploads(federation, context_of, FUCRT())
+    by_passes, _ = trained_and_uploads(federation, context_of, FUCRT(prototypes_by="passes"))
+    for mine, other in zip(by_trained.parameters(), by_passes.parameters(), strict=True):
+        assert torch.equal(mine, other)
+    client = federation.client(0)
+    rows = (~client.forget).nonzero()[:, 0]
+    z = F.normalize(by_trained.eval().features(client.inputs(rows)), dim=1).detach()
+    sums = torch.zeros(4, 6).index_add(0, client.targets[rows], z)
+    assert torch.equal(uploads["sums"], sums), "as a rule, by the trained model, bit by bit"
+
+
+def test_a_client_that_trains_on_nothing_still_has_prototypes(make_federation, context_of):
+    federation = make_federation(clients=1)
+    federation.parts[:] = [federation.parts[0][-1:]]
+    model, uploads = trained_and_uploads(federation, context_of, FUCRT(prototypes_by="passes"))
+    assert uploads["counts"].tolist() == [0, 0, 0, 1]
+    assert torch.equal(uploads["sums"], class_sums(FUCRT(), PLAN, model, federation.client(0), TOLD)["sums"])
+
+
+@pytest.mark.parametrize("idle", [FUCRT(), FUCRT(prototypes_by="passes", global_weight=0)])
+def test_nothing_is_kept_where_nobody_reads_it(idle):
+    assert objective(idle, PLAN).keep is None
