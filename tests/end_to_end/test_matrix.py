@@ -25,7 +25,7 @@ from fedunlearn.settings.config import RequestConfig, RunConfig
 
 ROUNDS, MORE = 3, 2  # of training and of unlearning: few, but enough for all phases of every method
 TINY = ["data.limit=160", "model.width=4", "model.feature_dim=12", f"train.rounds={ROUNDS}", f"unlearn.rounds={MORE}"]
-TINY += ["retrain.seeds=1", "audit=quick", "audit.ausuc=null", "engine.workers=1"]
+TINY += ["retrain.seeds=1", "audit=quick", "audit.ausuc=null", "engine.workers=1", "gates=warn"]
 PARTITIONS = ("iid", "dirichlet", "pathological")
 REQUESTS = {
     "class": RequestConfig(classes=(0, 8)),  # of seed 0, all that the first pathological client holds

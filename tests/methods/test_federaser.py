@@ -28,7 +28,15 @@ from fedunlearn.settings.config import TrainConfig
 
 TRAINING = TrainConfig(rounds=2, local_epochs=3)
 PLAN = StageSpec("unlearn", 0, "federaser", TRAINING, 2, forget_classes=(1,))
-SMALL = ["data.limit=200", "train.rounds=4", "unlearn.rounds=2", "retrain.seeds=1", "partition.clients=4", "~audit"]
+SMALL = [
+    "data.limit=200",
+    "gates=warn",
+    "train.rounds=4",
+    "unlearn.rounds=2",
+    "retrain.seeds=1",
+    "partition.clients=4",
+    "~audit",
+]
 
 
 def two_parameters(weight, bias=0.0):
