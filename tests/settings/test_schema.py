@@ -171,7 +171,7 @@ def test_what_is_parsed_already_stays_what_it_is():
         ({"numbers": [1, True]}, "numbers[1] must be a whole number, not True"),
         ({"numbers": [1, 2.5]}, "numbers[1] must be a whole number, not 2.5"),
         ({"shares": [0.5, 1.5]}, "shares[1] must be a number above 0 and at most 1, not 1.5"),
-        ({"held": {"3": 0}}, "held must be a group of settings or null, not {'3': 0}"),
+        ({"held": {"3": 0}}, "held.3 must be a whole number at least 1, not 0"),
         ({"inner": {"kind": "square"}}, "inner.kind must be round, flat or 3, not 'square'"),
         ({"inner": None}, "inner takes a group of settings, not None"),
         ({"inner": [1]}, "inner takes a group of settings, not [1]"),
