@@ -73,6 +73,7 @@ DECLARED = (
         "up",
         "0 to 1",
         stands_in_for="forget_accuracy",
+        finest="forget sample",
     ),
     Finding(
         "retain_accuracy_train",

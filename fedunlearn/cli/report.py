@@ -33,6 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("folder", type=Path, metavar="DIR", help="a run's folder, a sweep's, or any folder above runs")
     parser.add_argument("--figures", action="store_true", help="draw every run's figures again, not only missing ones")
     parser.add_argument("--status", action="store_true", help="list done, failed and missing runs; write nothing")
+    parser.add_argument("--no-titles", action="store_true", help="draw figures without titles, as papers want them")
     return parser
 
 
@@ -40,8 +41,10 @@ def _rebuild(screen: Console, options: argparse.Namespace) -> int:
     from fedunlearn.report import formats, sweep  # drawing takes seconds to load, which --status need not wait for
 
     folder: Path = options.folder
-    drawn, undrawn = sweep.draw_runs(folder, options.figures)
-    report = sweep.build(folder)
+    drawn, undrawn = sweep.draw_runs(folder, options.figures, not options.no_titles)
+    report = sweep.build(folder, not options.no_titles)
+    for said in report.headlines:
+        screen.print(said, style="bold", soft_wrap=True)
     screen.print(formats.to_rich(report.summary, report.declared))
     for line in [*(f"not in the table: {problem}" for problem in report.problems), *undrawn]:
         screen.print(line, soft_wrap=True)

@@ -50,6 +50,10 @@ class Method:
     check: Callable[[Any, RunConfig], None] = lambda settings, config: None
     history: MakeStrategy | None = None
     about: str = ""  # for those who read conf/
+    title: str = ""  # what sentences call it, in lower case unless it is a name
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "title", self.title or self.name.replace("_", " "))
 
 
 @dataclass(frozen=True)

@@ -111,4 +111,4 @@ def objective(settings: FedAU, spec: StageSpec) -> Objective:
     return Objective(partial(confused, spec), constrain=frozen_encoder)
 
 
-METHODS = {"fedau": Method(name="fedau", settings=FedAU, objective=objective, strategy=AuxiliaryServer)}
+METHODS = {"fedau": Method(name="fedau", title="FedAU", settings=FedAU, objective=objective, strategy=AuxiliaryServer)}

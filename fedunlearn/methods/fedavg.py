@@ -12,6 +12,10 @@ from fedunlearn.tasks.base import EVERY
 
 METHODS = {
     "fedavg": Method(
-        name="fedavg", settings=NoSettings, objective=lambda settings, spec: Objective(everything), tasks=EVERY
+        name="fedavg",
+        title="more training",
+        settings=NoSettings,
+        objective=lambda settings, spec: Objective(everything),
+        tasks=EVERY,
     )
 }

@@ -159,6 +159,7 @@ def check(settings: FedEraser, config: RunConfig) -> None:
 METHODS = {
     "federaser": Method(
         name="federaser",
+        title="FedEraser",
         settings=FedEraser,
         objective=lambda settings, spec: Objective(retain_only),
         strategy=CalibratingServer,

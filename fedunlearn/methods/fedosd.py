@@ -179,6 +179,7 @@ def retain_gradient(model: Network, client: ClientData, settings: FedOSD, spec: 
 METHODS = {
     "fedosd": Method(
         name="fedosd",
+        title="FedOSD",
         settings=FedOSD,
         objective=lambda settings, spec: Objective(assign, loss),
         strategy=FedOSDServer,

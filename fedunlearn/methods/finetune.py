@@ -8,6 +8,10 @@ from fedunlearn.tasks.base import EVERY
 
 METHODS = {
     "finetune": Method(
-        name="finetune", settings=NoSettings, objective=lambda settings, spec: Objective(retain_only), tasks=EVERY
+        name="finetune",
+        title="fine-tuning",
+        settings=NoSettings,
+        objective=lambda settings, spec: Objective(retain_only),
+        tasks=EVERY,
     )
 }

@@ -155,6 +155,7 @@ def first_prototypes(model: Network, client: ClientData, settings: FUCRT, spec: 
 METHODS = {
     "fucrt": Method(
         name="fucrt",
+        title="FUCRT",
         settings=FUCRT,
         objective=objective,
         strategy=FUCRTServer,

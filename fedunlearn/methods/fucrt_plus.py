@@ -161,6 +161,7 @@ def contrastive_labels(distribution: Tensor, mark: Tensor) -> Tensor:
 METHODS = {
     "fucrt_plus": Method(
         name="fucrt_plus",
+        title="FUCRT+",
         settings=FUCRTPlus,
         objective=objective,
         strategy=FUCRTPlusServer,

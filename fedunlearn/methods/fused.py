@@ -138,4 +138,8 @@ def check(settings: Fused, config: RunConfig) -> None:
         )
 
 
-METHODS = {"fused": Method(name="fused", settings=Fused, objective=objective, strategy=SparseServer, check=check)}
+METHODS = {
+    "fused": Method(
+        name="fused", title="FUSED", settings=Fused, objective=objective, strategy=SparseServer, check=check
+    )
+}

@@ -141,6 +141,7 @@ def objective(settings: GradientAscent, spec: StageSpec) -> Objective:
 METHODS = {
     "gradient_ascent": Method(
         name="gradient_ascent",
+        title="gradient ascent",
         settings=GradientAscent,
         objective=objective,
         strategy=AscentServer,

@@ -39,6 +39,7 @@ class MaskingServer(UnlearningStrategy):
 METHODS = {
     "head_mask": Method(
         name="head_mask",
+        title="masking the head",
         settings=HeadMask,
         objective=lambda settings, spec: Objective(retain_only),
         strategy=MaskingServer,

@@ -102,6 +102,7 @@ def edited(path: Tensor, spec: StageSpec, edit: str) -> Tensor:
 METHODS = {
     "lra_npp": Method(
         name="lra_npp",
+        title="LRA-NPP",
         settings=LraNpp,
         objective=lambda settings, spec: Objective(retain_only),
         strategy=LraNppServer,

@@ -129,6 +129,7 @@ def check(settings: MomentumDegradation, config: RunConfig) -> None:
 METHODS = {
     "momentum_degradation": Method(
         name="momentum_degradation",
+        title="momentum degradation",
         settings=MomentumDegradation,
         objective=objective,
         strategy=DegradationServer,

@@ -50,6 +50,7 @@ def weight_names(model: Network) -> list[str]:
 METHODS = {
     "not": Method(
         name="not",
+        title="negation (NoT)",
         settings=Negation,
         objective=lambda settings, spec: Objective(retain_only),
         strategy=NegatingServer,

@@ -159,6 +159,7 @@ def pooled(output: Tensor) -> Tensor:
 METHODS = {
     "pruning": Method(
         name="pruning",
+        title="pruning",
         settings=Pruning,
         objective=lambda settings, spec: Objective(
             retain_only, constrain=lambda values, context: masked(values, context.shared)

@@ -247,6 +247,7 @@ def count_known(model: Network, client: ClientData, settings: QuickDrop, spec: S
 METHODS = {
     "quickdrop": Method(
         name="quickdrop",
+        title="QuickDrop",
         settings=QuickDrop,
         objective=lambda settings, spec: Objective(
             phase_samples, clip=settings.clip, substitute=partial(distilled, settings)

@@ -40,4 +40,8 @@ def objective(settings: NoSettings, spec: StageSpec) -> Objective:
     return Objective(partial(confused, spec))
 
 
-METHODS = {"random_relabel": Method(name="random_relabel", settings=NoSettings, objective=objective)}
+METHODS = {
+    "random_relabel": Method(
+        name="random_relabel", title="random relabelling", settings=NoSettings, objective=objective
+    )
+}

@@ -61,6 +61,7 @@ def cast_vote(model: Network, client: ClientData, settings: Relabel, spec: Stage
 METHODS = {
     "relabel": Method(
         name="relabel",
+        title="relabelling",
         settings=Relabel,
         objective=lambda settings, spec: Objective(partial(transformed, spec)),
         strategy=TransformationServer,

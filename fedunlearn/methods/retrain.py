@@ -13,6 +13,7 @@ from fedunlearn.tasks.base import EVERY
 METHODS = {
     "retrain": Method(
         name="retrain",
+        title="one more retraining",
         settings=NoSettings,
         objective=lambda settings, spec: Objective(retain_only),
         tasks=EVERY,

@@ -67,6 +67,7 @@ def softened(
 METHODS = {
     "soft_relabel": Method(
         name="soft_relabel",
+        title="soft relabelling",
         settings=SoftRelabel,
         objective=lambda settings, spec: Objective(partial(softened, settings, spec)),
         strategy=SoftRelabelServer,

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from fedunlearn.report import style
 from fedunlearn.report.statistics import Estimate, column, estimate
-from fedunlearn.report.style import RETRAINED
+from fedunlearn.report.style import RETRAINED, WIDE, Sheet
 from fedunlearn.report.sweep_figure import Look, bar, doubtful_of, limits, looks_of
 from fedunlearn.results.findings import Declared, named
 
@@ -35,7 +35,7 @@ class Distance:
     floor: pd.Series
 
 
-def distance_cost(rows: pd.DataFrame, declared: Declared) -> Figure | None:
+def distance_cost(rows: pd.DataFrame, declared: Declared, sheet: Sheet = WIDE) -> Figure | None:
     """A line of panels per setting: gap in accuracy and, where measured, flow TV, against the share of time.
 
     `rows` is what `tables.tidy` returns, `declared` what its runs declare; None where no finished run has both a
@@ -52,14 +52,14 @@ def distance_cost(rows: pd.DataFrame, declared: Declared) -> Figure | None:
     if not panels:
         return None
     looks = looks_of(done)
-    figure = style.canvas(0.6 + 2.5 * len(panels) + 0.16 * (len(looks) + 6) / 4)
-    for part, (setting, (block, ways)) in zip(
-        figure.subfigures(len(panels), 1, squeeze=False)[:, 0], panels.items(), strict=True
-    ):
-        part.suptitle(setting, x=0.01, ha="left")
-        for axes, way in zip(part.subplots(1, len(ways), squeeze=False)[0], ways, strict=True):
+    heights = [len(ways) if sheet.stacked else 1 for _, ways in panels.values()]
+    figure = sheet.canvas(0.6 + 2.5 * sum(heights) + 0.16 * (len(looks) + 6) / sheet.columns)
+    parts = figure.subfigures(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for part, (setting, (block, ways)) in zip(parts, panels.items(), strict=True):
+        part.suptitle(sheet.wrapped(setting), x=0.01, ha="left")
+        for axes, way in zip(sheet.panels(part, len(ways)), ways, strict=True):
             _panel(axes, block, way, looks)
-    _explain(figure, looks, doubtful_of(done))
+    _explain(figure, looks, doubtful_of(done), sheet)
     return figure
 
 
@@ -115,12 +115,12 @@ def _time_axis(axes: Axes, longest: float) -> None:
     axes.set_xlabel("time, as a share of retraining (← less is better)")
 
 
-def _explain(figure: Figure, looks: dict[str, Look], doubtful: set[str]) -> None:
+def _explain(figure: Figure, looks: dict[str, Look], doubtful: set[str], sheet: Sheet) -> None:
     handles = [Line2D([], [], linestyle="none", marker="*", markersize=9, color=RETRAINED, label="retraining")]
     for label, (marker, colour) in looks.items():
         said = f"{label} †" if label in doubtful else label
         handles.append(Line2D([], [], linestyle="none", marker=marker, color=colour, label=said))
     note = f"{NOTE} † A sanity gate failed." if doubtful else NOTE
-    legend = figure.legend(handles=handles, title=note, loc="outside lower center", ncols=4)
+    legend = figure.legend(handles=handles, title=sheet.wrapped(note), loc="outside lower center", ncols=sheet.columns)
     legend.get_title().set(color=style.GREY, fontsize=style.SMALL)
-    style.headed(figure, TITLE, "")
+    sheet.headed(figure, TITLE, "")

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from fedunlearn.report import style
 from fedunlearn.report.run_figures import headline
 from fedunlearn.report.runs import Run
-from fedunlearn.report.style import UNLEARNED
+from fedunlearn.report.style import UNLEARNED, WIDE, Sheet
 
 PANELS = {"original": "original", "retrained_0": "retrained", "unlearned": "unlearned"}
 FEW_CLASSES = 12  # up to so many retain classes, each has its name on the map
@@ -23,17 +23,17 @@ NOTE = (
 )
 
 
-def feature_map(run: Run) -> Figure | None:
+def feature_map(run: Run, sheet: Sheet = WIDE) -> Figure | None:
     """One panel per model, from `exhibits/feature_map.json`."""
     maps, forgotten = read(run), list(run.summary.forget_classes)
     if not maps or not forgotten:
         return None
     names = list(run.summary.class_names)
-    figure = style.canvas(2.9)
-    for axes, (model, found) in zip(figure.subplots(1, len(maps), squeeze=False)[0], maps.items(), strict=True):
+    figure = sheet.canvas(2.9, len(maps))
+    for axes, (model, found) in zip(sheet.panels(figure, len(maps)), maps.items(), strict=True):
         _panel(axes, np.array([found["x"], found["y"]], dtype=float), np.array(found["label"]), forgotten, names)
         axes.set_title(PANELS[model])
-    style.headed(figure, headline(run), NOTE)
+    sheet.headed(figure, headline(run), NOTE)
     return figure
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from fedunlearn.report import (
+    answers_figure,
     cost_figure,
     feature_map_figure,
     partition_figure,
@@ -15,37 +18,61 @@ from fedunlearn.report import (
     run_figures,
     style,
     sweep_figure,
+    swept_figure,
 )
+from fedunlearn.report.legible import drawable, legible
 from fedunlearn.report.runs import Run
 from fedunlearn.results.findings import Declared
 
-OF_A_RUN = {
+OF_A_RUN: dict[str, Callable[..., Figure | None]] = {
     "erasure_utility": run_figures.erasure_utility,
     "class_flow": run_figures.class_flow,
     "feature_map": feature_map_figure.feature_map,
+    "examples": answers_figure.examples,
+    "confusion": answers_figure.confusion,
     "partition": partition_figure.partition,
-    "profile": profile.figure,
+    "clients": answers_figure.clients,
+    "profile": lambda run, sheet=style.WIDE: None if sheet.stacked else profile.figure(run),
 }
-OF_A_SWEEP = {"erasure_utility": sweep_figure.erasure_utility, "distance_cost": cost_figure.distance_cost}
+OF_A_SWEEP: dict[str, Callable[..., Figure | None]] = {
+    "erasure_utility": sweep_figure.erasure_utility,
+    "distance_cost": cost_figure.distance_cost,
+    "swept": swept_figure.swept,
+}
 
 
-def draw(run: Run, names: Collection[str] = tuple(OF_A_RUN)) -> list[Path]:
-    """Write `figures/NAME.png` and `.svg` into the run's folder, from its summary and metrics; returns their paths.
+def draw(run: Run, names: Collection[str] = tuple(OF_A_RUN), titled: bool = True) -> list[Path]:
+    """Write `figures/NAME.png`, `.svg` and `.pdf` into the run's folder; returns their paths.
+
+    From its summary, metrics and exhibits. Those that a page shows on phones are in `figures/narrow/`.
 
     A figure that the run has nothing to show in is left out (class flow where no class was forgotten), and an older
     one of that name is removed.
     """
+    chosen = {name: OF_A_RUN[name] for name in names}
+    return _drawn(chosen, run.folder / "figures", titled and has_titles(run), legible(run))
+
+
+def has_titles(run: Run) -> bool:
+    """Not if it was run with `report.titles=false`."""
+    chosen = run.summary.config.get("report")
+    return not isinstance(chosen, Mapping) or chosen.get("titles") is not False
+
+
+def _drawn(figures: Mapping[str, Callable[..., Figure | None]], folder: Path, titled: bool, *given: Any) -> list[Path]:
     written: list[Path] = []
     with style.styled():
-        for name in names:
-            written += style.replace(OF_A_RUN[name](run), run.folder / "figures", name)
+        for name, figure_of in figures.items():
+            files = style.replace(figure_of(*given, style.WIDE if titled else style.UNTITLED), folder, name)
+            style.replace_narrow(figure_of(*given, style.PHONE) if files else None, folder, name)
+            written += files
     return written
 
 
-def draw_sweep(rows: pd.DataFrame, declared: Declared, folder: Path) -> list[Path]:
-    """Write `NAME.png` and `.svg` of a sweep's figures into `folder`, from `tables.tidy` and what its runs declare."""
-    written: list[Path] = []
-    with style.styled():
-        for name, figure_of in OF_A_SWEEP.items():
-            written += style.replace(figure_of(rows, declared), folder, name)
-    return written
+def draw_sweep(rows: pd.DataFrame, declared: Declared, folder: Path, titled: bool = True) -> list[Path]:
+    """Write `NAME.png`, `.svg` and `.pdf` of a sweep's figures into `folder`.
+
+    From `tables.tidy` and what its runs declare. Those that a page shows on phones are in `narrow/`.
+    """
+    shown = rows.assign(**{name: rows[name].map(drawable) for name in ("setting", "label")})
+    return _drawn(OF_A_SWEEP, folder, titled, shown, declared)

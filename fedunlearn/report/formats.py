@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,21 +14,32 @@ from rich.table import Table
 from rich.text import Text
 
 from fedunlearn.report import verdict
+from fedunlearn.results import sampling
 from fedunlearn.results.findings import Declared, named
+from fedunlearn.results.headline import OF_SAMPLES
 
 CAPTION = (
     "Mean ± standard deviation over seeds; in brackets the gap to the models retrained from scratch in the same run. "
     "Bold: nearest to the retrained models, which is what to aim for (not the smallest number). "
-    "≈: the gap is within the noise floor (highest minus lowest retrained model), so this audit cannot tell the model "
-    "from a retrained one; of a distance or a similarity, only a gap in the wrong direction counts. "
+    "≈: the gap is within the noise floor (highest minus lowest retrained model; of a distance or a similarity, only a "
+    "gap in the wrong direction counts). What one finding cannot see, another may: a masked head is ≈ on accuracies. "
     "Time and traffic are those of training, retraining and unlearning."
 )
 VERDICT = (
     "Verdict: from what is left in logits, features and reach of relearning, against the retrained models of the same "
     "run. Suppressed: forget accuracy is gone, but more is left than in retrained models. Over-erased: less is left. "
-    "No verdict: the audits cannot tell, or are not there (the run's report says why)."
+    "No verdict: the audits cannot tell, or are not there (the run's report says why). Checks that count: the findings "
+    "that tell the original model from retrained ones, and what they say of this model."
+)
+JUDGEMENT = (
+    "Verdicts are for classes. Of clients and samples it is said whether more or less of them is left than after "
+    "retraining, by accuracy on them and membership."
 )
 FEW = "No noise floor where only one model was retrained: retrain at least two to tell a gap from chance."
+SMALL = (
+    f"Fewer than {sampling.FEW} forget samples: in square brackets (or below) the 95 % interval of a share of so few. "
+    "A difference that is smaller than that interval may be chance."
+)
 NOTHING = "There is no finished run to show."
 SYMBOLS = "†‡§¶"
 UNKNOWN = "–"
@@ -36,45 +48,53 @@ COSTS = {"rounds": "rounds", "seconds": "s", "megabytes": "MB"}
 
 @dataclass(frozen=True)
 class Cell:
-    """An audit's value as text: `value`, and where they apply `sd`, `gap` (signed), bold (`best`) and ≈ (`within`)."""
+    """An audit's value as text: `value`, and where they apply `sd`, `gap` (signed), bold (`best`) and ≈ (`within`).
+
+    `interval`: 95 %, of a share of few samples.
+    """
 
     value: str
     sd: str = ""
+    interval: str = ""
     gap: str = ""
     best: bool = False
     within: bool = False
 
     @property
     def text(self) -> str:
-        """`0.012 ± 0.003`."""
-        return f"{self.value} ± {self.sd}" if self.sd else self.value
+        """`0.012 ± 0.003`, `0.100 [0.02 to 0.34]`."""
+        spread = f" ± {self.sd}" if self.sd else ""
+        return f"{self.value}{spread}{f' [{self.interval}]' if self.interval else ''}"
 
 
 @dataclass(frozen=True)
 class Line:
-    """A row: its name with footnote marks, number of seeds, a cell per audit, `2 of 5` within noise, and costs.
+    """A row: its name with footnote marks, number of seeds, a cell per audit, and costs.
 
-    `verdict` is None in a table that has no such column.
+    `verdict` and `checks` (`2 of 4: more left`) are None in a table that has no such columns.
     """
 
     name: str
     seeds: str
     verdict: str | None
+    checks: str | None
     audits: list[Cell]
-    within: str
     costs: list[str]
 
     @property
     def cells(self) -> list[Cell]:
         """One cell per column of a wide table."""
-        said = [] if self.verdict is None else [self.verdict]
+        said = [text for text in (self.verdict, self.checks) if text is not None]
         first = map(Cell, [self.name, self.seeds, *said])
-        return [*first, *self.audits, Cell(self.within), *map(Cell, self.costs)]
+        return [*first, *self.audits, *map(Cell, self.costs)]
 
 
 @dataclass(frozen=True)
 class Block:
-    """One setting: its reference models (original, retrained, noise floor), then its methods."""
+    """One setting: its reference models (original, retrained, noise floor), then its methods.
+
+    `setting` ends with the number of forget samples, where it is known.
+    """
 
     setting: str
     references: list[Line]
@@ -87,6 +107,11 @@ def to_markdown(table: pd.DataFrame, declared: Declared) -> str:
         return f"{NOTHING}\n"
     parts = [_markdown_block(header_of(table, declared), block) for block in blocks_of(table)]
     return "\n\n".join([*parts, *map(_markdown_text, notes_of(table))]) + "\n"
+
+
+def paragraphs(said: Sequence[str]) -> str:
+    """Sentences as Markdown, a paragraph each."""
+    return "".join(f"{_markdown_text(text)}\n\n" for text in said)
 
 
 def _markdown_block(header: list[str], block: Block) -> str:
@@ -141,8 +166,9 @@ def to_rich(table: pd.DataFrame, declared: Declared) -> Table:
 def _rich_row(line: Line) -> list[Text]:
     name = Text(line.name)
     name.append(f"\n{line.seeds} {'seed' if line.seeds == '1' else 'seeds'}" if line.seeds else "", style="dim")
-    name.append(f"\n≈ in {line.within}" if line.within else "", style="dim")
     name.append("".join(f"\n{word}" for word in (line.verdict or "").split(", ") if word))
+    checks = (line.checks or "").replace(UNKNOWN, "").replace(": ", "\nchecks: ")
+    name.append("".join(f"\n{words}" for words in checks.split(", ") if words), style="dim")
     spent = [f"{cost} {unit}" for cost, unit in zip(line.costs, COSTS.values(), strict=True) if cost]
     return [name, *map(_rich, line.audits), Text("\n".join(spent))]
 
@@ -151,13 +177,14 @@ def _rich(cell: Cell) -> Text:
     text = Text(cell.value, style="bold" if cell.best else "")
     text.append(" ≈" if cell.within else "", style="not bold")
     text.append(f"\n± {cell.sd}" if cell.sd else "", style="not bold")
+    text.append(f"\n{cell.interval}" if cell.interval else "", style="not bold dim")
     return text.append(f"\n({cell.gap})" if cell.gap else "", style="not bold dim")
 
 
 def header_of(table: pd.DataFrame, declared: Declared) -> list[str]:
-    """The names of a wide table's columns: model, seeds, verdict if any, an audit each, within noise, costs."""
-    judged = ["verdict"] if _has_verdict(table) else []
-    names = ["model", "seeds", *judged, *_labels(table, declared), "within noise", *COSTS]
+    """The names of a wide table's columns: model, seeds, verdict and checks if any, an audit each, costs."""
+    judged = ["verdict", "checks that count"] if _has_verdict(table) else []
+    names = ["model", "seeds", *judged, *_labels(table, declared), *COSTS]
     return [capital(name) for name in [*names[:-1], "MB"]]
 
 
@@ -184,18 +211,25 @@ def blocks_of(table: pd.DataFrame) -> list[Block]:
             [_line(row, audits, marks, judged) for row in known if (row["kind"] == "method") == wanted]
             for wanted in (False, True)
         )
-        found.append(Block(str(setting), references, methods))
+        found.append(Block(f"{setting}{_samples(rows[0])}", references, methods))
     return found
+
+
+def _samples(row: dict[Any, Any]) -> str:
+    """`, 36 forget test samples`; empty where that is not known."""
+    if not row["samples.most"]:
+        return ""
+    low, high = f"{row['samples']:,.0f}", f"{row['samples.most']:,.0f}"
+    return f", {low if low == high else f'{low} to {high}'} forget {row['samples.split']} samples"
 
 
 def _line(row: dict[Any, Any], audits: list[str], marks: dict[str, str], judged: bool) -> Line:
     said = (row["verdict"] or (verdict.NONE if row["kind"] == "method" else "")) if judged else None
-    known = [row[f"{audit}.within"] for audit in audits if pd.notna(row[f"{audit}.within"])]
-    within = f"{sum(map(bool, known))} of {len(known)}" if known else (UNKNOWN if row["kind"] == "method" else "")
+    checks = (row["checks"] or (UNKNOWN if row["kind"] == "method" else "")) if judged else None
     name = f"{row['row']}{marks.get(row['failed_gates'], '')}"
     seeds = f"{row['runs']:.0f}" if pd.notna(row["runs"]) else ""
     cells, costs = [_cell(row, audit) for audit in audits], [quantity(row[cost]) for cost in COSTS]
-    return Line(name, seeds, said, cells, within, costs)
+    return Line(name, seeds, said, checks, cells, costs)
 
 
 def _cell(row: dict[Any, Any], audit: str) -> Cell:
@@ -204,7 +238,19 @@ def _cell(row: dict[Any, Any], audit: str) -> Cell:
         return Cell(UNKNOWN)
     shown_sd = fixed(sd) if pd.notna(sd) else ""
     shown_gap = signed(gap) if pd.notna(gap) else ""
-    return Cell(fixed(value), shown_sd, shown_gap, row[f"{audit}.best"] is True, row[f"{audit}.within"] is True)
+    best, within = (row[f"{audit}.{mark}"] is True for mark in ("best", "within"))
+    few = row["kind"] != "noise" and row[f"{audit}.samples"] < sampling.FEW
+    return Cell(
+        fixed(value), shown_sd, interval(value, row[f"{audit}.samples"]) if few else "", shown_gap, best, within
+    )
+
+
+def interval(share: float, samples: float) -> str:
+    """`0.02 to 0.34`: the 95 % interval of a share of so many samples; empty where it is no such share."""
+    if not samples or not 0 <= share <= 1:
+        return ""
+    low, high = sampling.wilson(share, samples)
+    return f"{low:.2f} to {high:.2f}"
 
 
 def fixed(value: float) -> str:
@@ -236,7 +282,11 @@ def notes_of(table: pd.DataFrame) -> list[str]:
     """The caption, then the footnotes."""
     single = table.loc[table["kind"] == "noise", _audits(table)].isna().all(axis=1).any()
     gates = [f"{mark} A sanity gate failed, hence no verdict: {text}." for text, mark in _marks(table).items()]
-    return [CAPTION, *([VERDICT] if _has_verdict(table) else []), *([FEW] if single else []), *gates]
+    few = (table["samples"].gt(0) & table["samples"].lt(sampling.FEW)).any()
+    words = " ".join(table["verdict"])
+    samples = any(word in words for word in OF_SAMPLES)
+    judged = ([JUDGEMENT] if samples else [VERDICT]) if _has_verdict(table) else []
+    return [CAPTION, *judged, *([FEW] if single else []), *([SMALL] if few else []), *gates]
 
 
 def capital(text: str) -> str:

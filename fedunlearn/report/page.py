@@ -21,17 +21,21 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from fedunlearn.files import write_text
-from fedunlearn.report import formats, tables, verdict
+from fedunlearn.report import formats, headlines, style, tables, verdict
 from fedunlearn.report.page_facts import COSTS, Facts, facts
 from fedunlearn.report.runs import Run, relative, sweep_command
 from fedunlearn.results.findings import Declared, named
 
 NAME = "report.html"
 CAPTIONS = {
+    "examples": "What the models say of forgotten samples",
     "erasure_utility": "Erasure against utility",
+    "swept": "Erasure and utility against what was varied",
     "distance_cost": "Distance to retraining against time",
     "class_flow": "Where the forgotten samples go",
+    "confusion": "What is taken for what",
     "partition": "Who holds what",
+    "clients": "What each client is left with",
 }
 
 
@@ -72,6 +76,7 @@ def write_sweep(
     content = _render(
         "sweep_page.html.jinja",
         name=folder.name,
+        headlines=headlines.of_sweep(found, rows),
         command=sweep_command(folder),
         counts={status: int((rows["status"] == status).sum()) for status in ("done", "failed", "missing")},
         header=formats.header_of(summary, declared),
@@ -116,13 +121,32 @@ def _signed(value: Any) -> str:
     return "" if value is None or pd.isna(value) else formats.signed(value)
 
 
-def _figures(paths: Iterable[Path]) -> list[tuple[str, str]]:
-    """A caption and an address of each figure: data that a page shows as an image, in which no script can run.
+@dataclass(frozen=True)
+class Shown:
+    """A figure on a page: addresses of data that a page shows as an image, in which no script can run.
 
-    Links are left out, since they may lead to what is not to be shown.
+    `narrow`: the same for a phone; empty where there is none.
     """
-    shown = [path for path in paths if path.is_file() and not path.is_symlink()]
-    return [(CAPTIONS.get(path.stem, path.stem.replace("_", " ").capitalize()), _address(path)) for path in shown]
+
+    name: str
+    caption: str
+    address: str
+    narrow: str
+
+
+def _figures(paths: Iterable[Path]) -> list[Shown]:
+    """The figures that are there. Links are left out, since they may lead to what is not to be shown."""
+    return [_shown(path) for path in paths if _is_own(path)]
+
+
+def _shown(path: Path) -> Shown:
+    narrow = path.parent / style.NARROW / path.name
+    caption = CAPTIONS.get(path.stem, path.stem.replace("_", " ").capitalize())
+    return Shown(path.stem, caption, _address(path), _address(narrow) if _is_own(narrow) else "")
+
+
+def _is_own(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink() and not path.parent.is_symlink()
 
 
 def _address(path: Path) -> str:
@@ -145,9 +169,9 @@ def _templates() -> Environment:
     )
     found.filters["signed"] = lambda value: formats.UNKNOWN if value is None else formats.signed(value)
     own = resources.files("fedunlearn.report") / "templates"
-    style = (own / "style.css").read_text(encoding="utf-8") + _shades()
+    looks = (own / "style.css").read_text(encoding="utf-8") + _shades()
     script = (own / "script.js").read_text(encoding="utf-8")
-    found.globals |= {"style": Markup(style), "script": Markup(script), "policy": policy(style, script)}
+    found.globals |= {"style": Markup(looks), "script": Markup(script), "policy": policy(looks, script)}
     return found
 
 

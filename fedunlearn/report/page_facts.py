@@ -11,20 +11,28 @@ import yaml
 from markupsafe import Markup
 
 from fedunlearn.report import feature_map_figure, names, run_figures
-from fedunlearn.report.formats import UNKNOWN, fixed, quantity, signed
+from fedunlearn.report.formats import UNKNOWN, capital, fixed, interval, quantity, signed
 from fedunlearn.report.page_curves import course
 from fedunlearn.report.page_map import feature_map
 from fedunlearn.report.runs import MODELS, Run, known
-from fedunlearn.report.verdict import Said, said_of
-from fedunlearn.results import gates
+from fedunlearn.report.verdict import Said, said_in, said_of
+from fedunlearn.results import gates, headline, sampling
 
 COSTS = {"rounds": "rounds", "seconds": "seconds", "samples": "samples", "megabytes": "MB", "failures": "failures"}
+SAMPLES_NOTE = (
+    "Verdicts are for classes: a retrained model still knows the classes of these samples, so that nothing needs to be "
+    "gone from logits or features. What can be said is whether the samples are treated as retrained models treat them: "
+    "by the accuracy on them and by membership, how well they are told from samples that nobody trained on."
+)
 SHOWN_APART = ("transformation_classes",)  # of a method's notes
 
 
 @dataclass(frozen=True)
 class AuditRow:
-    """An audit on the three models. `spread`: lowest to highest retrained model; `within`: inside the noise floor."""
+    """An audit on the three models. `spread`: lowest to highest retrained model; `within`: inside the noise floor.
+
+    `counts`: for the verdict of this run; `interval`: 95 %, where it is a share of few samples.
+    """
 
     name: str
     meaning: str
@@ -35,6 +43,8 @@ class AuditRow:
     gap: str
     floor: str
     within: bool | None
+    counts: bool
+    interval: str
 
 
 @dataclass(frozen=True)
@@ -50,11 +60,15 @@ class Facts:
     """Everything about a run that its section shows; lists are empty where there is nothing to show."""
 
     title: str
+    headline: str
     setting: str
+    samples: str
     status: str
     reason: str
     command: str
     warnings: list[str]
+    cautions: list[str]
+    level_note: str
     verdict: Said | None
     audits: list[AuditRow]
     flow_names: list[tuple[str, bool]]  # (class, is it forgotten?)
@@ -75,11 +89,15 @@ def facts(run: Run, label: str = "") -> Facts:
     stored = [stage for stage, was in summary.cached.items() if was]
     return Facts(
         title=_title(run, label),
+        headline=headline.of_run(summary) if run.status != "missing" else "",
         setting=names.setting(summary.config, summary.class_names),
+        samples=_samples(run),
         status=run.status,
         reason=run.reason,
         command=summary.command,
         warnings=[f"Sanity gate not passed: {gates.sentence(name)}." for name in run.failed_gates()],
+        cautions=[f"{capital(text)}." for text in sampling.caution(summary.samples)],
+        level_note=SAMPLES_NOTE if run.status == "done" and not summary.forget_classes else "",
         verdict=said_of(run) if run.status == "done" else None,
         audits=_audits(run) if run.status == "done" else [],
         flow_names=flow_names,
@@ -107,6 +125,8 @@ def _title(run: Run, label: str) -> str:
 def _audits(run: Run) -> list[AuditRow]:
     values = {model: run.values(model) for model in MODELS}
     gaps, floors = known(run.summary.gap), known(run.summary.noise_floor)
+    found = said_in(run)
+    counts = found.counts if found and not run.failed_gates() else ()
     return [
         AuditRow(
             name=run.finding(audit).label,
@@ -118,6 +138,8 @@ def _audits(run: Run) -> list[AuditRow]:
             gap=_signed(gaps.get(audit)),
             floor=_number(floors.get(audit)) if len(run.retrained(audit)) > 1 else UNKNOWN,
             within=_within(gaps.get(audit), floors.get(audit), run, audit),
+            counts=audit in counts,
+            interval=_interval(values["unlearned"].get(audit), run, audit),
         )
         for audit in _ordered(run, values)
     ]
@@ -137,6 +159,17 @@ def _within(gap: float | None, floor: float | None, run: Run, audit: str) -> boo
     if gap is None or floor is None or len(run.retrained(audit)) < 2 or run.failed_gates():
         return None
     return run.finding(audit).excess(gap) <= floor
+
+
+def _interval(value: float | None, run: Run, audit: str) -> str:
+    """Where the finding is a share of few samples, its 95 % interval."""
+    samples = sampling.behind(run.finding(audit), run.summary.samples)
+    return interval(value, samples) if value is not None and samples < sampling.FEW else ""
+
+
+def _samples(run: Run) -> str:
+    number, split = sampling.forgotten(run.summary.samples)
+    return f"{number:,} forget {split} {'sample' if number == 1 else 'samples'}" if number else ""
 
 
 def _number(value: float | None) -> str:

@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from fedunlearn.report import style
 from fedunlearn.report.run_figures import class_names, headline
 from fedunlearn.report.runs import Run
-from fedunlearn.report.style import UNLEARNED
+from fedunlearn.report.style import UNLEARNED, WIDE, Sheet
 
 FEW_CLIENTS = 25  # up to so many clients, each has a row with its number; more are sorted
 GROUPS = 200  # at most so many rows; beyond, a row is the mean of neighbouring clients
@@ -23,7 +23,7 @@ FEW_CLASSES = 15  # up to so many classes, each has its name and, if the clients
 THOUSANDS = FuncFormatter(lambda value, _: f"{value:,g}")
 
 
-def partition(run: Run) -> Figure | None:
+def partition(run: Run, sheet: Sheet = WIDE) -> Figure | None:
     """Samples by client and class, the forgotten classes framed; beside it the samples to forget, by client."""
     held = run.summary.partition
     if held is None or not held.counts:
@@ -31,14 +31,14 @@ def partition(run: Run) -> Figure | None:
     counts = np.array(held.counts, dtype=float)
     forget = np.array(held.forget or np.zeros(len(counts)), dtype=float)
     few = len(counts) <= FEW_CLIENTS
-    figure = style.canvas(1.6 + 0.17 * max(len(counts), 6) if few else 4.2)
+    figure = sheet.canvas(1.6 + 0.17 * max(len(counts), 6) if few else 4.2)
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[3.2, 1])
     order = np.arange(len(counts)) if few else sorted_clients(counts, forget)
-    _holdings(figure, left, counts[order], few)
+    _holdings(figure, left, counts[order], few, not sheet.stacked)
     _classes(left, class_names(run, counts.shape[1]), run.summary.forget_classes)
     _to_forget(right, forget[order], few)
     _clients(left, forget, few)
-    style.headed(figure, headline(run), _note(counts, forget))
+    sheet.headed(figure, headline(run), _note(counts, forget))
     return figure
 
 
@@ -52,7 +52,7 @@ def grouped(counts: np.ndarray, groups: int) -> np.ndarray:
     return np.stack([part.mean(axis=0) for part in np.array_split(counts, min(groups, len(counts)))])
 
 
-def _holdings(figure: Figure, axes: Axes, counts: np.ndarray, few: bool) -> None:
+def _holdings(figure: Figure, axes: Axes, counts: np.ndarray, few: bool, numbered: bool) -> None:
     clients, classes = counts.shape
     shown = grouped(counts, GROUPS)
     least, most = float(shown[shown > 0].min(initial=1)), max(2.0, float(shown.max()))
@@ -67,7 +67,7 @@ def _holdings(figure: Figure, axes: Axes, counts: np.ndarray, few: bool) -> None
     bar.ax.minorticks_off()
     bar.ax.set_ylim(least, most)
     bar.ax.yaxis.set_major_formatter(THOUSANDS)
-    if few and classes <= FEW_CLASSES:
+    if few and numbered and classes <= FEW_CLASSES:
         for (client, label), count in np.ndenumerate(counts):
             ink = "white" if norm(count) > 0.6 else "black"
             text = f"{count:.0f}" if count else ""

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from fedunlearn.report import names, style
 from fedunlearn.report import runs as reading
 from fedunlearn.report.runs import MODELS, Run
-from fedunlearn.report.style import ORIGINAL, RETRAINED, UNLEARNED
+from fedunlearn.report.style import ORIGINAL, RETRAINED, UNLEARNED, WIDE, Sheet
 from fedunlearn.results import gates
 
 HEIGHT = 2.75  # inches of the erasure figure
@@ -28,15 +28,15 @@ def headline(run: Run) -> str:
     return f"{run.chosen('method')} (seed {run.seed})\n{names.setting(summary.config, summary.class_names)}"
 
 
-def erasure_utility(run: Run) -> Figure | None:
+def erasure_utility(run: Run, sheet: Sheet = WIDE) -> Figure | None:
     """Forget and retain accuracy by unlearning round, next to the retrained models and the original."""
     audits = [name for name in (run.present("forget_accuracy"), "retain_accuracy") if name in run.values("unlearned")]
     if not audits:
         return None
-    figure = style.canvas(HEIGHT)
-    for axes, audit in zip(figure.subplots(1, len(audits), squeeze=False)[0], audits, strict=True):
+    figure = sheet.canvas(HEIGHT, len(audits))
+    for axes, audit in zip(sheet.panels(figure, len(audits)), audits, strict=True):
         _by_round(axes, run, audit)
-    style.headed(figure, headline(run), _note(run, audits[0]))
+    sheet.headed(figure, headline(run), _note(run, audits[0]))
     return figure
 
 
@@ -89,10 +89,10 @@ def path(run: Run, audit: str) -> dict[int, float]:
 
 
 def _frame(axes: Axes, title: str, rounds: list[int], values: list[float]) -> None:
-    """Limits that hold every value, at least 0.1 apart (so that noise does not look like an effect)."""
+    """Limits that hold every value, at least 0.1 apart (so that noise does not look like an effect), and end at 1."""
     low, high = (0.0, 1.0) if max(values) - min(values) > 0.5 else (min(values), max(values))
     middle, half = (high + low) / 2, max((high - low) / 2, 0.05)
-    axes.set_ylim(middle - 1.12 * half, middle + 1.12 * half)
+    axes.set_ylim(max(middle - 1.12 * half, 0.0), min(middle + 1.12 * half, 1.0))
     axes.set_xlim(-0.03 * rounds[-1], 1.03 * rounds[-1])
     axes.set_title(title)
     axes.yaxis.grid(True, color=style.PALE, linewidth=0.5, zorder=0)
@@ -151,15 +151,15 @@ def class_names(run: Run, classes: int) -> list[str]:
     return list(run.summary.class_names) or [str(number) for number in range(classes)]
 
 
-def class_flow(run: Run) -> Figure | None:
+def class_flow(run: Run, sheet: Sheet = WIDE) -> Figure | None:
     """One row per model: the share of the forgotten classes' test samples that it takes for each class."""
     flows, forgotten = flows_of(run), list(run.summary.forget_classes)
     if not flows or not forgotten:
         return None
     columns = flow_columns(np.stack(list(flows.values())), forgotten, class_names(run, len(next(iter(flows.values())))))
-    figure = style.canvas(2.1 + 0.03 * max(len(column.name) for column in columns))
+    figure = sheet.canvas(2.1 + 0.03 * max(len(column.name) for column in columns))
     _shares(figure.subplots(), columns, list(flows))
-    style.headed(figure, headline(run), _flow_note(run))
+    sheet.headed(figure, headline(run), _flow_note(run))
     return figure
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from fedunlearn.files import write_text
-from fedunlearn.report import figures, page, runs, tables
+from fedunlearn.report import figures, formats, headlines, page, runs, tables
 from fedunlearn.report.runs import Run
 from fedunlearn.results.findings import Declared
 
@@ -17,9 +17,11 @@ from fedunlearn.results.findings import Declared
 class Report:
     """What `build` found and wrote. `rows`: `tables.tidy` of all runs, folders relative to the report's own.
 
-    `declared`: the findings of all runs; `summary`: the table of methods.
+    `headlines`: what came of it, a sentence per setting; `declared`: the findings of all runs; `summary`: the table of
+    methods.
     """
 
+    headlines: tuple[str, ...]
     rows: pd.DataFrame
     declared: Declared
     summary: pd.DataFrame
@@ -27,7 +29,7 @@ class Report:
     problems: tuple[str, ...]
 
 
-def build(folder: Path) -> Report:
+def build(folder: Path, titled: bool = True) -> Report:
     """Write `runs.csv`, `table.md`, `table.tex`, the figures and `report.html` into `folder`, from the runs below it.
 
     Runs that failed, did not end or cannot be read are rows of `runs.csv` and are listed, with the reason, below the
@@ -40,18 +42,19 @@ def build(folder: Path) -> Report:
     rows["folder"] = [runs.relative(run, folder) for run in found]
     declared = runs.declared(found)
     summary = tables.summary_table(rows, declared)
+    said, shown = tuple(headlines.of_sweep(found, rows)), tables.to_markdown(summary, declared)
     problems = tuple(
         f"{runs.relative(run, folder)} {run.status}: {run.reason}" for run in found if run.status != "done"
     )
     files = [
         write_text(folder / "runs.csv", rows.to_csv(index=False, lineterminator="\n")),
-        write_text(folder / "table.md", tables.to_markdown(summary, declared) + _listed(problems)),
+        write_text(folder / "table.md", formats.paragraphs(said) + shown + _listed(problems)),
         write_text(folder / "table.tex", tables.to_latex(summary, declared) + _commented(problems)),
-        *figures.draw_sweep(rows, declared, folder),
+        *figures.draw_sweep(rows, declared, folder, titled and all(map(figures.has_titles, found))),
     ]
     alone = is_run(found, folder)
     own = page.write_run(found[0]) if alone else page.write_sweep(folder, found, rows, summary, declared)
-    return Report(rows, declared, summary, (*files, own), problems)
+    return Report(said, rows, declared, summary, (*files, own), problems)
 
 
 def is_run(found: list[Run], folder: Path) -> bool:
@@ -59,7 +62,7 @@ def is_run(found: list[Run], folder: Path) -> bool:
     return [run.folder for run in found] == [folder]
 
 
-def draw_runs(folder: Path, again: bool = False) -> tuple[list[Path], list[str]]:
+def draw_runs(folder: Path, again: bool = False, titled: bool = True) -> tuple[list[Path], list[str]]:
     """Draw the figures of every finished run below `folder` that has none, or of all `again`, and write their pages.
 
     Returns what was written, and a sentence for each run whose files do not fit together.
@@ -69,7 +72,7 @@ def draw_runs(folder: Path, again: bool = False) -> tuple[list[Path], list[str]]
     for run in (run for run in runs.find(folder) if run.status == "done"):
         try:
             if again or not any((run.folder / "figures").glob("*.svg")):
-                drawn += figures.draw(run)
+                drawn += figures.draw(run, titled=titled)
             drawn.append(page.write_run(run))
         except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
             undrawn.append(f"the figures of {runs.relative(run, folder)} cannot be drawn: {error!r}")

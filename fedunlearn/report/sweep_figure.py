@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from colorsys import hsv_to_rgb
 from dataclasses import dataclass
-from math import nan
+from math import inf, nan
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
@@ -16,10 +19,11 @@ from matplotlib.ticker import MaxNLocator
 
 from fedunlearn.report import style
 from fedunlearn.report.statistics import Estimate, column, estimate, failed_gates
-from fedunlearn.report.style import METHOD_COLOURS, METHOD_MARKERS, ORIGINAL, RETRAINED
+from fedunlearn.report.style import METHOD_COLOURS, METHOD_MARKERS, ORIGINAL, RETRAINED, WIDE, Sheet
 from fedunlearn.results.findings import Declared, Finding, named
 
 UTILITY = "retain_accuracy"
+SHARE = "0 to 1"  # the scale of a finding that is a share
 ERASURES = (("forget_accuracy", "forget_accuracy_train"), ("leak",))  # a panel each; the second name stands in
 EXPLAINED = {"leak": "AUSUC leak (0: retrained, 1: original)"}
 TITLE = "Aim for the star: forget and keep as much as retraining from scratch does. Lower right is good."
@@ -40,7 +44,7 @@ class Point:
     y: Estimate
 
 
-def erasure_utility(rows: pd.DataFrame, declared: Declared) -> Figure | None:
+def erasure_utility(rows: pd.DataFrame, declared: Declared, sheet: Sheet = WIDE) -> Figure | None:
     """A line of panels per setting: retain accuracy against forget accuracy and, where measured, against leak.
 
     `rows` is what `tables.tidy` returns, `declared` what its runs declare; None if no finished run measured both sides.
@@ -51,17 +55,20 @@ def erasure_utility(rows: pd.DataFrame, declared: Declared) -> Figure | None:
     if not panels:
         return None
     looks, doubtful = looks_of(done), doubtful_of(done)
-    figure = style.canvas(0.45 + 2.75 * len(panels) + 0.16 * (len(looks) + 6) / 4)
-    parts = figure.subfigures(len(panels), 1, squeeze=False)[:, 0]
+    lines = sum(len(audits) for audits in panels.values()) if sheet.stacked else len(panels)
+    figure = sheet.canvas(0.45 + 2.75 * lines + 0.16 * (len(looks) + 6) / sheet.columns)
+    heights = [len(audits) if sheet.stacked else 1 for audits in panels.values()]
+    parts = figure.subfigures(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
     for part, (setting, audits) in zip(parts, panels.items(), strict=True):
-        part.suptitle(setting, x=0.01, ha="left")
-        for axes, audit in zip(part.subplots(1, len(audits), squeeze=False)[0], audits, strict=True):
+        part.suptitle(sheet.wrapped(setting), x=0.01, ha="left")
+        for axes, audit in zip(sheet.panels(part, len(audits)), audits, strict=True):
             _panel(axes, done[done["setting"] == setting], named(audit, declared), looks)
             axes.set_xlabel(f"{named(UTILITY, declared).label} (more is better →)")
     note = f"{BARS} {GATES}" if doubtful else BARS
-    legend = figure.legend(handles=list(_legend(looks, doubtful)), title=note, loc="outside lower center", ncols=4)
+    handles = list(_legend(looks, doubtful))
+    legend = figure.legend(handles=handles, title=sheet.wrapped(note), loc="outside lower center", ncols=sheet.columns)
     legend.get_title().set(color=style.GREY, fontsize=style.SMALL)
-    style.headed(figure, TITLE, "")
+    sheet.headed(figure, TITLE, "")
     return figure
 
 
@@ -83,7 +90,12 @@ def looks_of(done: pd.DataFrame) -> dict[str, Look]:
 
 
 def _look(number: int) -> Look:
-    return METHOD_MARKERS[number % len(METHOD_MARKERS)], METHOD_COLOURS[number % len(METHOD_COLOURS)]
+    """Of as many methods as there are colours, none has that of another; beyond, by steps of the golden angle."""
+    marker = METHOD_MARKERS[number % len(METHOD_MARKERS)]
+    if number < len(METHOD_COLOURS):
+        return marker, METHOD_COLOURS[number]
+    hue, saturation, value = (number * step % 1 for step in (0.618034, 0.7548, 0.5698))
+    return marker, to_hex(hsv_to_rgb(hue, 0.45 + saturation / 2, 0.45 + 0.4 * value))
 
 
 def doubtful_of(done: pd.DataFrame) -> set[str]:
@@ -101,26 +113,35 @@ def _panel(axes: Axes, block: pd.DataFrame, finding: Finding, looks: dict[str, L
     ring: dict[str, Any] = {"markersize": 7, "markerfacecolor": "none", "markeredgecolor": ORIGINAL}
     axes.plot(original.x.mean, original.y.mean, marker="o", zorder=3, **ring)
     methods = {str(label): _point(group, "unlearned", audit) for label, group in block.groupby("label", sort=False)}
-    for label, point in methods.items():
+    _axis(axes, EXPLAINED.get(audit, finding.label), [retrained, original, *methods.values()], finding.scale)
+    places = [(point.x.mean, point.y.mean) for point in methods.values()]
+    large = style.sizes(places, (float(np.ptp(axes.get_xlim())), float(np.ptp(axes.get_ylim()))))
+    for (label, point), size in zip(methods.items(), large, strict=True):
         marker, colour = looks[label]
         axes.errorbar(
             point.x.mean, point.y.mean, xerr=bar(point.x), yerr=bar(point.y), color=colour, elinewidth=0.8,
-            capsize=1.5, marker=marker, markersize=5, markeredgecolor="white", markeredgewidth=0.4, zorder=4,
+            capsize=1.5, zorder=4,
         )  # fmt: skip
-    _axis(axes, EXPLAINED.get(audit, finding.label), [retrained, original, *methods.values()])
+        axes.plot(
+            point.x.mean, point.y.mean, color=colour, marker=marker, markersize=size, markeredgecolor="white",
+            markeredgewidth=0.4, zorder=5, clip_on=False,
+        )  # fmt: skip
 
 
-def _axis(axes: Axes, name: str, points: list[Point]) -> None:
+def _axis(axes: Axes, name: str, points: list[Point], scale: str) -> None:
     axes.set_ylabel(f"{name}\n(← less is better, down to the star)")
     axes.grid(True, color=style.PALE, linewidth=0.5)
     axes.set_axisbelow(True)
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-    axes.set_xlim(limits([point.x for point in points]))
-    axes.set_ylim(limits([point.y for point in points]))
+    axes.set_xlim(limits([point.x for point in points], most=1.0))
+    axes.set_ylim(limits([point.y for point in points], most=1.0 if scale == SHARE else inf))
 
 
-def limits(values: list[Estimate]) -> tuple[float, float]:
-    """Ends of an axis that shows all means, and of their bars as much as does not squeeze the means together."""
+def limits(values: list[Estimate], most: float = inf) -> tuple[float, float]:
+    """Ends of an axis that shows all means, and of their bars as much as does not squeeze the means together.
+
+    `most`: what no value exceeds, and where the axis ends at the latest.
+    """
     known = [value for value in values if pd.notna(value.mean)]
     low, high = min(value.mean for value in known), max(value.mean for value in known)
     span = max(high - low, NARROWEST)
@@ -128,7 +149,8 @@ def limits(values: list[Estimate]) -> tuple[float, float]:
     lowest = min(value.mean - (bar(value) or 0) for value in known)
     highest = max(value.mean + (bar(value) or 0) for value in known)
     edge = 0.08 * span
-    return max(min(low, lowest), low - REACH * span) - edge, min(max(high, highest), high + REACH * span) + edge
+    top = min(max(high, highest), high + REACH * span) + edge
+    return max(min(low, lowest), low - REACH * span) - edge, min(top, most)
 
 
 def _region(axes: Axes, block: pd.DataFrame, audit: str) -> None:

@@ -18,11 +18,15 @@ from fedunlearn.report.formats import to_markdown, to_rich
 from fedunlearn.report.latex import to_latex
 from fedunlearn.report.runs import Run, known
 from fedunlearn.report.statistics import column, estimate, failed_gates
+from fedunlearn.report.swept import columns_of
+from fedunlearn.results import sampling
 from fedunlearn.results.findings import Declared, Finding, named
 
 __all__ = ["headline", "shown", "summary_table", "tidy", "to_latex", "to_markdown", "to_rich"]
 
 STAGES = {"original": "train", "retrained": "retrain", "method": "unlearn"}  # row kind -> whose cost it shows
+OF_AUDIT = ("", ".sd", ".gap", ".within", ".best", ".samples")
+PARTS = ("forget_test", "forget_train")
 COSTS = ("rounds", "seconds", "megabytes")
 
 
@@ -31,7 +35,8 @@ def tidy(folders: Iterable[Path]) -> pd.DataFrame:
 
     Columns: `setting` (what makes runs comparable, in words), `label` (the method, with what tells it from its
     variants), `method`, `dataset`, `model`, `partition`, `alpha`, `clients`, `seed`, `forget`, `status`, `reason`,
-    `verdict` (empty where there is none) and of its findings `margin.F` and `original_margin.F`; for every audit
+    `samples.P` (how many, such as `forget_test`), `verdict` (empty where there is none) and what it is made of
+    (`verdict.columns_of`: `judgement`, `margin.F`, `original_margin.F`, `checks`, …); for every audit
     `original.A`, `retrained.A` (mean of the retrained models), `retrained_low.A`, `retrained_high.A`, `unlearned.A`,
     `gap.A` (unlearned - retrained), `noise.A` (the noise floor, empty where one retrained model leaves it unknown);
     `cost.S.C` for stages train, retrain, unlearn; `cached.S`; `gate.G`; `warnings`, `command`, `folder`.
@@ -42,6 +47,9 @@ def tidy(folders: Iterable[Path]) -> pd.DataFrame:
 def frame_of(runs: list[Run]) -> pd.DataFrame:
     """`tidy` for runs that are already read."""
     rows = [_row(run) for run in runs]
+    done = [number for number, run in enumerate(runs) if run.status == "done"]
+    for number, more in zip(done, columns_of([runs[number].summary.config for number in done]), strict=True):
+        rows[number] |= more
     settings = names.told_apart(
         [row["setting"] for row in rows], [names.parts_of(run.summary.config, names.SETTING) for run in runs]
     )
@@ -68,6 +76,7 @@ def _row(run: Run) -> dict[str, Any]:
         "forget": names.request(config.get("request") or {}, classes),
         "status": run.status,
         "reason": run.reason,
+        **{f"samples.{part}": number for part, number in summary.samples.items()},
         **verdict.columns_of(run),
         **_audits(run),
         **_costs(run),
@@ -122,7 +131,9 @@ def summary_table(frame: pd.DataFrame, declared: Declared) -> pd.DataFrame:
 
     `frame` is what `tidy` returns (or its CSV, read back), `declared` what its runs declare. Columns: `setting`, `kind`
     (original, retrained, noise, method), `row` (its name), `runs` (how many seeds), `failed_gates` (in words; empty if
-    all passed), `verdict` (counted over seeds, such as `2 erased, 1 suppressed`; empty if no run has one); for every
+    all passed), `verdict` (counted over seeds, such as `2 erased, 1 suppressed`; empty if no run has one), `checks`
+    (how many of the findings that count say what, in words); `samples` to `samples.most` forget samples of the split
+    `samples.split` (0: not known), and `A.samples` of them that a finding is a share of (0: it is none); for every
     headline audit `A` (mean over seeds), `A.sd`, and for methods `A.gap` (mean over seeds of unlearned - retrained),
     `A.within` (whether the gap is at most the mean noise floor; empty if unknown), `A.best` (whether the gap is the
     smallest of several in the setting: nearest to retraining, not the smallest number); the means of `rounds`,
@@ -132,8 +143,11 @@ def summary_table(frame: pd.DataFrame, declared: Declared) -> pd.DataFrame:
     done = frame[frame["status"] == "done"]
     audits = [named(name, declared) for name in headline(done, declared)]
     rows = [row for name, block in done.groupby("setting", sort=False) for row in _block(str(name), block, audits)]
-    columns = ["setting", "kind", "row", "runs", "failed_gates", "verdict"]
-    columns += [f"{audit.name}{part}" for audit in audits for part in ("", ".sd", ".gap", ".within", ".best")]
+    columns = ["setting", "kind", "row", "runs", "failed_gates", "verdict", "checks"]
+    columns += ["samples", "samples.most", "samples.split"]
+    columns += [
+        f"{audit.name}{part}" for audit in audits for part in ("", ".sd", ".gap", ".within", ".best", ".samples")
+    ]
     return pd.DataFrame(rows, columns=[*columns, *COSTS])
 
 
@@ -144,7 +158,18 @@ def _block(setting: str, block: pd.DataFrame, findings: list[Finding]) -> list[d
     methods = [_method(str(label), group, findings) for label, group in block.groupby("label", sort=False)]
     _mark_best(methods, findings)
     rows = [*references, {"kind": "noise", "row": "noise floor", "failed_gates": "", "verdict": "", **noise}, *methods]
-    return [{"setting": setting, **row} for row in rows]
+    return [{"setting": setting, "checks": "", **_samples(block, findings), **row} for row in rows]
+
+
+def _samples(block: pd.DataFrame, findings: list[Finding]) -> dict[str, Any]:
+    """How many forget samples there are, at least and at most, of which split; and how many a finding is a share of."""
+    every = [
+        {part: int(number) for part in PARTS if pd.notna(number := row.get(f"samples.{part}"))}
+        for row in block.to_dict("records")
+    ]
+    numbers = [sampling.forgotten(samples) for samples in every]
+    shares = {f"{finding.name}.samples": min(sampling.behind(finding, each) for each in every) for finding in findings}
+    return {"samples": min(numbers)[0], "samples.most": max(numbers)[0], "samples.split": max(numbers)[1], **shares}
 
 
 def _reference(block: pd.DataFrame, kind: str, audits: list[str]) -> dict[str, Any]:
@@ -160,6 +185,7 @@ def _method(label: str, group: pd.DataFrame, findings: list[Finding]) -> dict[st
         judged = not row["failed_gates"] and pd.notna(gap) and pd.notna(floor)
         within = bool(finding.excess(gap) <= floor) if judged else None
         row |= {f"{finding.name}.gap": gap, f"{finding.name}.within": within}
+    row["checks"] = "" if row["failed_gates"] else verdict.checked(group)
     return row
 
 

@@ -25,7 +25,8 @@ class Finding:
     `label`: its name for readers, `meaning`: one sentence without a full stop, `scale`: its range in words. `headline`:
     a column of the tables, or a stand-in in runs that lack the finding named in `stands_in_for`. `counted`: the verdict
     counts it. `finest`: a smaller difference is none, though retrained models may agree entirely; a number, or one
-    forget test sample. `kind`: a number, a list of numbers (one per class or group), or what a figure is drawn from.
+    forget sample, of those that it is a share of (test samples unless the name ends in `_train`). `kind`: a number, a
+    list of numbers (one per class or group), or what a figure is drawn from.
     """
 
     name: str
@@ -55,7 +56,7 @@ class Finding:
         return max(self.side * gap, 0.0) if self.direction in ("distance", "similarity") else abs(gap)
 
     def least(self, forget_samples: int) -> float:
-        """The smallest difference that is one, in a run with so many forget test samples."""
+        """The smallest difference that is one, where it is a share of so many forget samples."""
         return 1 / max(forget_samples, 1) if self.finest == "forget sample" else self.finest
 
 

@@ -19,7 +19,7 @@ from fedunlearn.results.verdict import Verdict
 from fedunlearn.settings.schema import parse, plain
 
 NAME = "summary.json"
-OPTIONAL = ("reason", "profile", "spent")  # not written where they are empty
+OPTIONAL = ("reason", "profile", "spent", "judgement")  # not written where they are empty
 Numbers = dict[str, float | None]  # by finding; None where it is not defined
 Lists = dict[str, tuple[float | None, ...]]
 Plain = dict[str, Any]  # what JSON can hold: a configuration, or the notes of a method
@@ -43,7 +43,8 @@ class Summary:
     test split are to be forgotten (`forget_test`), and so on. `cost` and `profile` (seconds per round, by part) by
     stage; `cached`: did a stage come from the store. `spent`: seconds of this very run, by part (`run`), and of its
     audits by name, added up over models and workers (`audits`).
-    `signature`: what the run is recognised by, made of the keys of all its steps.
+    `signature`: what the run is recognised by, made of the keys of all its steps. `judgement`: what takes the place of
+    a verdict where clients or samples were forgotten. `title`: what the method is called; `headline`: a sentence on it.
     """
 
     status: str
@@ -58,6 +59,7 @@ class Summary:
     details: dict[str, Lists] = field(default_factory=dict)
     findings: dict[str, Finding] = field(default_factory=dict)
     verdict: Verdict | None = None
+    judgement: Verdict | None = None
     gates: dict[str, bool] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     method: Plain = field(default_factory=dict)
@@ -69,6 +71,8 @@ class Summary:
     cached: dict[str, bool] = field(default_factory=dict)
     profile: dict[str, Numbers] = field(default_factory=dict)
     spent: dict[str, Numbers] = field(default_factory=dict)
+    title: str = ""
+    headline: str = ""
 
 
 def as_plain(summary: Summary) -> Plain:
@@ -99,7 +103,7 @@ def from_json(text: str) -> Summary:
 def _known(given: Plain) -> Plain:
     """What this version knows of the content of a file, in the layout of `Summary`."""
     known = _fields_of(Summary, given)
-    for name, kind in (("verdict", Verdict), ("partition", Partition)):
+    for name, kind in (("verdict", Verdict), ("judgement", Verdict), ("partition", Partition)):
         if isinstance(known.get(name), dict):
             known[name] = _fields_of(kind, known[name])
     if isinstance(declared := known.get("findings"), dict):

@@ -22,7 +22,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fedunlearn.errors import listed
-from fedunlearn.results.findings import Declared, Finding
+from fedunlearn.results import gates as sanity
+from fedunlearn.results.findings import Declared, Finding, named
 
 SURFACE, UTILITY = "forget_accuracy", "retain_accuracy"
 # By how many retrained models there are: half the width of a band in noise floors, such that one more is above it in
@@ -37,6 +38,7 @@ class Judged:
     """A finding of a model against the band `centre` ± `half`; `left` is up where more is left."""
 
     name: str
+    label: str
     value: float
     centre: float
     half: float
@@ -61,7 +63,7 @@ class Judged:
     def __str__(self) -> str:
         where = {1: "above the band, more is left", -1: "below the band, less is left", 0: "inside the band"}[self.side]
         low, high = self.centre - self.half, self.centre + self.half
-        return f"{self.name} {self.value:.3f} is {where} ({low:.3f} to {high:.3f})"
+        return f"{self.label} {self.value:.3f} is {where} ({low:.3f} to {high:.3f})"
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,8 @@ class Verdict:
     """`word` is None where there is none, and `reasons` say why.
 
     `margins` of the unlearned model and `original_margins` by finding (`Judged.margin`); `retrained`: how many models
-    it was held against.
+    it was held against. `counts`: the findings that count, as the original model is above their bands; `above` and
+    `below`: those of them where the unlearned model is outside.
     """
 
     word: str | None = None
@@ -77,6 +80,9 @@ class Verdict:
     margins: dict[str, float | None] = field(default_factory=dict)
     original_margins: dict[str, float | None] = field(default_factory=dict)
     retrained: int = 0
+    counts: tuple[str, ...] = ()
+    above: tuple[str, ...] = ()
+    below: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -113,25 +119,61 @@ def judge(
     """
     counted = [finding for finding in declared.values() if finding.counted]
     measured = [finding for finding in counted if models.has(finding.name)]
-    why_not = _no_verdict(models, gates) or _absent(models, declared, expected, counted, measured)
+    why_not = no_verdict(models, gates) or _absent(models, declared, expected, counted, measured)
     if why_not:
         return Verdict(None, tuple(why_not), retrained=len(models.retrained))
+    held = held_against(models, measured, samples)
+    gone, surface = _gone(models, declared, chance, samples)
+    word = _word(gone, held)
+    missing = [finding.label for finding in counted if finding not in measured]
+    remarks = _remarks(models, declared, held.blind, missing)
+    return held.verdict(word, (surface if word else BLIND, *map(str, held.judged), *remarks))
+
+
+@dataclass(frozen=True)
+class Held:
+    """Findings of the unlearned model (`judged`) and of the original one (`before`) against the retrained models."""
+
+    judged: tuple[Judged, ...]
+    before: tuple[Judged, ...]
+    retrained: int
+
+    @property
+    def counts(self) -> list[Judged]:
+        """Those of the unlearned model that count: where the original model is above the band."""
+        return [each for each, before in zip(self.judged, self.before, strict=True) if before.side == 1]
+
+    @property
+    def blind(self) -> list[str]:
+        """The labels of the others."""
+        return [each.label for each in self.before if each.side != 1]
+
+    @property
+    def clear(self) -> bool:
+        """Is the original model far above a band?"""
+        return any(each.clear for each in self.before)
+
+    def verdict(self, word: str | None, reasons: Sequence[str]) -> Verdict:
+        """`word`, and the findings that it comes from."""
+        return Verdict(
+            word,
+            tuple(reasons),
+            {each.name: each.margin for each in self.judged},
+            {each.name: each.margin for each in self.before},
+            self.retrained,
+            tuple(each.name for each in self.counts),
+            tuple(each.name for each in self.counts if each.side == 1),
+            tuple(each.name for each in self.counts if each.side == -1),
+        )
+
+
+def held_against(models: Compared, findings: Sequence[Finding], samples: int) -> Held:
+    """The findings of unlearned and original model against the bands of the retrained ones; all must be measured."""
     judged, before = (
-        [_judged(finding, model, models.retrained, samples) for finding in measured]
+        tuple(_judged(finding, model, models.retrained, samples) for finding in findings)
         for model in (models.unlearned, models.original)
     )
-    gone, surface = _gone(models, declared, chance, samples)
-    blind = [each.name for each in before if each.side != 1]
-    missing = [finding.name for finding in counted if finding not in measured]
-    word = _word(gone, [each.side for each in judged if each.name not in blind], any(each.clear for each in before))
-    reasons = [surface if word else BLIND, *map(str, judged), *_remarks(models, declared, blind, missing)]
-    return Verdict(
-        word,
-        tuple(reasons),
-        {each.name: each.margin for each in judged},
-        {each.name: each.margin for each in before},
-        len(models.retrained),
-    )
+    return Held(judged, before, len(models.retrained))
 
 
 def _gone(models: Compared, declared: Declared, chance: float | None, samples: int) -> tuple[bool, str]:
@@ -139,23 +181,26 @@ def _gone(models: Compared, declared: Declared, chance: float | None, samples: i
     if chance is not None:
         accuracy = _known(models.unlearned[SURFACE])
         gone = accuracy <= chance
-        return gone, f"{SURFACE} {accuracy:.3f} is {'at' if gone else 'above'} chance ({chance:.3f})"
+        label = named(SURFACE, declared).label
+        return gone, f"{label} {accuracy:.3f} is {'at' if gone else 'above'} chance ({chance:.3f})"
     judged = _judged(declared[SURFACE], models.unlearned, models.retrained, samples)
     return judged.side != 1, str(judged)
 
 
-def _word(gone: bool, sides: Sequence[int], clear: bool) -> str | None:
+def _word(gone: bool, held: Held) -> str | None:
     if not gone:
         return "not erased"
+    sides = [each.side for each in held.counts]
     if any(sides):
         return "suppressed" if 1 in sides else "over-erased"
-    return "erased" if clear else None
+    return "erased" if held.clear else None
 
 
-def _no_verdict(models: Compared, gates: Mapping[str, bool]) -> list[str]:
+def no_verdict(models: Compared, gates: Mapping[str, bool]) -> list[str]:
+    """Why nothing can be said of models like these, whatever was found in them; empty if it can."""
     failed = [name for name, passed in gates.items() if not passed]
     if failed:
-        return [f"the gate {name} failed" for name in failed]
+        return [f"a sanity gate failed: {sanity.sentence(name)}" for name in failed]
     if len(models.retrained) < 2:
         return ["one retrained model has no noise floor: retrain at least two, eight for a claim (retrain.seeds=8)"]
     return []
@@ -174,14 +219,16 @@ def _absent(
     names += [finding.name for finding in counted if len(set(models.known(finding.name))) > 1]  # on some models alone
     names += [] if measured else [finding.name for finding in counted]
     if names:
-        return [f"there is no {listed(dict.fromkeys(names))}: switched off, or not defined for this run"]
+        labels = dict.fromkeys(named(name, declared).label for name in names)
+        return [f"there is no {listed(labels)}: switched off, or not defined for this run"]
     return [] if measured else ["no audit of this run has a finding that the verdict counts"]
 
 
 def _judged(finding: Finding, model: Numbers, retrained: Sequence[Numbers], samples: int) -> Judged:
     values = [_known(other[finding.name]) for other in retrained]
     half = max(WIDTHS.get(len(values), 1.0) * (max(values) - min(values)), finding.least(samples))
-    return Judged(finding.name, _known(model[finding.name]), sum(values) / len(values), half, finding.side or 1)
+    value, mean = _known(model[finding.name]), sum(values) / len(values)
+    return Judged(finding.name, finding.label, value, mean, half, finding.side or 1)
 
 
 def _known(value: float | None) -> float:
@@ -195,12 +242,21 @@ def _remarks(models: Compared, declared: Declared, blind: Sequence[str], missing
         remarks.append(f"does not count, as the original model is not above the band: {', '.join(blind)}")
     if missing:
         remarks.append(f"does not count, as it is not defined for this run: {', '.join(missing)}")
-    if UTILITY in declared and models.has(UTILITY):
-        utility = _judged(declared[UTILITY], models.unlearned, models.retrained, 0)
-        if utility.side == -1:
-            remarks.append(f"the rest was damaged: {UTILITY} {utility.value:.3f}, retrained {utility.centre:.3f}")
-    retrained = len(models.retrained)
-    if retrained in WIDTHS:
-        wide = f"{WIDTHS[retrained]:g} noise floors to either side, as only {retrained} models were retrained"
-        remarks.append(f"the bands reach {wide}: with eight it would be one")
-    return remarks
+    return [*remarks, *on_the_rest(models, declared), *on_widths(len(models.retrained))]
+
+
+def on_the_rest(models: Compared, declared: Declared) -> list[str]:
+    """That the accuracy on what stays was damaged, where it was."""
+    if UTILITY not in declared or not models.has(UTILITY):
+        return []
+    utility = _judged(declared[UTILITY], models.unlearned, models.retrained, 0)
+    damaged = f"the rest was damaged: {utility.label} {utility.value:.3f}, retrained {utility.centre:.3f}"
+    return [damaged] if utility.side == -1 else []
+
+
+def on_widths(retrained: int) -> list[str]:
+    """That few retrained models make wide bands, where they do."""
+    if retrained not in WIDTHS:
+        return []
+    wide = f"{WIDTHS[retrained]:g} noise floors to either side, as only {retrained} models were retrained"
+    return [f"the bands reach {wide}: with eight it would be one"]

@@ -266,13 +266,14 @@ def write(outcome: pipeline.Outcome, summary: Summary, work: Path, draws: bool) 
 
 
 def show(run: runs.Run, drawn: Sequence[Path], slot: Slot, console: Console) -> None:
-    """Show the run's table, where its time went, its warnings, and the files for people to look at."""
+    """Show what came of it in a sentence, its table, where its time went, warnings, and the files to look at."""
+    tell = console.say if slot.alone else console.record  # a sweep says these once, of all runs
+    tell(run.summary.headline)
     table = tables.shown([run])
     console.show(table) if slot.alone else console.keep(table)
     for spent in (profile.table(run), profile.whole(run)):
         if spent:
             console.show(spent)
-    tell = console.say if slot.alone else console.record  # a sweep's table tells them once, as footnotes
     for warning in run.summary.warnings:
         tell(f"Warning: {warning}")
     for path in drawn:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from fedunlearn.data.partition import counts
 from fedunlearn.federation.federation import Federation
 from fedunlearn.files import write_text
 from fedunlearn.plain import finite, shortened
-from fedunlearn.results import gates
+from fedunlearn.results import gates, headline, judgement, sampling
 from fedunlearn.results.findings import Finding
 from fedunlearn.results.provenance import environment
 from fedunlearn.results.summary import Lists, Numbers, Partition, Summary
@@ -26,6 +27,7 @@ from fedunlearn.runs.declarations import declared, expected
 from fedunlearn.runs.pipeline import Outcome
 from fedunlearn.runs.step_model import COSTS, StepModel
 from fedunlearn.runs.steps import ORIGINAL, RETRAINED, UNLEARNED
+from fedunlearn.settings import registry
 from fedunlearn.settings.config import RunConfig
 from fedunlearn.settings.schema import plain
 
@@ -44,7 +46,7 @@ def summarise(outcome: Outcome, command: str) -> Summary:
     samples = _samples(federation)
     models = Compared(original, unlearned, seeds)
     stages = {"train": [outcome.original], "retrain": outcome.retrained, "unlearn": [outcome.unlearned]}
-    return Summary(
+    summary = Summary(
         status="done",
         config=config.as_dict(),
         command=command,
@@ -64,7 +66,15 @@ def summarise(outcome: Outcome, command: str) -> Summary:
             expected=expected(task.name),
         ),
         gates=passed,
-        warnings=(*_failed(passed), *_not_finite(outcome.findings), *map(shortened, federation.dataset.remarks)),
+        judgement=None
+        if federation.request.classes
+        else judgement.judge(models, findings, passed, samples=samples["forget_train"]),
+        warnings=(
+            *_failed(passed),
+            *sampling.caution(samples),
+            *_not_finite(outcome.findings),
+            *map(shortened, federation.dataset.remarks),
+        ),
         method=plain(outcome.unlearned.notes),
         class_names=tuple(federation.dataset.class_names),
         forget_classes=tuple(federation.request.classes),
@@ -74,12 +84,15 @@ def summarise(outcome: Outcome, command: str) -> Summary:
         cached={stage: all(model.cached for model in models) for stage, models in stages.items()},
         profile=_profile(stages) if config.engine.settings.profile else {},
         spent={name: {**parts} for name, parts in outcome.spent.items()} if config.engine.settings.profile else {},
+        title=registry.find("method", config.method.name).title,
     )
+    return replace(summary, headline=headline.of_run(summary))
 
 
 def failed(reason: str, config: Mapping[str, Any], command: str) -> Summary:
     """The summary of a run that ended with an error."""
-    return Summary("failed", plain(config), command, reason)
+    summary = Summary("failed", plain(config), command, reason)
+    return replace(summary, headline=headline.of_run(summary))
 
 
 def metric_lines(outcome: Outcome) -> list[dict[str, Any]]:

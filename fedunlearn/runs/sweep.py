@@ -105,6 +105,8 @@ class SweepCallback(Callback):
 def sum_up(folder: Path, console: Console) -> list[str]:
     """Build and show the report of the sweep in `folder`; a sentence for every run that did not end well."""
     report = sweep.build(folder)
+    for said in report.headlines:
+        console.say(said, style="bold")
     console.show(tables.to_rich(report.summary, report.declared))
     console.say(f"Results: {folder}")
     for path in report.files:

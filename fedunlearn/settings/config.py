@@ -117,6 +117,13 @@ class OutputConfig:
 
 
 @dataclass(frozen=True)
+class ReportConfig:
+    """How figures look."""
+
+    titles: bool = True  # false: no titles above figures, for papers that have captions of their own
+
+
+@dataclass(frozen=True)
 class SweepConfig:
     """What a command should do with its jobs. No part of any run's own configuration."""
 
@@ -146,6 +153,7 @@ class RunConfig:
     unlearn: UnlearnConfig = field(default_factory=UnlearnConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
     output: OutputConfig = field(default_factory=OutputConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
     tracking: Choice = Choice("none", None)
     sweep: SweepConfig = field(default_factory=SweepConfig)
 
@@ -173,7 +181,9 @@ CHOSEN_SECTIONS = {
     "engine": "engine",
     "tracking": "tracker",
 }
-PLAIN_SECTIONS = ("seed", "device", "gates", "data", "request", "train", "retrain", "unlearn", "store", "output")
+PLAIN_SECTIONS = (
+    *("seed", "device", "gates", "data", "request", "train", "retrain", "unlearn", "store", "output", "report"),
+)
 # (section, key), or the whole section.
 WITHOUT_EFFECT = (
     ("gates", None),
@@ -183,6 +193,7 @@ WITHOUT_EFFECT = (
     ("engine", "backend"),
     ("store", None),
     ("output", None),
+    ("report", None),
     ("tracking", None),
 )
 

@@ -12,7 +12,9 @@ from fedunlearn.settings import registry
 FOLDER = Path(__file__).parents[2] / "docs"
 DOCS = (FOLDER / "audits.md").read_text(encoding="utf-8")
 SAID = ("**Definition.**", "**Good value.**", "**Misreading.**", "**Cost.**", "**Source.**")
-PICTURES = {"feature_map": ("**What to look for.**", "**Misreading.**", "**Cost.**", "**Source.**")}
+PICTURES = dict.fromkeys(
+    ("feature_map", "answers"), ("**What to look for.**", "**Misreading.**", "**Cost.**", "**Source.**")
+)
 
 
 @pytest.mark.parametrize("name", sorted(registry._ours(registry.KINDS["audit"])))

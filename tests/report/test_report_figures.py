@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,13 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from fedunlearn.cli import command_line, main
 from fedunlearn.report import figures, partition_figure, run_figures, runs, style, sweep_figure, tables
+from fedunlearn.report.legible import drawable, legible
 from fedunlearn.report.statistics import Estimate
 from fedunlearn.runs.declarations import declared
 
@@ -71,11 +73,11 @@ def many(classes: int, clients: int, forgotten: list[int]) -> dict[str, Any]:
     }
 
 
-def test_a_run_has_three_figures_in_two_formats_with_the_same_bytes_every_time(tmp_path: Path, make_run: Any) -> None:
+def test_a_run_has_three_figures_in_three_formats_with_the_same_bytes_every_time(tmp_path: Path, make_run: Any) -> None:
     folder = make_run(tmp_path)
     written = figures.draw(runs.read(folder))
     names = ["erasure_utility", "class_flow", "partition"]
-    assert written == [folder / "figures" / f"{name}.{kind}" for name in names for kind in ("png", "svg")]
+    assert written == [folder / "figures" / f"{name}.{kind}" for name in names for kind in ("png", "svg", "pdf")]
     first = [path.read_bytes() for path in written]
     with matplotlib.rc_context({"font.size": 20, "axes.facecolor": "red", "svg.hashsalt": None}):
         figures.draw(runs.read(folder))  # nor do the user's own settings matter
@@ -237,6 +239,9 @@ def test_labels_that_do_not_collide_stay() -> None:
     assert style.apart([0.1, 0.5, 0.9], 0.1) == [0.1, 0.5, 0.9]
 
 
+STEMS = ("class_flow", "partition")
+
+
 def sweep_rows(make_run: Any, folder: Path) -> pd.DataFrame:
     made = []
     for method, values in {"fucrt": (0.70, 0.74, 0.78), "head_mask": (0.80,)}.items():
@@ -265,10 +270,72 @@ def test_sweep_shows_means_with_t_intervals_and_none_for_one_seed(tmp_path: Path
     assert {text.get_text() for text in figure.legends[0].get_texts()} >= {"fucrt", "head_mask", "original"}
 
 
-def test_methods_of_a_sweep_never_share_colour_and_marker() -> None:
+def test_methods_of_a_sweep_never_share_a_colour() -> None:
     looks = [sweep_figure._look(number) for number in range(60)]
-    assert len(set(looks)) == 60
-    assert all(one[0] != next_[0] and one[1] != next_[1] for one, next_ in pairwise(looks))
+    assert len({colour for _, colour in looks}) == 60
+    assert all(one[0] != next_[0] for one, next_ in pairwise(looks))
+    colours = [np.array(to_rgb(colour)) for _, colour in looks[:24]] + [np.array(to_rgb(style.RETRAINED))]
+    assert min(np.abs(a - b).max() for a, b in combinations(colours, 2)) > 0.15, "and none is easily taken for another"
+
+
+def test_points_that_lie_on_top_of_each_other_are_all_seen(tmp_path: Path, make_run: Any) -> None:
+    """Three methods with the same numbers: three sizes, the largest below; a fourth elsewhere has the usual one."""
+    values = {"forget_accuracy": 0.1, "retain_accuracy": 0.7, "leak": 0.2}
+    made = [make_run(tmp_path / name, method=name, unlearned=values) for name in "abc"]
+    made.append(make_run(tmp_path / "d", method="d", unlearned={**values, "retain_accuracy": 0.5}))
+    figure = drawn(sweep_figure.erasure_utility, tables.tidy(made), DECLARED)
+    points = [line for line in figure.subfigs[0].axes[0].lines if line.get_zorder() == 5]
+    assert [line.get_markersize() for line in points] == pytest.approx([9.8, 7.4, 5.0, 5.0])
+    assert [line.get_xdata()[0] for line in points] == [0.7, 0.7, 0.7, 0.5]
+
+
+def test_accuracy_axes_end_at_one(tmp_path: Path, make_run: Any) -> None:
+    high = {"forget_accuracy": 0.99, "retain_accuracy": 0.995, "leak": 1.0}
+    folder = make_run(tmp_path, original=high, retrained=(high, high), unlearned=high)
+    of_sweep = drawn(sweep_figure.erasure_utility, tables.tidy([folder]), DECLARED).subfigs[0].axes
+    of_run = drawn(run_figures.erasure_utility, runs.read(folder)).axes
+    assert [axes.get_xlim()[1] for axes in of_sweep] == [1.0, 1.0]
+    assert [axes.get_ylim()[1] for axes in (of_sweep[0], *of_run)] == [1.0, 1.0, 1.0]
+    assert of_sweep[1].get_ylim()[1] > 1, "a leak may be larger"
+
+
+def test_titles_can_be_left_off(tmp_path: Path, make_run: Any) -> None:
+    run = runs.read(make_run(tmp_path / "a"))
+    assert drawn(run_figures.class_flow, run)._suptitle.get_text()
+    assert drawn(run_figures.class_flow, run, style.UNTITLED)._suptitle is None
+    plain = make_run(tmp_path / "b", changes={"report": {"titles": False}})
+    assert figures.has_titles(run) and not figures.has_titles(runs.read(plain))
+    for folder in (run.folder, plain):
+        figures.draw(runs.read(folder))
+    drawings = [(folder / "figures" / "class_flow.png").read_bytes() for folder in (run.folder, plain)]
+    assert drawings[0] != drawings[1]
+
+
+def test_on_phones_panels_stand_one_below_another(tmp_path: Path, make_run: Any) -> None:
+    folder = make_run(tmp_path)
+    for figure in (
+        drawn(run_figures.erasure_utility, runs.read(folder), style.PHONE),
+        drawn(sweep_figure.erasure_utility, tables.tidy([folder]), DECLARED, style.PHONE).subfigs[0],
+    ):
+        first, second = (axes.get_position() for axes in figure.axes[:2])
+        assert first.x0 == pytest.approx(second.x0, abs=0.05) and first.y0 > second.y1
+    figures.draw(runs.read(folder))
+    narrow = {path.stem for path in (folder / "figures" / "narrow").glob("*.svg")}
+    assert narrow == {path.stem for path in (folder / "figures").glob("*.pdf")} == {*STEMS, "erasure_utility"}
+
+
+@pytest.mark.filterwarnings("error")
+def test_names_in_any_script_are_drawn_without_a_warning(tmp_path: Path, make_run: Any) -> None:
+    """The test's machine has no font for emoji: a box stands for what cannot be drawn, a number for the whole name."""
+    odd = ["猫", "🐈‍⬛", "chien 🐕", "naïve Ж"]
+    folder = make_run(tmp_path, class_names=odd, changes={"request.classes": ["🐈‍⬛"]}, method="méthode 🐕")
+    assert figures.draw(runs.read(folder))
+    assert figures.draw_sweep(tables.tidy([folder]), DECLARED, tmp_path)
+    shown = legible(runs.read(folder)).summary
+    assert shown.class_names[3] == "naïve Ж" and shown.class_names[2] in ("chien 🐕", "chien □")
+    assert shown.class_names[0] in ("猫", "class 0")
+    assert shown.config["request"]["classes"] == [shown.class_names[1]], "asked for by name"
+    assert drawable("a‍b") == "ab"
 
 
 def test_sweep_of_twelve_methods_in_two_settings_is_readable(tmp_path: Path, make_run: Any) -> None:
@@ -305,6 +372,6 @@ def test_limits_show_all_means_but_only_so_much_of_a_bar() -> None:
 def test_sweep_without_finished_runs_has_no_figure_and_removes_an_old_one(
     tmp_path: Path, make_run: Any, make_failed: Any
 ) -> None:
-    assert len(figures.draw_sweep(tables.tidy([make_run(tmp_path / "a")]), DECLARED, tmp_path)) == 4
+    assert len(figures.draw_sweep(tables.tidy([make_run(tmp_path / "a")]), DECLARED, tmp_path)) == 6
     assert figures.draw_sweep(tables.tidy([make_failed(tmp_path / "b")]), DECLARED, tmp_path) == []
-    assert not list(tmp_path.glob("*.png")) and not list(tmp_path.glob("*.svg"))
+    assert not [path for kind in ("png", "svg", "pdf") for path in tmp_path.rglob(f"*.{kind}")]

@@ -141,7 +141,7 @@ def test_class_flow_transformations_and_gates(tmp_path: Path, make_run: Any) -> 
     assert flow[3] == ["unlearned", "2", "50", "48", ""]
     text = " ".join("".join(read.words).split())
     assert "dress → top, coat" in text
-    assert "Sanity gate not passed: the original model did not learn the task. No verdict." in text
+    assert "Sanity gate not passed: the original model did not learn the task." in text
     assert '"voters": [7]' in text and "transformation_classes" not in text
     audits = next(table for table in read.tables if table[0][0] == "Audit")
     assert not any("≈" in cell for row in audits for cell in row), "no verdict where a gate failed"
@@ -158,7 +158,7 @@ def text_of(read: Page) -> str:
 def test_a_runs_verdict_its_reasons_and_margins(tmp_path: Path, make_run: Any) -> None:
     given = verdict("suppressed", "leak 0.3 is <above>", "2 retrained", leak=0.5, probe_forget_accuracy=-1.25)
     text = text_of(Page(page.write_run(runs.read(make_run(tmp_path, verdict=given))).read_text()))
-    assert "Verdict suppressed leak 0.3 is <above> 2 retrained Margins, in half widths of the band: " in text
+    assert "Why suppressed leak 0.3 is <above> 2 retrained Margins, in half widths of the band: " in text
     assert "AUSUC leak +0.500, probe forget accuracy −1.250. Above 0: more is left" in text
     assert "No verdict" not in text
 
@@ -168,9 +168,10 @@ def test_why_there_is_no_verdict_is_said_once(tmp_path: Path, make_run: Any) -> 
     failed = make_run(tmp_path / "b", verdict=verdict(None, "the gate g failed"), gates={"original_learnt_task": False})
     old = make_run(tmp_path / "c")
     said = [text_of(Page(page.write_run(runs.read(folder)).read_text())) for folder in (lonely, failed, old)]
-    assert "No verdict: one retrained model." in said[0]
-    assert "learn the task. No verdict." in said[1] and said[1].count("No verdict") == 1
-    assert "erdict" not in said[2], "what was run before there were verdicts"
+    assert "Why there is no verdict one retrained model" in said[0]
+    assert "No verdict on fucrt: the original model did not learn the task" in said[1]
+    assert "Why there is no verdict" not in said[1]
+    assert "No verdict on fucrt: there is none in its summary" in said[2], "what was run before there were verdicts"
 
 
 def test_a_distance_below_the_retrained_models_is_within_the_noise(tmp_path: Path, make_run: Any) -> None:
@@ -191,6 +192,10 @@ def test_a_sweeps_page_has_verdicts_of_methods_and_runs(tmp_path: Path, make_run
     assert [row[2] for row in methods[1:]] == ["", "", "", "1 erased, 1 suppressed, 1 no verdict"]
     assert [row[2] for row in everything[1:]] == ["erased", "suppressed", "no verdict"]
     assert {len(row) for row in methods} == {len(methods[0])}
+    assert text_of(read).startswith(
+        f"{tmp_path.name}: fedunlearn report Fucrt forgot “dress” as thoroughly as retraining in 1 of 3 runs, only hid "
+        "“dress” in 1 of 3 runs and came to no verdict in 1 of 3 runs"
+    )
 
 
 def test_a_runs_own_page_has_its_figures(mixed: Path) -> None:
@@ -476,4 +481,4 @@ def test_on_a_phone_nothing_sticks_out_and_nothing_is_fetched(tmp_path: Path, ma
     assert [line for line in console if "broken.html" not in line] == []
     for name in ("sweep", "run"):
         assert found[name]["inner"] == found[name]["wide"] == 390
-        assert found[name]["scrolling"] > 0, "wide tables scroll in their own boxes"
+        assert found[name]["scrolling"] == 0, "no column is off the screen"

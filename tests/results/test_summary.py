@@ -38,6 +38,8 @@ FULL = Summary(
     cost={"train": {"seconds": 1.5, "rounds": 3.0}},
     cached={"train": True},
     profile={"train": {"sgd": 0.5}},
+    title="fine-tuning",
+    headline="No verdict on fine-tuning.",
 )
 
 
@@ -96,7 +98,6 @@ def test_bare_nan_of_an_older_version_is_read_as_null() -> None:
 def test_what_a_later_version_adds_is_passed_over() -> None:
     content = json.loads(to_json(FULL))
     content["deployed"] = {"int4": {"models": {}}}
-    content["headline"] = "one sentence"
     content["verdict"]["colour"] = content["partition"]["map"] = content["findings"]["leak"]["unit"] = "new"
     content["models"]["repaired"] = {"leak": 0.25}
     read = from_json(json.dumps(content))

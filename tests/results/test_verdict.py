@@ -112,10 +112,10 @@ def test_margins_are_half_widths_from_the_edge_where_more_is_left() -> None:
 
 def test_reasons_say_the_numbers() -> None:
     found = judged({"leak": 0.4, "relearn_batches": 20.0, "retain_accuracy": 0.6}).reasons
-    assert found[0] == "forget_accuracy 0.050 is at chance (0.100)"
+    assert found[0] == "forget accuracy 0.050 is at chance (0.100)"
     assert found[1] == "leak 0.400 is above the band, more is left (-0.200 to 0.200)"
     assert all("inside the band" in reason for reason in found[2:5])
-    assert found[5] == "relearn_batches 20.000 is below the band, less is left (6.000 to 14.000)"
+    assert found[5] == "relearning 20.000 is below the band, less is left (6.000 to 14.000)"
     assert any("the rest was damaged" in reason for reason in found)
     assert not any("damaged" in reason for reason in judged().reasons)
 
@@ -144,13 +144,16 @@ def test_one_more_retrained_model_is_above_a_band_of_others_in_three_cases_of_tw
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"gates": {**GATES, "retrained_at_chance": False}}, "retrained_at_chance"),
+        (
+            {"gates": {**GATES, "retrained_at_chance": False}},
+            "the retrained model is not at chance on what it never saw",
+        ),
         ({"retrained": RETRAINED[:1]}, "one retrained model"),
         ({"changes": {"leak": None}}, "there is no leak:"),
-        ({"changes": {"relearn_batches": None}}, "there is no relearn_batches:"),
+        ({"changes": {"relearn_batches": None}}, "there is no relearning:"),
         ({"original": {**ORIGINAL, "leak": None}}, "there is no leak:"),
-        ({"changes": {"leak": None, "forget_accuracy": None}}, "there is no forget_accuracy or leak:"),
-        ({"retrained": [{**RETRAINED[0], "probe_forget_accuracy": None}, *RETRAINED[1:]]}, "probe_forget_accuracy"),
+        ({"changes": {"leak": None, "forget_accuracy": None}}, "there is no forget accuracy or leak:"),
+        ({"retrained": [{**RETRAINED[0], "probe_forget_accuracy": None}, *RETRAINED[1:]]}, "there is no probe:"),
     ],
 )
 def test_no_verdict(given: dict[str, Any], said: str) -> None:
@@ -187,7 +190,7 @@ def test_an_audit_that_was_switched_off_is_not_known() -> None:
     assert judged(declared=declared).word == "erased", "of a task for which it is not defined"
     found = judged(declared=declared, expected=["leak", "relearn_batches"])
     assert found.word is None
-    assert found.reasons == ("there is no relearn_batches: switched off, or not defined for this run",)
+    assert found.reasons == ("there is no relearn batches: switched off, or not defined for this run",)
 
 
 @pytest.mark.parametrize(("accuracy", "word"), [(0.3, "erased"), (0.31, "not erased"), (0.0, "erased")])
@@ -198,7 +201,7 @@ def test_without_a_chance_level_the_accuracy_is_held_against_the_retrained_model
     found = judged({"forget_accuracy": accuracy}, retrained, **band)
     assert found.word == word
     where = "above the band, more is left" if word == "not erased" else "inside the band"
-    assert found.reasons[0] == f"forget_accuracy {accuracy:.3f} is {where} (0.000 to 0.300)"
+    assert found.reasons[0] == f"forget accuracy {accuracy:.3f} is {where} (0.000 to 0.300)"
 
 
 def test_a_finding_of_another_package_is_judged_like_ours() -> None:
@@ -227,10 +230,18 @@ def test_a_finding_on_which_the_original_model_is_inside_the_band_does_not_count
     for value in (0.9, 0.7):
         found = judged({"probe_forget_accuracy": value}, original=blind)
         assert found.word == "erased"
-        assert "does not count, as the original model is not above the band: probe_forget_accuracy" in found.reasons
+        assert "does not count, as the original model is not above the band: probe" in found.reasons
     assert judged({"probe_forget_accuracy": 0.9, "leak": -0.3}, original=blind).word == "over-erased"
     assert judged({"probe_forget_accuracy": 0.9}, original=INSIDE).word is None
     assert not any("does not count" in reason for reason in judged().reasons)
+
+
+def test_what_counts_and_on_which_side_of_its_band_it_is() -> None:
+    blind = {**ORIGINAL, "probe_forget_accuracy": 0.8}
+    found = judged({"leak": 0.3, "probe_forget_accuracy": 0.9, "relearn_batches": 20.0}, original=blind)
+    assert found.counts == ("leak", "gamma_recovered", "prototype_forget_accuracy", "relearn_batches")
+    assert (found.above, found.below) == (("leak",), ("relearn_batches",)), "the probe is above, and does not count"
+    assert judged(gates={"original_learnt_task": False}).counts == ()
 
 
 def test_where_retrained_models_agree_entirely_one_sample_and_one_batch_are_no_difference() -> None:

@@ -57,3 +57,47 @@ for (const button of document.querySelectorAll("button.copy")) {
     catch { getSelection().selectAllChildren(code); button.textContent = "Selected"; }
   });
 }
+// Every table with a name can be had as CSV, its small print in columns of its own, and every figure as a file.
+function save(address, name) {
+  const link = document.createElement("a");
+  link.href = address;
+  link.download = name;
+  link.click();
+}
+function plainText(cell, small) {
+  const copy = cell.cloneNode(true);
+  if (!small) copy.querySelectorAll("small").forEach(part => part.remove());
+  return copy.textContent.replace(/\s+/g, " ").replaceAll("−", "-").replace(/[≈●]/g, "").trim();
+}
+function csvOf(table) {
+  const rows = [...table.tBodies].flatMap(body => [...body.rows]);
+  const columns = [...table.tHead.rows[0].cells].map((head, place) => {
+    const parts = new Set(rows.flatMap(row => [...row.cells[place].querySelectorAll("small")].map(p => p.dataset.part)));
+    return { name: plainText(head), place, parts: [...parts] };
+  });
+  const quoted = text => /[",\n]|^[=+@]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  const partOf = (cell, name) => {
+    const part = [...cell.querySelectorAll("small")].find(one => one.dataset.part === name);
+    return part ? plainText(part, true).replace(/^[(±\s]+|[)]$/g, "") : "";
+  };
+  const header = columns.flatMap(({ name, parts }) => [name, ...parts.map(part => `${name} ${part}`)]);
+  const lines = rows.map(row => columns.flatMap(({ place, parts }) =>
+    [plainText(row.cells[place]), ...parts.map(part => partOf(row.cells[place], part))]));
+  return [header, ...lines].map(line => line.map(quoted).join(",")).join("\n") + "\n";
+}
+function offer(after, text, action) {
+  const tools = document.createElement("p"), button = document.createElement("button");
+  tools.className = "tools";
+  button.type = "button";
+  button.textContent = text;
+  button.addEventListener("click", action);
+  tools.append(button);
+  after.after(tools);
+}
+for (const table of document.querySelectorAll("table[data-name]")) {
+  offer(table.closest(".scroll"), "Download CSV", () =>
+    save(URL.createObjectURL(new Blob([csvOf(table)], { type: "text/csv" })), `${table.dataset.name}.csv`));
+}
+for (const image of document.querySelectorAll(".drawing img")) {
+  offer(image.closest(".scroll"), "Download SVG", () => save(image.src, `${image.dataset.name}.svg`));
+}
