@@ -121,7 +121,7 @@ def clients(run: Run, sheet: Sheet = WIDE) -> Figure | None:
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[2.4, 1])
     for model, each in values.items():
         look: dict[str, Any] = {"color": COLOURS[model], "marker": MARKS[model], "label": model}
-        above.plot(each[order], linestyle="none", markersize=4 if few else 1.5, fillstyle="none", **look)
+        above.plot(each[order], linestyle="none", markersize=4 if few else 1.5, fillstyle="none", clip_on=False, **look)
     above.set_ylabel("accuracy")
     above.set_ylim(min(0.9, max(0.0, np.nanmin(np.stack(list(values.values()))) - 0.05)), 1.0)
     above.grid(True, axis="y", color=style.PALE, linewidth=0.5)

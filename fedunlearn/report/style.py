@@ -106,7 +106,7 @@ class Sheet:
 
     def wrapped(self, text: str) -> str:
         """The lines of a text, broken where they would not fit."""
-        fitting = int(20 * self.width)
+        fitting = int(17 * self.width)
         return "\n".join(part for line in text.splitlines() for part in textwrap.wrap(line, fitting) or [""])
 
     @property

@@ -21,7 +21,7 @@ from fedunlearn.report import page, runs, sweep
 from fedunlearn.report.page_curves import course
 from fedunlearn.report.page_map import feature_map
 
-VOID = {"meta", "input", "img", "br", "path", "use", "rect", "line", "circle", "polyline", "image", "stop"}
+VOID = {"meta", "input", "img", "source", "br", "path", "use", "rect", "line", "circle", "polyline", "image", "stop"}
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
 

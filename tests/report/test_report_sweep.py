@@ -16,7 +16,7 @@ from fedunlearn.cli import report
 from fedunlearn.errors import RequestError
 from fedunlearn.report import sweep
 
-FIGURES = ["distance_cost.png", "distance_cost.svg", "erasure_utility.png", "erasure_utility.svg"]
+FIGURES = [f"{name}.{kind}" for name in ("distance_cost", "erasure_utility") for kind in ("pdf", "png", "svg")]
 TEXTS = ["report.html", "runs.csv", "table.md", "table.tex"]
 
 
@@ -73,7 +73,9 @@ def test_figures_that_cannot_be_drawn_stop_no_other(tmp_path: Path, make_run: An
     make_run(tmp_path / "a", details={"original": {"class_flow": [1.0, 0.0]}, "unlearned": {"class_flow": [1.0]}})
     make_run(tmp_path / "b")
     drawn, undrawn = sweep.draw_runs(tmp_path)
-    assert [path.relative_to(tmp_path).parts[0] for path in drawn] == ["b"] * 7  # three figures twice, and its page
+    assert [path.relative_to(tmp_path).parts[0] for path in drawn] == [
+        "b"
+    ] * 10  # three figures in three formats, its page
     (sentence,) = undrawn
     assert sentence.startswith("the figures of a cannot be drawn")
 
@@ -104,7 +106,7 @@ def test_command_rebuilds_everything(mixed: Path, capsys: pytest.CaptureFixture[
     assert "not in the table: 2 failed: the loss is not finite in round 3" in shown
     assert "fucrt" in shown
     assert (mixed / "runs.csv").is_file()
-    assert len(list((mixed / "0" / "figures").iterdir())) == 6
+    assert len(list((mixed / "0" / "figures").glob("*.*"))) == 9
 
 
 def test_status_lists_done_failed_and_missing_and_writes_nothing(
