@@ -98,7 +98,7 @@ def test_a_sweeps_page_is_whole_by_itself(mixed: Path) -> None:
     text = (mixed / "report.html").read_text()
     read = Page(text)
     assert all(address.startswith("data:image/svg+xml;base64,") for address in read.loaded), "everything is inside"
-    assert len(read.loaded) == 2
+    assert len(read.loaded) == 4, "two figures, each also for phones"
     assert not re.search(r"@import|url\((?!#)|fetch\(|XMLHttpRequest|https?://(?!www\.w3\.org)", text)
     assert "default-src 'none'" in html.unescape(text), "the browser is told to load nothing"
     assert "unsafe" not in text
@@ -206,7 +206,9 @@ def test_a_runs_own_page_has_its_figures(mixed: Path) -> None:
     assert "<svg" not in text
     drawn = [base64.b64decode(address.partition(",")[2]) for address in read.loaded]
     names = ("erasure_utility", "class_flow", "partition")
-    assert drawn == [(mixed / "0_fucrt_s0" / "figures" / f"{name}.svg").read_bytes() for name in names]
+    folder = mixed / "0_fucrt_s0" / "figures"
+    paths = [path for name in names for path in (folder / "narrow" / f"{name}.svg", folder / f"{name}.svg")]
+    assert drawn == [path.read_bytes() for path in paths], "for phones, and for the rest"
 
 
 def test_names_are_text_and_never_markup(tmp_path: Path, make_run: Any, make_failed: Any) -> None:

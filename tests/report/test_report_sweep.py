@@ -73,9 +73,7 @@ def test_figures_that_cannot_be_drawn_stop_no_other(tmp_path: Path, make_run: An
     make_run(tmp_path / "a", details={"original": {"class_flow": [1.0, 0.0]}, "unlearned": {"class_flow": [1.0]}})
     make_run(tmp_path / "b")
     drawn, undrawn = sweep.draw_runs(tmp_path)
-    assert [path.relative_to(tmp_path).parts[0] for path in drawn] == [
-        "b"
-    ] * 10  # three figures in three formats, its page
+    assert [path.relative_to(tmp_path).parts[0] for path in drawn] == ["b"] * 10  # three figures, three formats, a page
     (sentence,) = undrawn
     assert sentence.startswith("the figures of a cannot be drawn")
 
