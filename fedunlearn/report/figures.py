@@ -41,7 +41,7 @@ OF_A_SWEEP: dict[str, Callable[..., Figure | None]] = {
 }
 
 
-def draw(run: Run, names: Collection[str] = tuple(OF_A_RUN), titled: bool = True) -> list[Path]:
+def draw(run: Run, names: Collection[str] | None = None, titled: bool = True) -> list[Path]:
     """Write `figures/NAME.png`, `.svg` and `.pdf` into the run's folder; returns their paths.
 
     From its summary, metrics and exhibits. Those that a page shows on phones are in `figures/narrow/`.
@@ -49,7 +49,7 @@ def draw(run: Run, names: Collection[str] = tuple(OF_A_RUN), titled: bool = True
     A figure that the run has nothing to show in is left out (class flow where no class was forgotten), and an older
     one of that name is removed.
     """
-    chosen = {name: OF_A_RUN[name] for name in names}
+    chosen = {name: OF_A_RUN[name] for name in (OF_A_RUN if names is None else names)}
     return _drawn(chosen, run.folder / "figures", titled and has_titles(run), legible(run))
 
 

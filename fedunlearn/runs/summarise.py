@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from omegaconf import OmegaConf
 
 from fedunlearn.audits.base import FigureData, Findings
 from fedunlearn.data.partition import counts
+from fedunlearn.errors import RequestError
 from fedunlearn.federation.federation import Federation
 from fedunlearn.files import write_text
 from fedunlearn.plain import finite, shortened
@@ -84,9 +86,16 @@ def summarise(outcome: Outcome, command: str) -> Summary:
         cached={stage: all(model.cached for model in models) for stage, models in stages.items()},
         profile=_profile(stages) if config.engine.settings.profile else {},
         spent={name: {**parts} for name, parts in outcome.spent.items()} if config.engine.settings.profile else {},
-        title=registry.find("method", config.method.name).title,
+        title=_title(config.method.name),
     )
     return replace(summary, headline=headline.of_run(summary))
+
+
+def _title(method: str) -> str:
+    """What the method is called; a model from elsewhere that is audited by its own name."""
+    with suppress(RequestError):
+        return str(registry.find("method", method).title)
+    return method
 
 
 def failed(reason: str, config: Mapping[str, Any], command: str) -> Summary:

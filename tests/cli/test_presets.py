@@ -50,7 +50,7 @@ def test_presets_are_what_the_documentation_says(name):
 
 def test_quick_runs_and_its_models_are_worth_looking_at(tmp_path, monkeypatch):
     """Ten rounds must be enough for the original model to learn the task and the class."""
-    monkeypatch.setattr(figures, "draw", lambda run: [])
+    monkeypatch.setattr(figures, "draw", lambda run, **how: [])
     words = ["+experiment=quick", "method=head_mask", f"store.dir={tmp_path / 'store'}"]
     assert job.execute(read(*words).in_folder(tmp_path / "run"), tmp_path / "run", words) == 0
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())

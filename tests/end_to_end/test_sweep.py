@@ -30,8 +30,8 @@ FOLDERS = ["0_finetune_s0", "1_finetune_s1", "2_head_mask_s0", "3_head_mask_s1"]
 @pytest.fixture
 def command(fedunlearn, monkeypatch, tmp_path):
     """`fedunlearn` in this process, without figures: (exit status, stdout, stderr)."""
-    monkeypatch.setattr(figures, "draw", lambda run: [])
-    monkeypatch.setattr(figures, "draw_sweep", lambda rows, declared, folder: [])
+    monkeypatch.setattr(figures, "draw", lambda run, **how: [])
+    monkeypatch.setattr(figures, "draw_sweep", lambda rows, declared, folder, titled: [])
     places = [f"output.dir={tmp_path / 'sweep'}", f"store.dir={tmp_path / 'store'}"]
     return lambda *words: fedunlearn(*TINY, *places, *words)
 
