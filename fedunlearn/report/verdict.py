@@ -14,7 +14,8 @@ from fedunlearn.results.headline import SAID
 from fedunlearn.results.verdict import Verdict
 
 NONE = "no verdict"
-WORDS = (*SAID, NONE)  # the order in which they are counted
+WORDS = ("erased", "over-erased", "suppressed", "not erased", NONE)  # of verdicts
+ORDER = (*SAID, NONE)  # in which these and the words of judgements are counted
 
 
 def columns_of(run: Run) -> dict[str, Any]:
@@ -56,7 +57,7 @@ def counted(group: pd.DataFrame) -> str:
     found = Counter(str(word or NONE) for word in each)
     if found.total() == 1:
         return next(iter(found))
-    ordered = sorted(found, key=lambda word: WORDS.index(word) if word in WORDS else len(WORDS))
+    ordered = sorted(found, key=lambda word: ORDER.index(word) if word in ORDER else len(ORDER))
     return ", ".join(f"{found[word]} {word}" for word in ordered)
 
 

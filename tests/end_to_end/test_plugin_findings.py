@@ -81,7 +81,7 @@ def test_its_findings_are_in_the_summary_as_they_were_declared(out: Path) -> Non
     assert all(summary["models"][model]["own_logit"] is not None for model in summary["models"])
     assert summary["noise_floor"]["own_logit"] > 0 and len(summary["details"]["original"]["sizes"]) == 3
     assert "own_logit" in summary["verdict"]["margins"], summary["verdict"]["reasons"]
-    assert any(reason.startswith("own_logit") for reason in summary["verdict"]["reasons"])
+    assert any(reason.startswith("logit of its own") for reason in summary["verdict"]["reasons"])
 
 
 def test_they_are_columns_of_the_tables_and_rows_of_the_pages(out: Path) -> None:
@@ -89,11 +89,11 @@ def test_they_are_columns_of_the_tables_and_rows_of_the_pages(out: Path) -> None
         (row,) = csv.DictReader(file)
     assert float(row["unlearned.own_logit"]) and row["margin.own_logit"]
     header = next(line for line in (out / "table.md").read_text().splitlines() if line.startswith("| Model"))
-    assert [cell.strip() for cell in header.split("|")][-6] == "Logit of its own"
+    assert [cell.strip() for cell in header.split("|")][-5] == "Logit of its own"
     assert r"\shortstack[r]{Logit \\ of its own}" in (out / "table.tex").read_text()
     (page,) = out.glob("*/report.html")
     for text in (page.read_text(), (out / "report.html").read_text()):
-        assert '<th scope="row">logit of its own</th>' in text
+        assert '<th scope="row">logit of its own' in text
         assert "how sure it is of &lt;the&gt; forgotten class" in text
     assert "Logit of its own" in (out / "report.html").read_text(), "in the table of all runs"
 
