@@ -25,7 +25,7 @@ from fedunlearn.store.folder import reason
 LOCK = ".lock"
 NEW, REPLACED = ".new", ".replaced"
 SUMMARY, SETTING, PAGE, SWEEP = "summary.json", ("config.yaml", "environment.json"), "report.html", "sweep.json"
-LONGEST = f"{NEW}/figures/.erasure_utility.svg.{2**22}.tmp"  # below a run's folder
+LONGEST = f"{NEW}/figures/narrow/.erasure_utility.svg.{2**22}.tmp"  # below a run's folder
 DRAWN = ("figures", "exhibits", "models")  # folders whose files come and go with the run
 NAMED = 3  # how many differences, or folders, a sentence names
 
@@ -168,7 +168,10 @@ def clear(work: Path) -> None:
     work.mkdir(parents=True, exist_ok=True)
     (work / SUMMARY).unlink(missing_ok=True)
     for left_over in [*work.glob(".*.tmp"), *(path for name in DRAWN for path in work.glob(f"{name}/*"))]:
-        left_over.unlink(missing_ok=True)
+        if left_over.is_dir() and not left_over.is_symlink():
+            shutil.rmtree(left_over)
+        else:
+            left_over.unlink(missing_ok=True)
 
 
 def pending(folder: Path) -> str:

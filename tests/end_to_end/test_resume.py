@@ -260,7 +260,7 @@ def test_a_full_disk_at_each_write(configs, undisturbed, tmp_path, monkeypatch, 
     kinds = {Path(name).name.removeprefix(".") for name in disk.met}
     assert kinds >= {"manifest.json", "tensors.safetensors", "data.json", "config.yaml", "environment.json"}
     assert kinds >= {"metrics.jsonl", "summary.json", "partition.svg", "partition.png", "report.html"}
-    assert len(disk.met) == 28, "three files of four kinds of stages and three of checkpoints, and seven of the run"
+    assert len(disk.met) == 30, "three files of four kinds of stages and three of checkpoints, and nine of the run"
     assert lasting(tmp_path / "0") == lasting(undisturbed / "0")
     assert not list(tmp_path.rglob("*tmp*"))
 

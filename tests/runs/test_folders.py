@@ -177,3 +177,14 @@ def test_a_run_that_goes_on_is_not_put_aside(tmp_path: Path, config: RunConfig) 
     with FileLock(other / ".lock"), pytest.raises(RequestError, match="is working in"):
         folders.set_aside(tmp_path, set())
     assert (other / "summary.json").is_file()
+
+
+def test_what_an_earlier_attempt_drew_goes_with_its_folders_and_nothing_that_a_link_leads_to(tmp_path: Path) -> None:
+    work, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    for name in ("run/figures/a.svg", "run/figures/narrow/a.svg", "run/log.txt", "elsewhere/kept"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (work / "figures" / "link").symlink_to(elsewhere)
+    folders.clear(work)
+    assert list((work / "figures").iterdir()) == []
+    assert (work / "log.txt").exists() and (elsewhere / "kept").exists()
