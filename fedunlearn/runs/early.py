@@ -14,13 +14,17 @@ from fedunlearn.settings import registry
 from fedunlearn.settings.config import RunConfig
 
 
-def remarks(config: RunConfig, federation: Federation) -> Iterator[str]:
-    """Sentences about the data, and about settings that are allowed and that few people mean."""
-    yield from federation.dataset.remarks
+def method_remarks(config: RunConfig) -> Iterator[str]:
+    """Sentences about a method and its budget, where they are allowed and few people mean it."""
     method: Method = registry.find("method", config.method.name)
     train, unlearn = config.train.rounds, config.unlearn.rounds
     if unlearn == 0 and method.rounds(train, 0) == 0 < method.rounds(train, 1):
         yield f"method {method.name} trains, but unlearn.rounds=0 leaves it no round to train in"
+
+
+def remarks(config: RunConfig, federation: Federation) -> Iterator[str]:
+    """Sentences about the data, and about settings that are allowed and that few people mean."""
+    yield from federation.dataset.remarks
     most = max(map(len, federation.parts))
     sizes = {"train": config.train.batch_size, "unlearn": config.unlearn.batch_size}
     for section, size in sizes.items():

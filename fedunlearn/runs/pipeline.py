@@ -79,6 +79,8 @@ class Outcome:
 def run(config: RunConfig, console: Console, tracker: Tracker = SILENT) -> Outcome:
     """Train, retrain, unlearn and audit. Raises RequestError before any training, RunError afterwards."""
     check_method(config)
+    for remark in early.method_remarks(config):
+        console.warn(remark)
     return carried_out(config, steps.of_run, console, tracker)
 
 
