@@ -45,11 +45,11 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> Break:
     """`broken("train", 2)`: from now on client 1 raises in round 2 of the stage `train`; `broken()`: all are well."""
     usual, where = client._train, []
 
-    def training(message, context, federation, pack, check):  # type: ignore[no-untyped-def]
-        work, number, _ = client.assignment(message, context, federation)
-        if number == 1 and (work.spec.stage, client.round_of(message)) in where:
+    def training(briefing, context, federation, pack, check):  # type: ignore[no-untyped-def]
+        number = client.client_of(briefing, context, federation).number
+        if number == 1 and (briefing.work.spec.stage, briefing.round) in where:
             raise ValueError("disk on fire")
-        return usual(message, context, federation, pack, check)
+        return usual(briefing, context, federation, pack, check)
 
     monkeypatch.setattr(client, "_train", training)
 
