@@ -152,7 +152,8 @@ def test_batch_norm_is_trained_one_by_one(tmp_path, capsys, monkeypatch):
 
     from fedunlearn.cli import main
 
-    words = [*SMALL, "train.rounds=1", "unlearn.rounds=1", "retrain.seeds=1", "model.norm=batch", "engine=stacked"]
+    words = [*SMALL, "gates=warn", "train.rounds=1", "unlearn.rounds=1", "retrain.seeds=1"]
+    words += ["model.norm=batch", "engine=stacked"]
     monkeypatch.setattr(
         sys, "argv", ["fedunlearn", *words, f"output.dir={tmp_path}/run", f"store.dir={tmp_path}/store"]
     )
