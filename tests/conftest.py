@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in background jobs; the Ctrl-C tests' children inherit it
@@ -70,3 +71,20 @@ def context_of() -> Callable[..., RoundContext]:
         return RoundContext(TASKS["classification"], round, shared or {}, received, model)
 
     return make
+
+
+@pytest.fixture
+def fedunlearn_command(monkeypatch, capsys):
+    """The command line in this process, `fedunlearn WORDS…`: (exit status, stdout, stderr)."""
+    from fedunlearn.cli import main  # here, for tests that need none of it
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["fedunlearn", *words])
+        status = 0
+        try:
+            main.main()
+        except SystemExit as stop:
+            status = stop.code or 0
+        return status, *capsys.readouterr()
+
+    return run

@@ -60,9 +60,8 @@ def crew(federation: Federation, settings: Local, say: Say) -> Crew:
 def backend(federation: Federation, settings: Local, say: Say) -> str:
     """What workers are: `threads`, `processes`, or `auto`, which is threads until processes are worth their start.
 
-    Two threads are as fast as two processes: a message costs a process up to 0.4 ms more of a core, about what the
-    interpreter's lock costs two threads. The round of a small model's client holds that lock for a third of its time
-    and more (`experiments/benchmarks/lock.py`), so that more threads than two wait for each other.
+    A message costs a process more of a core than a thread, and the interpreter's lock costs two threads little. More
+    of them wait for each other where clients hold it for much of their time (see `experiments/benchmarks/lock.py`).
     """
     why = "" if settings.backend == "threads" else processes.hindrance(federation.device)
     if settings.backend == "processes":

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 
-from fedunlearn.cli import main
 from fedunlearn.report import background
 
 
@@ -21,18 +18,8 @@ class NoRenderer:
 
 
 @pytest.fixture
-def fedunlearn(monkeypatch, capsys):
+def fedunlearn(monkeypatch, fedunlearn_command):
     """`fedunlearn WORDS…` without a renderer beside it: (exit status, stdout, stderr)."""
     monkeypatch.setattr(background, "BackgroundRenderer", NoRenderer)
     monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["fedunlearn", *words])
-        status = 0
-        try:
-            main.main()
-        except SystemExit as stop:
-            status = stop.code or 0
-        return status, *capsys.readouterr()
-
-    return run
+    return fedunlearn_command

@@ -49,11 +49,12 @@ def call(arguments, environment, folder):
     )
 
 
-def test_its_own_tests_pass(installed, tmp_path):
-    source, environment = installed
+@pytest.mark.parametrize(("package", "passed"), [("installed", 3), ("audit", 3), ("regression", 5)])
+def test_its_own_tests_pass(package, passed, request, tmp_path):
+    source, environment = request.getfixturevalue(package)
     done = call(["pytest", "-q", "-p", "no:cacheprovider", str(source / "tests")], environment, tmp_path)
     assert done.returncode == 0, done.stdout
-    assert "3 passed" in done.stdout
+    assert f"{passed} passed" in done.stdout
 
 
 def test_its_method_runs_beside_ours(installed, tmp_path):
@@ -69,13 +70,6 @@ def test_its_method_runs_beside_ours(installed, tmp_path):
     assert summary["config"]["method"] == {"name": "uniform", "amount": 1.0}
     assert summary["models"]["unlearned"] != summary["models"]["original"]
     assert "uniform" in (tmp_path / "out" / "table.md").read_text()
-
-
-def test_the_tests_of_the_audit_pass(audit, tmp_path):
-    source, environment = audit
-    done = call(["pytest", "-q", "-p", "no:cacheprovider", str(source / "tests")], environment, tmp_path)
-    assert done.returncode == 0, done.stdout
-    assert "3 passed" in done.stdout
 
 
 def test_its_audit_is_a_column_of_the_tables(audit, tmp_path):
@@ -103,13 +97,6 @@ SHORT = ["train.rounds=12", "train.local_epochs=2", "unlearn.rounds=4", "partiti
 def summaries(folder):
     found = (json.loads(path.read_text()) for path in sorted(folder.glob("*/summary.json")))
     return {summary["config"]["method"]["name"]: summary for summary in found}
-
-
-def test_the_tests_of_the_regression_task_pass(regression, tmp_path):
-    source, environment = regression
-    done = call(["pytest", "-q", "-p", "no:cacheprovider", str(source / "tests")], environment, tmp_path)
-    assert done.returncode == 0, done.stdout
-    assert "5 passed" in done.stdout
 
 
 def test_a_task_of_another_package_is_trained_forgotten_audited_and_reported(regression, tmp_path):

@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -286,9 +286,10 @@ def test_a_process_that_is_killed_while_it_has_nothing_to_do_is_replaced():
 
 
 def children():
-    """Processes of this one, those included that have ended and were not asked how."""
+    """Copies of this process, those included that have ended and were not asked how. Helpers of Python's are none."""
     found = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    return [int(number) for number in found]
+    copied = Path("/proc/self/cmdline").read_bytes(), b""  # of one that has ended, nothing is left to read
+    return [int(number) for number in found if Path(f"/proc/{number}/cmdline").read_bytes() in copied]
 
 
 @pytest.fixture(autouse=True)
@@ -315,19 +316,31 @@ def test_no_file_stays_open():
 # The end of the parent -------------------------------------------------------------------------------------------
 
 
-def in_a_fork(work):
+@pytest.fixture
+def in_a_fork():
     """Run `work(say)` in a process of its own group: its number, and the file from which to read what it says."""
-    out, into = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.setpgid(0, 0)
-        os.close(out)
-        try:
-            work(os.fdopen(into, "w", buffering=1))
-        finally:
-            os._exit(1)
-    os.close(into)
-    return pid, os.fdopen(out)
+    begun = []
+
+    def begin(work):
+        out, into = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.setpgid(0, 0)
+            os.close(out)
+            torch.set_num_threads(1)  # those of OpenMP's pool were not copied, and it would wait for them
+            try:
+                work(os.fdopen(into, "w", buffering=1))
+            finally:
+                os._exit(1)
+        os.close(into)
+        begun.append(pid)
+        return pid, os.fdopen(out)
+
+    yield begin
+    for pid in begun:  # those that a failed test has not seen the end of
+        with suppress(ProcessLookupError, ChildProcessError):
+            os.killpg(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
 
 
 def segments(pid):
@@ -351,7 +364,7 @@ def wait_for(happened, seconds=60):
 
 
 @pytest.mark.parametrize("by", ["the system", "the connection"])
-def test_processes_end_with_a_parent_that_is_killed(by, monkeypatch):
+def test_processes_end_with_a_parent_that_is_killed(by, monkeypatch, in_a_fork):
     if by == "the connection":
         monkeypatch.setattr(processes, "_die_with", lambda parent: None)
 
@@ -380,7 +393,7 @@ def test_processes_leave_signals_to_their_parent(number):
         assert said(ask(grid), "number") == [0, 1, 2, 3, 4, 5]
 
 
-def test_an_interrupted_command_says_so_and_nothing_else_does(tmp_path, monkeypatch):
+def test_an_interrupted_command_says_so_and_nothing_else_does(tmp_path, monkeypatch, in_a_fork):
     """The signal goes to all processes, as from a terminal."""
     words = ["dataset=digits", "data.limit=300", "partition.clients=4", "model.width=4", "train.rounds=500"]
     places = [f"output.dir={tmp_path / 'run'}", f"store.dir={tmp_path / 'store'}"]
