@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in background jobs; the Ctrl-C tests' children inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -44,6 +44,14 @@ def flat_model(seed: int, classes: int, width: int = 6) -> Network:
 def own_methods() -> None:
     """Forget what earlier tests registered: a process keeps the method that a stage's text stands for."""
     work_of.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def signals_as_they_were() -> Iterator[None]:
+    """Commands that a test carries out in this process change how it takes broken pipes."""
+    before = signal.getsignal(signal.SIGPIPE)
+    yield
+    signal.signal(signal.SIGPIPE, before)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import mmap
 import os
 import socket
 import struct
+from array import array as numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -132,8 +133,10 @@ class Channel:
         text = json.dumps([words, [[name, pages.size] for name, pages in new.items()]]).encode()
         data, sent = LENGTH.pack(len(text)) + text, 0
         if new:
-            sent = socket.send_fds(self.end, [data], [pages.file for pages in new.values()])
-        self.end.sendall(data[sent:] if sent else data)
+            files = numbers("i", [pages.file for pages in new.values()])
+            # As socket.send_fds, which passes over its flags: SIGPIPE would end a whole script.
+            sent = self.end.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)], socket.MSG_NOSIGNAL)
+        self.end.sendall(data[sent:] if sent else data, socket.MSG_NOSIGNAL)
 
     def receive(self) -> Words:
         """What the other end says next. Raises EOFError or ConnectionError if it is gone."""

@@ -47,19 +47,19 @@ def test_a_method_edited_during_the_first_job_of_a_sweep(tmp_path: Path) -> None
     line = "    labels[held] = "
     assert line in text
     method.write_text(text.replace(line, "    labels[held] = 0.1 * "))
-    said, _ = sweep.communicate(timeout=120)
+    said, _ = sweep.communicate(timeout=600)
     assert sweep.returncode == 0, said
     stale = summary_of(tmp_path / "sweep" / "1_soft_relabel_s0")
     assert said.count("soft_relabel.py changed after this process had read it") == 1
 
     later = start(tmp_path, "method=soft_relabel", store, f"output.dir={tmp_path / 'later'}")
-    said, _ = later.communicate(timeout=120)
+    said, _ = later.communicate(timeout=600)
     assert later.returncode == 0, said
     served = summary_of(tmp_path / "later")
     assert served["cached"] == {"train": True, "retrain": True, "unlearn": False}
 
     fresh = start(tmp_path, "method=soft_relabel", "store.enabled=false", f"output.dir={tmp_path / 'fresh'}")
-    said, _ = fresh.communicate(timeout=120)
+    said, _ = fresh.communicate(timeout=600)
     assert fresh.returncode == 0, said
     made = summary_of(tmp_path / "fresh")
     assert served["models"] == made["models"] and served["cost"]["unlearn"]["rounds"] == 2

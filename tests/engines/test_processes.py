@@ -285,6 +285,14 @@ def test_a_process_that_is_killed_while_it_has_nothing_to_do_is_replaced():
         assert gone not in children() and len(children()) == 2
 
 
+def test_a_script_that_takes_broken_pipes_as_they_come_is_not_ended_by_a_process_that_is_gone():
+    before = signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    try:
+        test_a_process_that_is_killed_while_it_has_nothing_to_do_is_replaced()
+    finally:
+        signal.signal(signal.SIGPIPE, before)
+
+
 def children():
     """Copies of this process, those included that have ended and were not asked how. Helpers of Python's are none."""
     found = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
