@@ -6,6 +6,7 @@ They are loaded when they are first used, so that `import fedunlearn` costs next
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from fedunlearn import sources
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Models", "RequestError", "Result", "RunError", "Sweep", "audit", "run", "sweep"]
 
+os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")  # before Flower is imported: nothing leaves the machine
 sources.package(__name__)  # as they are now, before anything of them is imported (see `sources`)
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in background jobs; the Ctrl-C tests' children inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
-os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 
 import numpy as np
 import pytest

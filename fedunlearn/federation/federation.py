@@ -111,12 +111,20 @@ class Federation:
             return self
         if number not in self._variants:
             held_out = request.held_out(self.request, self.seed, number)
-            federation = copy.copy(self)  # samples and models are shared
-            federation.parts = [part[~held_out[part]] for part in self.parts]
-            federation._holdings = None
-            federation.seed = derive(self.seed, "shadow", number)
-            self._variants[number] = federation
+            parts = [part[~held_out[part]] for part in self.parts]
+            self._variants[number] = self.replaced(parts=parts, seed=derive(self.seed, "shadow", number))
         return self._variants[number]
+
+    def replaced(
+        self, *, parts: list[np.ndarray] | None = None, wanted: Request | None = None, seed: int | None = None
+    ) -> Federation:
+        """The same samples and models, otherwise dealt out (positions of each client), with another request or seed."""
+        federation = copy.copy(self)
+        federation.parts = self.parts if parts is None else parts
+        federation.request = self.request if wanted is None else wanted
+        federation.seed = self.seed if seed is None else seed
+        federation._variants, federation._holdings = {}, None
+        return federation
 
     def client(self, number: int) -> ClientData:
         """The data of client `number`."""

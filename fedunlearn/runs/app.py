@@ -7,13 +7,9 @@ client that it is; `data-root` and `device` there say where its data are and wha
 from __future__ import annotations
 
 import json
-import os
 import shlex
 from functools import lru_cache, partial
 from pathlib import Path
-
-os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp

@@ -74,9 +74,8 @@ def test_without_a_step_or_a_wish_nothing_is_kept(make_federation, context_of):
     federation = make_federation(clients=1)
     model, keep = federation.models.fresh(1), lambda outputs: {"features": outputs.features}
     first = federation.client(0)
-    federation.parts[:] = [federation.parts[0][:1]]
-    federation._holdings = None
-    for client, objective in ((first, Objective(everything)), (federation.client(0), Objective(everything, keep=keep))):
+    lone = federation.replaced(parts=[federation.parts[0][:1]]).client(0)
+    for client, objective in ((first, Objective(everything)), (lone, Objective(everything, keep=keep))):
         outcome = sgd.train(model, client, objective, context_of(model), TrainConfig(), torch.Generator())
         assert outcome.passes is None
     assert Passes.joined([], []) is None

@@ -156,8 +156,7 @@ def test_at_client_level_the_leaving_client_unlearns_and_the_others_train(traine
     federation, original = trained
     leaving = np.zeros(len(federation.request.forget), dtype=bool)
     leaving[federation.parts[2]] = True
-    federation.request = Request("client", leaving, ())
-    federation._holdings = None  # dealt out for the former request
+    federation = federation.replaced(wanted=Request("client", leaving, ()))
     seen = play(federation, "fedosd", FedOSD(), TrainConfig(rounds=2, local_epochs=1, batch_size=10), original)
     assert np.diff([progress.cost["samples"] for progress in seen]).tolist() == [len(leaving), (~leaving).sum()]
     assert registry.find("method", "fedosd").levels == {"class", "client", "sample"}

@@ -146,8 +146,7 @@ def test_at_client_level_the_leaving_client_ascends_and_the_others_repair(traine
     federation, original = trained
     leaving = np.zeros(len(federation.request.forget), dtype=bool)
     leaving[federation.parts[2]] = True
-    federation.request = Request("client", leaving, ())
-    federation._holdings = None  # dealt out for the former request
+    federation = federation.replaced(wanted=Request("client", leaving, ()))
     pace = TrainConfig(rounds=2, local_epochs=1, batch_size=10, lr=0.1)
     seen = play(federation, "gradient_ascent", GradientAscent(ascent_epochs=1), pace, original)
     assert [progress.cost["samples"] for progress in seen] == [0, len(federation.parts[2]), len(leaving)]
