@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format conf docs site wheel release-check clean
+.PHONY: help demo test test-slow lint format conf docs site wheel release-check clean
 
 help: ## show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -20,6 +20,9 @@ demo: $(READY) ## FUCRT and two controls against twelve retrained models, on let
 
 test: $(READY) ## the tests (about 12 minutes on two cores)
 	$(BIN)/python -m pytest -n 2
+
+test-slow: $(READY) ## the tests that train for minutes
+	$(BIN)/python -m pytest -m slow
 
 lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff check .

@@ -11,8 +11,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ["data.limit=300", "partition.clients=3", "gates=warn", "train.rounds=12", "unlearn.rounds=2", "retrain.seeds=2"]
 TINY += ["audit=quick", "audit.ausuc=null"]
@@ -31,7 +29,6 @@ def summary_of(folder: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.slow
 def test_a_method_edited_during_the_first_job_of_a_sweep(tmp_path: Path) -> None:
     for part in ("fedunlearn", "conf"):
         shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))

@@ -211,7 +211,6 @@ def test_without_a_store_nothing_is_kept(command, tmp_path):
     assert models[0] == models[1], "computed twice, to the same bits"
 
 
-@pytest.mark.slow
 def test_joblib_runs_jobs_side_by_side_and_a_failure_is_exit_status_1(tmp_path, capsys):
     """The launcher as it comes, in processes of its own; one learning rate leads to numbers that are not finite."""
     words = ["-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "method=head_mask", "train.lr=0.05,1e30"]

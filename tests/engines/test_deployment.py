@@ -43,7 +43,6 @@ def test_a_supernode_has_its_own_data_folder_and_device():
         app._local(node(config))
 
 
-@pytest.mark.slow
 def test_a_superlink_and_two_supernodes_give_the_bits_of_the_local_engine(tmp_path):
     """Over TLS and with node authentication; a third node, whose key is not registered, is refused."""
     done = subprocess.run(

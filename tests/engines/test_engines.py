@@ -49,7 +49,6 @@ def test_one_worker_and_three_give_the_same_bits(method):
     assert_same(run(method, "engine.workers=1"), run(method, "engine.workers=3"))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fedavg", "fucrt"])
 def test_ray_gives_the_same_bits(method):
     assert_same(run(method, rounds=1), run(method, "engine=ray", "engine.workers=2", rounds=1))
@@ -146,7 +145,6 @@ def test_an_engine_of_another_package_runs(monkeypatch):
     assert ran == [2]
 
 
-@pytest.mark.slow
 def test_batch_norm_is_trained_one_by_one(tmp_path, capsys, monkeypatch):
     import sys
 

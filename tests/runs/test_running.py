@@ -118,7 +118,9 @@ Keys = Callable[[Path, list[str]], dict[str, list[str]]]
 def keys_of() -> Keys:
     """`keys_in_child` in a process that is forked from one where what is not to be edited has been imported."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["fedunlearn.runs.steps", "fedunlearn.cli.main", "sklearn.datasets"])
+    context.set_forkserver_preload(
+        ["fedunlearn.runs.steps", "fedunlearn.cli.main", "sklearn.datasets", "torchvision.models", "flwr_datasets"]
+    )
 
     def ask(folder: Path, words: list[str]) -> dict[str, list[str]]:
         answer = folder / "answer.json"
