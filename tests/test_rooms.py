@@ -24,7 +24,7 @@ ORDER = (
     ("models",),
     ("tasks",),
     ("federation",),
-    ("engines", "methods"),
+    ("engines", "methods", "deploy"),
     ("results",),
     ("audits", "tracking", "report"),
     ("runs",),
@@ -38,6 +38,7 @@ ONLY = {
     "tracking": {*GROUND, "settings", "results"},
     "audits": {*GROUND, "settings", "data", "models", "tasks", "results"},
     "results": {*GROUND, "settings"},
+    "deploy": {*GROUND, "settings"},
 }
 FLOOR = {room: floor for floor, rooms in enumerate(ORDER) for room in rooms}
 

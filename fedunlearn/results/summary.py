@@ -8,7 +8,7 @@ empty.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,11 @@ from fedunlearn.files import write_text
 from fedunlearn.plain import finite
 from fedunlearn.results.findings import Finding
 from fedunlearn.results.verdict import Verdict
+from fedunlearn.settings.config import FLOAT32
 from fedunlearn.settings.schema import parse, plain
 
 NAME = "summary.json"
-OPTIONAL = ("reason", "profile", "spent", "judgement")  # not written where they are empty
+OPTIONAL = ("reason", "profile", "spent", "judgement", "deployed")  # not written where they are empty
 Numbers = dict[str, float | None]  # by finding; None where it is not defined
 Lists = dict[str, tuple[float | None, ...]]
 Plain = dict[str, Any]  # what JSON can hold: a configuration, or the notes of a method
@@ -34,6 +35,24 @@ class Partition:
 
 
 @dataclass(frozen=True)
+class Deployed:
+    """A run's models in a format: the fields of `Summary` by these names, each model next to those of its format.
+
+    `survival`: by role (unlearned), whether the forgetting survives the format (`results.survival`).
+    """
+
+    models: dict[str, Numbers] = field(default_factory=dict)
+    retrained_seeds: tuple[Numbers, ...] = ()
+    noise_floor: Numbers = field(default_factory=dict)
+    gap: Numbers = field(default_factory=dict)
+    details: dict[str, Lists] = field(default_factory=dict)
+    gates: dict[str, bool] = field(default_factory=dict)
+    verdict: Verdict | None = None
+    judgement: Verdict | None = None
+    survival: dict[str, Numbers] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Summary:
     """A run: `status` is done, or failed for a `reason`, with no more than `config` and `command`.
 
@@ -44,7 +63,8 @@ class Summary:
     stage; `cached`: did a stage come from the store. `spent`: seconds of this very run, by part (`run`), and of its
     audits by name, added up over models and workers (`audits`).
     `signature`: what the run is recognised by, made of the keys of all its steps. `judgement`: what takes the place of
-    a verdict where clients or samples were forgotten. `title`: what the method is called; `headline`: a sentence on it.
+    a verdict where clients or samples were forgotten. `deployed`: the models in every format besides float32, where
+    the run was asked for some. `title`: what the method is called; `headline`: a sentence on it.
     """
 
     status: str
@@ -71,8 +91,17 @@ class Summary:
     cached: dict[str, bool] = field(default_factory=dict)
     profile: dict[str, Numbers] = field(default_factory=dict)
     spent: dict[str, Numbers] = field(default_factory=dict)
+    deployed: dict[str, Deployed] = field(default_factory=dict)
     title: str = ""
     headline: str = ""
+
+    def at(self, format: str) -> Summary:
+        """The same of the models in that format; itself for float32."""
+        if format == FLOAT32:
+            return self
+        found = self.deployed[format]
+        same = {each.name: getattr(found, each.name) for each in fields(found) if each.name != "survival"}
+        return replace(self, **same)
 
 
 def as_plain(summary: Summary) -> Plain:
@@ -102,16 +131,23 @@ def from_json(text: str) -> Summary:
 
 def _known(given: Plain) -> Plain:
     """What this version knows of the content of a file, in the layout of `Summary`."""
-    known = _fields_of(Summary, given)
-    for name, kind in (("verdict", Verdict), ("judgement", Verdict), ("partition", Partition)):
-        if isinstance(known.get(name), dict):
-            known[name] = _fields_of(kind, known[name])
+    known = _with_parts(_fields_of(Summary, given))
+    if isinstance(formats := known.get("deployed"), dict):
+        known["deployed"] = {
+            name: _with_parts(_fields_of(Deployed, found)) if isinstance(found, dict) else found
+            for name, found in formats.items()
+        }
     if isinstance(declared := known.get("findings"), dict):
         known["findings"] = {
             name: {**_fields_of(Finding, entry), "name": name} if isinstance(entry, dict) else entry
             for name, entry in declared.items()
         }
     return known
+
+
+def _with_parts(known: Plain) -> Plain:
+    parts = (("verdict", Verdict), ("judgement", Verdict), ("partition", Partition))
+    return known | {name: _fields_of(kind, known[name]) for name, kind in parts if isinstance(known.get(name), dict)}
 
 
 def _fields_of(kind: type, given: Plain) -> Plain:

@@ -1,7 +1,7 @@
 """Measures every model of a run by every audit, side by side on the job's cores.
 
-What a model says is computed once, for all audits that look at it, and kept only as long as one of them does: to the
-end for the original and the retrained models, which all others are compared with.
+What a model says is computed once, for all audits that look at it, and kept only as long as one of them does: for the
+original and the retrained models, which all others of their form are compared with, until that form is done.
 """
 
 from __future__ import annotations
@@ -41,7 +41,12 @@ class Auditor:
         self.seconds: dict[str, float] = {}  # by audit, of all workers together
 
     def findings(self, audits: tuple[Step, ...]) -> Iterator[tuple[Step, Findings]]:
-        """What each of the audits finds, in their order: those of models that are a reference, then model by model."""
+        """What each of the audits finds, form by form: those of models that are a reference, then model by model."""
+        for form in dict.fromkeys(_subject(step).form for step in audits):
+            yield from self._of_one_form(tuple(step for step in audits if _subject(step).form == form))
+            self._seen.clear()
+
+    def _of_one_form(self, audits: tuple[Step, ...]) -> Iterator[tuple[Step, Findings]]:
         for together in _by_memory(audits):
             self._look_ahead(together)
             calls = [self._crew.submit(partial(self._kept, step)) for step in together]
@@ -49,7 +54,6 @@ class Auditor:
                 yield step, call.result()
             for subject in {*map(_subject, together)} - _references(audits):
                 self._seen.pop(subject.key, None)
-        self._seen.clear()
 
     def measure(self, step: Step) -> Findings:
         """What one audit finds, computed now."""

@@ -1,4 +1,4 @@
-"""The story of a run: train, retrain, unlearn, audit, report.
+"""The story of a run: train, retrain, unlearn, deploy, audit, report.
 
 Every step is a function of its own part of the configuration and of the steps before it (see `steps`); the store
 computes it once and shares it between runs.
@@ -22,7 +22,7 @@ from fedunlearn.runs.console import Console
 from fedunlearn.runs.declarations import declared
 from fedunlearn.runs.runner import Runner
 from fedunlearn.runs.step_model import StepModel
-from fedunlearn.runs.steps import ORIGINAL, RETRAINED, UNLEARNED, RunSteps, Step
+from fedunlearn.runs.steps import BARE, ORIGINAL, RETRAINED, UNLEARNED, Form, RunSteps, Step
 from fedunlearn.settings import registry
 from fedunlearn.settings.config import RunConfig
 from fedunlearn.store import Store
@@ -51,9 +51,9 @@ class Outcome:
     signature: str
     spent: dict[str, dict[str, float]] = field(default_factory=dict)  # see `Summary`
 
-    def of(self, role: str) -> list[Audited]:
-        """The models of that role."""
-        return [each for each in self.models if each.step.role == role]
+    def of(self, role: str, form: Form = BARE) -> list[Audited]:
+        """The models of that role in that form."""
+        return [each for each in self.models if (each.step.role, each.step.form) == (role, form)]
 
     @property
     def original(self) -> StepModel:
@@ -72,7 +72,7 @@ class Outcome:
 
     @property
     def findings(self) -> dict[str, Findings]:
-        """By the label of the model: original, retrained_0, …, unlearned."""
+        """By the label of the model: original, retrained_0, …, unlearned, original.int4, …"""
         return {each.step.label: each.findings for each in self.models}
 
 
@@ -99,7 +99,7 @@ def carried_out(config: RunConfig, plan: Plan, console: Console, tracker: Tracke
         for step in planned.models:
             models[step.label] = runner.keep(step)
             watch.lap(step.kind)
-            if step.role == ORIGINAL and config.gates == "stop":
+            if (step.role, step.form) == (ORIGINAL, BARE) and config.gates == "stop":
                 early.check_learnt(config, federation, models[step.label])
         for step in planned.variants:  # they are many: seen to now, read again when an audit needs them
             runner.model(step)

@@ -10,7 +10,10 @@ from typing import Any
 from joblib import cpu_count
 
 from fedunlearn.audits.base import Findings
+from fedunlearn.deploy import backends
+from fedunlearn.deploy.base import converted
 from fedunlearn.engines.base import Progress, run_stage, worker_count
+from fedunlearn.federation.clock import Stopwatch
 from fedunlearn.federation.federation import Federation
 from fedunlearn.models.base import Network
 from fedunlearn.randomness import derive
@@ -19,8 +22,8 @@ from fedunlearn.runs.console import Console
 from fedunlearn.runs.crew import crew
 from fedunlearn.runs.curves import round_values, thinned, untested
 from fedunlearn.runs.keeping import Keeper, Sound
-from fedunlearn.runs.step_model import History, StepModel, artifact_of, given_model, model_of, on, progress_of
-from fedunlearn.runs.steps import Given, Step, Training
+from fedunlearn.runs.step_model import COSTS, History, StepModel, artifact_of, given_model, model_of, on, progress_of
+from fedunlearn.runs.steps import Converting, Given, Step, Training
 from fedunlearn.settings.config import RunConfig
 from fedunlearn.store import Artifact, Checkpoint, Store
 from fedunlearn.tracking.base import Tracker
@@ -49,11 +52,13 @@ class Runner:
         return self._models[step.key]
 
     def model(self, step: Step) -> StepModel:
-        """A trained model from the store, or from running the step (from its last round, if it was interrupted)."""
+        """A model from the store, or from running its step (from its last round, if it was interrupted)."""
         if step.key in self._models:
             return self._models[step.key]
         if isinstance(step.work, Given):
             return given_model(step.key, step.work.tensors)
+        if isinstance(step.work, Converting):
+            return model_of(self._keeper.get(step, lambda checkpoint, sound: self._convert(step)))
         news = step.key not in self.kept
         model = model_of(self._keeper.get(step, partial(self._train, step)))
         every = self.config.train.evaluate_every
@@ -100,6 +105,15 @@ class Runner:
                 work.spec, begin, work.rounds, self.federation, self.config, after_round, work.server, self._warn
             )
         return self._without_clients(step, artifact_of(done))
+
+    def _convert(self, step: Step) -> Artifact:
+        work, (source,) = step.work, step.inputs["source"]
+        assert isinstance(work, Converting)
+        watch = Stopwatch()
+        layers = backends.plan(self.federation.models.fresh(0), work.deploy)
+        tensors = converted(self.model(source).tensors, layers.rounded, backends.quantiser(work.format, work.deploy))
+        watch.lap("seconds")
+        return artifact_of(Progress(tensors, cost={**dict.fromkeys(COSTS, 0), **watch.seconds}))
 
     def _begin(self, step: Step) -> Progress:
         """What the first round starts from."""

@@ -7,6 +7,10 @@ Every model has a *role* in the story of a run (`STORY`). What comes later in th
 that makes its steps from those before; audits are then made of its models too, and nothing that is here changes.
 The same story can be told of a *variant* of the federation, whose clients lack some of the forget samples: the
 models of a variant are what audits call shadow models.
+
+What happens to models before they ship gives them another *form* (`FORMS`). It happens to all models of the story
+alike, and a model is audited next to original and retrained models of its own form, so that what a form costs every
+model is never taken for forgetting.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -25,17 +29,31 @@ from fedunlearn.federation.federation import Federation
 from fedunlearn.federation.method import MakeStrategy, Method
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.runs import running
-from fedunlearn.runs.running import AUDITING, TRAINING, Code, Members
+from fedunlearn.runs.running import AUDITING, CONVERTING, TRAINING, Code, Members
 from fedunlearn.settings import registry
-from fedunlearn.settings.config import Choice, RunConfig, TrainConfig
+from fedunlearn.settings.config import FLOAT32, Choice, DeployConfig, RunConfig, TrainConfig
 from fedunlearn.settings.schema import plain
 from fedunlearn.store import key_of
 from fedunlearn.tasks.base import defined
 
 ORIGINAL, RETRAINED, UNLEARNED = "original", "retrained", "unlearned"
-HISTORY, AUDIT, GIVEN = "history", "audit", "given"
+HISTORY, AUDIT, GIVEN, DEPLOY = "history", "audit", "given", "deploy"
 Determinants = dict[str, Any]
 Keys = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Form:
+    """What models have gone through after the story. `format`: how their weights are kept."""
+
+    format: str = FLOAT32
+
+    def __str__(self) -> str:
+        """`int4`; empty for models as the story leaves them."""
+        return "" if self == BARE else self.format
+
+
+BARE = Form()
 
 
 @dataclass(frozen=True)
@@ -48,6 +66,14 @@ class Training:
     spec: StageSpec
     rounds: int
     server: MakeStrategy | None = None
+
+
+@dataclass(frozen=True)
+class Converting:
+    """The model of the input `source` in a format."""
+
+    format: str
+    deploy: DeployConfig
 
 
 @dataclass(frozen=True)
@@ -69,25 +95,27 @@ class Step:
     """One result of a run: what it is, how it is computed, and what it depends on.
 
     `role`: which part it has in the run's story; `number`: which of its role, if there are several; `variant`: which
-    variant of the federation it is about (None: the whole one). `kind`: its folder in the store; `name`: for people.
-    `own`: what determines it besides its inputs and its code. `inputs`: the steps that it builds on, by what they are
-    to it.
+    variant of the federation it is about (None: the whole one); `form`: what the model has gone through after the
+    story. `kind`: its folder in the store; `name`: for people. `own`: what determines it besides its inputs and its
+    code. `inputs`: the steps that it builds on, by what they are to it.
     """
 
     role: str
     kind: str
     name: str
-    work: Training | Measuring | Given
+    work: Training | Converting | Measuring | Given
     code: Code
     own: Determinants
     inputs: Mapping[str, tuple[Step, ...]] = field(default_factory=dict)
     number: int | None = None
     variant: int | None = None
+    form: Form = BARE
 
     @property
     def label(self) -> str:
-        """`unlearned`, or `retrained_1` where there are several of its role."""
-        return self.role if self.number is None else f"{self.role}_{self.number}"
+        """`unlearned`; `retrained_1` where there are several of its role; `retrained_1.int4` in another form."""
+        which = self.role if self.number is None else f"{self.role}_{self.number}"
+        return ".".join(filter(None, (which, str(self.form))))
 
     @cached_property
     def key(self) -> str:
@@ -103,14 +131,14 @@ class Step:
 
 @dataclass(frozen=True)
 class RunSteps:
-    """All steps of a run. `models`: those that are audited, in the order of the story."""
+    """All steps of a run. `models`: those that are audited, in the order of the story, form by form."""
 
     models: tuple[Step, ...]
     audits: tuple[Step, ...]
 
-    def of(self, role: str) -> tuple[Step, ...]:
-        """The models of that role."""
-        return tuple(step for step in self.models if step.role == role)
+    def of(self, role: str, form: Form = BARE) -> tuple[Step, ...]:
+        """The models of that role in that form."""
+        return tuple(step for step in self.models if (step.role, step.form) == (role, form))
 
     @property
     def variants(self) -> tuple[Step, ...]:
@@ -160,13 +188,13 @@ class Setting:
 
 
 Maker = Callable[[Setting, RunSteps], Iterable[Step]]
+Change = Callable[[Step], Step]
 
 
 def of_run(config: RunConfig, federation: Federation) -> RunSteps:
     """The steps of a run, in the order in which they are needed."""
     setting = Setting(config, federation)
-    story = _told(setting, STORY)
-    return replace(story, audits=tuple(_audits(setting, story)))
+    return _audited(setting, _told(setting, STORY))
 
 
 def of_model(config: RunConfig, federation: Federation, tensors: Mapping[str, Tensor]) -> RunSteps:
@@ -175,13 +203,18 @@ def of_model(config: RunConfig, federation: Federation, tensors: Mapping[str, Te
     own = {"model": plain(config.model), "tensors": _digest(*(tensors[name].numpy() for name in sorted(tensors)))}
     model = Step(UNLEARNED, GIVEN, GIVEN, Given(tensors), Code({}), {**own, "names": sorted(tensors)})
     told = _told(setting, (ORIGINAL, RETRAINED))
-    story = replace(told, models=(*told.models, model))
-    return replace(story, audits=tuple(_audits(setting, story)))
+    return _audited(setting, replace(told, models=(*told.models, model)))
 
 
 def signature(config: RunConfig, federation: Federation) -> str:
     """What a finished run of `config` on these data is recognised by (see `RunSteps.signature`)."""
     return of_run(config, federation).signature()
+
+
+def _audited(setting: Setting, story: RunSteps) -> RunSteps:
+    """The models of the story in all their forms, and their audits."""
+    shipped = _in_forms(setting, story)
+    return replace(shipped, audits=tuple(_audits(setting, shipped)))
 
 
 def _told(setting: Setting, roles: Iterable[str]) -> RunSteps:
@@ -227,6 +260,40 @@ STORY: Mapping[str, Maker] = {ORIGINAL: _original, RETRAINED: _retrained, UNLEAR
 OF_A_VARIANT = (ORIGINAL, UNLEARNED)  # the roles that audits compare across variants
 
 
+def _in_forms(setting: Setting, story: RunSteps) -> RunSteps:
+    """The models of a story as they are, then in every other form."""
+    models = story.models
+    for forms in FORMS:
+        models = (*models, *(change(step) for change in forms(setting) for step in models))
+    return replace(story, models=models)
+
+
+def _formats(setting: Setting) -> Iterator[Change]:
+    """Every format that the run asks for."""
+    for name in setting.config.deploy.formats:
+        yield partial(_converted, setting, name)
+
+
+def _converted(setting: Setting, name: str, source: Step) -> Step:
+    """A model in a format."""
+    deploy = setting.config.deploy
+    how = {"backend": deploy.backend, "group_size": deploy.group_size}
+    return replace(
+        source,
+        kind=DEPLOY,
+        name=f"{source.name}.{name}",
+        work=Converting(name, deploy),
+        code=running.behind((("format", name), *_members(setting)), CONVERTING[deploy.backend]),
+        own={"format": name, **how, "model": plain(setting.config.model)},
+        inputs={"source": (source,)},
+        form=replace(source.form, format=name),
+    )
+
+
+# What a form is made by, from a model of any form before it. Each is applied to all that those before it left.
+FORMS: tuple[Callable[[Setting], Iterable[Change]], ...] = (_formats,)
+
+
 def _history(setting: Setting, original: Step, server: MakeStrategy) -> Step:
     """The original training once more, for what `server`, that of the run's method, remembers of it.
 
@@ -247,15 +314,19 @@ def _audits(setting: Setting, story: RunSteps) -> Iterator[Step]:
     chosen = [each for each in setting.config.audit if defined(registry.find("audit", each.name).tasks, task)]
     wanted = {each.name: _variants_of(each) for each in chosen}
     most = max(wanted.values(), default=0)
-    variants = [_told(replace(setting, variant=number), OF_A_VARIANT) for number in range(most)]
+    settings = [replace(setting, variant=number) for number in range(most)]
+    variants = [_in_forms(each, _told(each, OF_A_VARIANT)) for each in settings]
     for subject in story.models:
         for choice in chosen:
             yield _audit(setting, story, subject, choice, variants[: wanted[choice.name]])
 
 
 def _audit(setting: Setting, story: RunSteps, subject: Step, choice: Choice, variants: list[RunSteps]) -> Step:
-    reference = {role: story.of(role) for role in (ORIGINAL, RETRAINED)}
-    across = {f"variants.{role}": tuple(step for each in variants for step in each.of(role)) for role in OF_A_VARIANT}
+    form = subject.form
+    reference = {role: story.of(role, form) for role in (ORIGINAL, RETRAINED)}
+    across = {
+        f"variants.{role}": tuple(step for each in variants for step in each.of(role, form)) for role in OF_A_VARIANT
+    }
     return Step(
         AUDIT,
         "audit",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -22,13 +22,13 @@ from fedunlearn.plain import finite, shortened
 from fedunlearn.results import gates, headline, judgement, sampling
 from fedunlearn.results.findings import Finding
 from fedunlearn.results.provenance import environment
-from fedunlearn.results.summary import Lists, Numbers, Partition, Summary
+from fedunlearn.results.summary import Deployed, Lists, Numbers, Partition, Summary
 from fedunlearn.results.verdict import Compared, judge
 from fedunlearn.runs.curves import round_values
 from fedunlearn.runs.declarations import declared, expected
 from fedunlearn.runs.pipeline import Outcome
 from fedunlearn.runs.step_model import COSTS, StepModel
-from fedunlearn.runs.steps import ORIGINAL, RETRAINED, UNLEARNED
+from fedunlearn.runs.steps import BARE, ORIGINAL, RETRAINED, UNLEARNED, Form
 from fedunlearn.settings import registry
 from fedunlearn.settings.config import RunConfig
 from fedunlearn.settings.schema import plain
@@ -38,41 +38,27 @@ def summarise(outcome: Outcome, command: str) -> Summary:
     """The summary of a run that is done."""
     config, federation = outcome.config, outcome.federation
     findings = declared(config)
-    found = {role: [each.findings for each in outcome.of(role)] for role in (ORIGINAL, RETRAINED, UNLEARNED)}
-    seeds = [_numbers(each, findings) for each in found[RETRAINED]]
-    original, unlearned = (_numbers(found[role][0], findings) for role in (ORIGINAL, UNLEARNED))
-    mean = {name: _mean([seed.get(name) for seed in seeds]) for name in seeds[0]}
-    task = federation.task
-    chance = task.chance(federation.dataset)
-    passed = gates.check(original, seeds, chance, task.unseen_at_chance)
+    bare = _in_form(outcome, findings, BARE)
+    deployed = {name: _in_form(outcome, findings, Form(name)) for name in config.deploy.formats}
     samples = _samples(federation)
-    models = Compared(original, unlearned, seeds)
     stages = {"train": [outcome.original], "retrain": outcome.retrained, "unlearn": [outcome.unlearned]}
     summary = Summary(
         status="done",
         config=config.as_dict(),
         command=command,
         signature=outcome.signature,
-        models={ORIGINAL: original, RETRAINED: mean, UNLEARNED: unlearned},
-        retrained_seeds=tuple(seeds),
-        noise_floor={name: _spread([seed.get(name) for seed in seeds]) for name in mean},
-        gap={name: _difference(value, mean.get(name)) for name, value in unlearned.items()},
-        details={role: _lists(each) for role, each in found.items()},
+        models=bare.models,
+        retrained_seeds=bare.retrained_seeds,
+        noise_floor=bare.noise_floor,
+        gap=bare.gap,
+        details=bare.details,
         findings=findings,
-        verdict=judge(
-            models,
-            findings,
-            passed,
-            chance=chance if task.unseen_at_chance else None,
-            samples=samples["forget_test"],
-            expected=expected(task.name),
-        ),
-        gates=passed,
-        judgement=None
-        if federation.request.classes
-        else judgement.judge(models, findings, passed, samples=samples["forget_train"]),
+        verdict=bare.verdict,
+        gates=bare.gates,
+        judgement=bare.judgement,
         warnings=(
-            *_failed(passed),
+            *_failed(bare.gates),
+            *_lost(bare.gates, deployed),
             *sampling.caution(samples),
             *_not_finite(outcome.findings),
             *map(shortened, federation.dataset.remarks),
@@ -86,9 +72,41 @@ def summarise(outcome: Outcome, command: str) -> Summary:
         cached={stage: all(model.cached for model in models) for stage, models in stages.items()},
         profile=_profile(stages) if config.engine.settings.profile else {},
         spent={name: {**parts} for name, parts in outcome.spent.items()} if config.engine.settings.profile else {},
+        deployed=deployed,
         title=_title(config.method.name),
     )
     return replace(summary, headline=headline.of_run(summary))
+
+
+def _in_form(outcome: Outcome, findings: Mapping[str, Finding], form: Form) -> Deployed:
+    """What the audits found in the models of a form, next to each other."""
+    federation, task = outcome.federation, outcome.federation.task
+    found = {role: [each.findings for each in outcome.of(role, form)] for role in (ORIGINAL, RETRAINED, UNLEARNED)}
+    seeds = [_numbers(each, findings) for each in found[RETRAINED]]
+    original, unlearned = (_numbers(found[role][0], findings) for role in (ORIGINAL, UNLEARNED))
+    mean = {name: _mean([seed.get(name) for seed in seeds]) for name in seeds[0]}
+    chance = task.chance(federation.dataset)
+    passed = gates.check(original, seeds, chance, task.unseen_at_chance)
+    samples, models = _samples(federation), Compared(original, unlearned, seeds)
+    return Deployed(
+        models={ORIGINAL: original, RETRAINED: mean, UNLEARNED: unlearned},
+        retrained_seeds=tuple(seeds),
+        noise_floor={name: _spread([seed.get(name) for seed in seeds]) for name in mean},
+        gap={name: _difference(value, mean.get(name)) for name, value in unlearned.items()},
+        details={role: _lists(each) for role, each in found.items()},
+        gates=passed,
+        verdict=judge(
+            models,
+            findings,
+            passed,
+            chance=chance if task.unseen_at_chance else None,
+            samples=samples["forget_test"],
+            expected=expected(task.name),
+        ),
+        judgement=None
+        if federation.request.classes
+        else judgement.judge(models, findings, passed, samples=samples["forget_train"]),
+    )
 
 
 def _title(method: str) -> str:
@@ -170,6 +188,14 @@ def _not_finite(findings: Mapping[str, Findings]) -> list[str]:
 
 def _failed(passed: Mapping[str, bool]) -> list[str]:
     return [gates.sentence(name) for name, ok in passed.items() if not ok]
+
+
+def _lost(passed: Mapping[str, bool], deployed: Mapping[str, Deployed]) -> Iterator[str]:
+    """A sentence for every format and gate that float32 models pass and those of the format do not."""
+    for name, found in deployed.items():
+        yield from (
+            f"at {name}, {line}" for line in _failed({gate: found.gates[gate] for gate in passed if passed[gate]})
+        )
 
 
 def _samples(federation: Federation) -> dict[str, int]:

@@ -100,6 +100,22 @@ class RequestConfig:
         return "class" if self.classes else "client" if self.clients else "sample"
 
 
+FLOAT32 = "float32"
+
+
+@dataclass(frozen=True)
+class DeployConfig:
+    """Formats that models are rounded to when they ship (docs/deploy.md); all audits are made in each of them."""
+
+    formats: tuple[str, ...] = ()  # such as [int8,int4,int3,nf4]; float32 is always there
+    backend: Literal["reference", "torchao"] = "reference"  # who rounds: our definition, or torchao as a second opinion
+    group_size: Count | None = None  # weights of an output channel that share a scale; null: all (nf4: blocks of 64)
+
+    def __post_init__(self) -> None:
+        others = dict.fromkeys(name for name in self.formats if name != FLOAT32)
+        object.__setattr__(self, "formats", tuple(others))
+
+
 @dataclass(frozen=True)
 class StoreConfig:
     """Where finished stages are kept and shared between runs."""
@@ -151,6 +167,7 @@ class RunConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
     retrain: RetrainConfig = field(default_factory=RetrainConfig)
     unlearn: UnlearnConfig = field(default_factory=UnlearnConfig)
+    deploy: DeployConfig = field(default_factory=DeployConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
     output: OutputConfig = field(default_factory=OutputConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
@@ -182,7 +199,8 @@ CHOSEN_SECTIONS = {
     "tracking": "tracker",
 }
 PLAIN_SECTIONS = (
-    *("seed", "device", "gates", "data", "request", "train", "retrain", "unlearn", "store", "output", "report"),
+    *("seed", "device", "gates", "data", "request", "train", "retrain", "unlearn"),
+    *("deploy", "store", "output", "report"),
 )
 # (section, key), or the whole section.
 WITHOUT_EFFECT = (
@@ -221,7 +239,10 @@ def load(mapping: Mapping[str, Any]) -> RunConfig:
         for name, settings in audits.items()
         if settings is not None
     )
-    return parse(RunConfig, {**given, **chosen, "audit": measured})
+    config = parse(RunConfig, {**given, **chosen, "audit": measured})
+    for name in config.deploy.formats:
+        registry.find("format", name)  # raises where there is none
+    return config
 
 
 def from_omegaconf(composed: DictConfig) -> RunConfig:

@@ -68,11 +68,14 @@ KINDS = {
         Kind("model", "fedunlearn.models", "MODELS", "fedunlearn.models.base:ModelFamily"),
         Kind("method", "fedunlearn.methods", "METHODS", "fedunlearn.federation.method:Method"),
         Kind("engine", "fedunlearn.engines", "ENGINES", "fedunlearn.engines.base:Engine"),
+        Kind("format", "fedunlearn.deploy", "FORMATS", "fedunlearn.deploy.base:Format"),
         Kind("audit", "fedunlearn.audits", "AUDITS", "fedunlearn.audits.base:Audit"),
         Kind("task", "fedunlearn.tasks", "TASKS", "fedunlearn.tasks.base:Task"),
         Kind("tracker", "fedunlearn.tracking", "TRACKERS", "fedunlearn.tracking.base:TrackerKind"),
     )
 }
+
+SETTLED = ("task", "format")  # these leave nothing to choose
 
 
 @dataclass(frozen=True)
@@ -198,7 +201,7 @@ def _checked(kind: Kind, name: str, found: Any) -> Any:
         raise RequestError(f"its entry point leads to something of the type {type(found).__name__}, not {cls}")
     if found.name != name:
         raise RequestError(f"its entry point leads to one that is called {found.name!r}")
-    if kind.name != "task":  # a task leaves nothing to choose
+    if kind.name not in SETTLED:
         if not (isinstance(found.settings, type) and dataclasses.is_dataclass(found.settings)):
             raise RequestError(f"its settings, {found.settings!r}, are no dataclass")
         json.dumps(defaults(found.settings))

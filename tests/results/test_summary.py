@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from fedunlearn.plain import flat
 from fedunlearn.results import summary as summaries
 from fedunlearn.results.findings import Finding
-from fedunlearn.results.summary import Partition, Summary, as_plain, from_json, to_json
+from fedunlearn.results.summary import Deployed, Partition, Summary, as_plain, from_json, to_json
 from fedunlearn.results.verdict import Verdict
 
 FULL = Summary(
@@ -38,6 +38,18 @@ FULL = Summary(
     cost={"train": {"seconds": 1.5, "rounds": 3.0}},
     cached={"train": True},
     profile={"train": {"sgd": 0.5}},
+    deployed={
+        "int4": Deployed(
+            models={"original": {"leak": 0.75}, "retrained": {"leak": 0.25}, "unlearned": {"leak": 0.5}},
+            retrained_seeds=({"leak": 0.0}, {"leak": 0.5}),
+            noise_floor={"leak": 0.5},
+            gap={"leak": 0.25},
+            details={"original": {"class_flow": (1.0, 0.0, 0.0)}},
+            gates={"original_learnt_task": False},
+            verdict=Verdict(None, ("a sanity gate failed",)),
+            survival={"unlearned": {"flipped": 0.125, "cosine": None}},
+        )
+    },
     title="fine-tuning",
     headline="No verdict on fine-tuning.",
 )
@@ -66,6 +78,15 @@ def test_the_layout_of_the_file() -> None:
     assert content["verdict"]["word"] == "suppressed" and content["models"]["unlearned"] == {"leak": None}
     assert "reason" not in content
     assert {"warnings", "gates", "noise_floor"} <= set(as_plain(Summary("done"))), "there, though empty"
+
+
+def test_a_summary_at_a_format_is_that_of_the_models_in_it() -> None:
+    there = FULL.at("int4")
+    assert there.models["unlearned"] == {"leak": 0.5} and there.gap == {"leak": 0.25}
+    assert there.verdict == Verdict(None, ("a sanity gate failed",)) and not there.gates["original_learnt_task"]
+    assert (there.config, there.findings, there.samples) == (FULL.config, FULL.findings, FULL.samples)
+    assert FULL.at("float32") == FULL
+    assert "deployed" not in as_plain(replace(FULL, deployed={})), "absent where it was not asked for"
 
 
 def test_a_failed_run_says_no_more_than_it_knows() -> None:
@@ -97,7 +118,8 @@ def test_bare_nan_of_an_older_version_is_read_as_null() -> None:
 
 def test_what_a_later_version_adds_is_passed_over() -> None:
     content = json.loads(to_json(FULL))
-    content["deployed"] = {"int4": {"models": {}}}
+    content["shipped_to"] = content["deployed"]["int4"]["size"] = {"phones": 3}
+    content["deployed"]["int4"]["verdict"]["mood"] = "bad"
     content["verdict"]["colour"] = content["partition"]["map"] = content["findings"]["leak"]["unit"] = "new"
     content["models"]["repaired"] = {"leak": 0.25}
     read = from_json(json.dumps(content))
@@ -122,6 +144,11 @@ def test_what_a_later_version_adds_is_passed_over() -> None:
         ("gates.original_learnt_task", "yes", "gates.original_learnt_task must be true or false, not 'yes'"),
         ("partition.counts", [[1, "x"]], "partition.counts[0][1] must be a whole number, not 'x'"),
         ("partition.counts", [[1, True]], "partition.counts[0][1] must be a whole number, not True"),
+        ("deployed", ["int4"], "deployed"),
+        ("deployed.int4", 3, "deployed.int4"),
+        ("deployed.int4.models.unlearned.leak", "high", "deployed.int4.models.unlearned.leak must be a number or null"),
+        ("deployed.int4.survival.unlearned.flipped", "all", "deployed.int4.survival.unlearned.flipped must be a"),
+        ("deployed.int4.gates.original_learnt_task", 1, "deployed.int4.gates.original_learnt_task must be true or"),
         ("class_names", [1], "class_names[0] must be text, not 1"),
         ("status", None, "status must be text, not None"),
         ("config", "seed: 1", "config"),

@@ -1,0 +1,1 @@
+"""Formats: how the weights of a model are kept when it ships. One file per kind; none of them trains."""
