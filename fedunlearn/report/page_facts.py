@@ -49,9 +49,10 @@ class AuditRow:
 
 @dataclass(frozen=True)
 class FlowRow:
-    """Where a model sends the forgotten samples: per column its per cent as text and its share for the shade."""
+    """Who takes the forgotten samples for a class: per model its per cent as text and its share for the shade."""
 
-    model: str
+    name: str
+    forgotten: bool
     cells: list[tuple[str, float]]
 
 
@@ -71,8 +72,8 @@ class Facts:
     level_note: str
     verdict: Said | None
     audits: list[AuditRow]
-    flow_names: list[tuple[str, bool]]  # (class, is it forgotten?)
-    flow: list[FlowRow]
+    flow_models: list[str]
+    flow: list[FlowRow]  # a row for each class, as a phone has room for few columns
     maps: list[tuple[str, Markup]]
     courses: list[tuple[str, Markup]]
     transformations: list[tuple[str, str]]
@@ -85,7 +86,7 @@ class Facts:
 def facts(run: Run, label: str = "") -> Facts:
     """The facts of a run, however it ended. `label`: the method with what tells it from its variants."""
     summary = run.summary
-    flow_names, flow = _flow(run)
+    flow_models, flow = _flow(run)
     stored = [stage for stage, was in summary.cached.items() if was]
     return Facts(
         title=_title(run, label),
@@ -100,7 +101,7 @@ def facts(run: Run, label: str = "") -> Facts:
         level_note=SAMPLES_NOTE if run.status == "done" and not summary.forget_classes else "",
         verdict=said_of(run) if run.status == "done" else None,
         audits=_audits(run) if run.status == "done" else [],
-        flow_names=flow_names,
+        flow_models=flow_models,
         flow=flow,
         maps=_maps(run) if run.status == "done" else [],
         courses=_courses(run) if run.status == "done" else [],
@@ -184,18 +185,17 @@ def _spread(values: list[float]) -> str:
     return f"{fixed(min(values))} to {fixed(max(values))}" if len(values) > 1 else ""
 
 
-def _flow(run: Run) -> tuple[list[tuple[str, bool]], list[FlowRow]]:
-    """The class flow of the models that have one, its columns as in the figure."""
+def _flow(run: Run) -> tuple[list[str], list[FlowRow]]:
+    """The models that have a class flow, and a row for each class, in the order of the figure."""
     flows, forgotten = run_figures.flows_of(run), list(run.summary.forget_classes)
     if not flows or not forgotten:
         return [], []
     stacked = np.stack(list(flows.values()))
-    columns = run_figures.flow_columns(stacked, forgotten, run_figures.class_names(run, stacked.shape[1]))
-    rows = [
-        FlowRow(model, [(_per_cent(column.shares[number]), float(column.shares[number])) for column in columns])
-        for number, model in enumerate(flows)
+    classes = run_figures.flow_columns(stacked, forgotten, run_figures.class_names(run, stacked.shape[1]))
+    return list(flows), [
+        FlowRow(each.name, each.forgotten, [(_per_cent(share), float(share)) for share in each.shares])
+        for each in classes
     ]
-    return [(column.name, column.forgotten) for column in columns], rows
 
 
 def _maps(run: Run) -> list[tuple[str, Markup]]:
