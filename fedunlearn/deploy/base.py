@@ -6,7 +6,7 @@ float32 with the weights that the format can hold. Its bias, and every other lay
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -71,7 +71,7 @@ def weights_of(network: nn.Module) -> list[str]:
 Quantiser = Callable[[Tensor], Rounded]
 
 
-def converted(tensors: Mapping[str, Tensor], names: list[str], quantise: Quantiser) -> dict[str, Tensor]:
+def converted(tensors: Mapping[str, Tensor], names: Sequence[str], quantise: Quantiser) -> dict[str, Tensor]:
     """A model's tensors with those called `names` as the format holds them."""
     return {
         name: quantise(tensor).values.contiguous() if name in set(names) else tensor for name, tensor in tensors.items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from fedunlearn.deploy import backends
 from fedunlearn.errors import HopelessError
 from fedunlearn.federation.federation import Federation
 from fedunlearn.federation.method import Method
@@ -25,6 +26,7 @@ def method_remarks(config: RunConfig) -> Iterator[str]:
 def remarks(config: RunConfig, federation: Federation) -> Iterator[str]:
     """Sentences about the data, and about settings that are allowed and that few people mean."""
     yield from federation.dataset.remarks
+    yield from filter(None, [left_in_float32(config, federation)])
     most = max(map(len, federation.parts))
     sizes = {"train": config.train.batch_size, "unlearn": config.unlearn.batch_size}
     for section, size in sizes.items():
@@ -33,6 +35,12 @@ def remarks(config: RunConfig, federation: Federation) -> Iterator[str]:
                 f"{section}.batch_size={size} is more than any client holds (at most {most} samples): "
                 "a step is one over all of a client's data, and an epoch is one step"
             )
+
+
+def left_in_float32(config: RunConfig, federation: Federation) -> str:
+    """A sentence on the layers that the run's formats leave as they are; empty if there is none."""
+    asked = bool(config.deploy.formats)
+    return backends.plan(federation.models.fresh(0), config.deploy).remark if asked else ""
 
 
 def check_learnt(config: RunConfig, federation: Federation, original: StepModel) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fedunlearn.audits.base import Findings
+from fedunlearn.deploy import backends
 from fedunlearn.errors import RequestError, listed
 from fedunlearn.federation.clock import Stopwatch
 from fedunlearn.federation.federation import Federation
@@ -88,6 +89,7 @@ def carried_out(config: RunConfig, plan: Plan, console: Console, tracker: Tracke
     """All steps of the plan. Raises as `run` does."""
     watch = Stopwatch()
     declared(config)  # raises where two audits declare the same
+    backends.check(config.deploy)
     federation = federations.opened(config)
     for remark in early.remarks(config, federation):
         console.warn(remark)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fedunlearn.deploy import backends
 from fedunlearn.errors import RequestError
 from fedunlearn.federation.federation import Federation
 from fedunlearn.files import is_folder
@@ -27,6 +28,7 @@ def check(config: RunConfig) -> None:
 
 def check_places(config: RunConfig) -> None:
     """What can be found wrong before any data are read, whatever makes the unlearned model. Raises RequestError."""
+    backends.check(config.deploy)
     objective.check(config.sweep.objective, declared(config))
     tracking.check(registry.find("tracker", config.tracking.name))
     if not config.sweep.dry_run:

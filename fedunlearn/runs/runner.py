@@ -110,8 +110,8 @@ class Runner:
         work, (source,) = step.work, step.inputs["source"]
         assert isinstance(work, Converting)
         watch = Stopwatch()
-        layers = backends.plan(self.federation.models.fresh(0), work.deploy)
-        tensors = converted(self.model(source).tensors, layers.rounded, backends.quantiser(work.format, work.deploy))
+        names = backends.plan(self.federation.models.fresh(0), work.deploy).rounded
+        tensors = converted(self.model(source).tensors, names, backends.quantiser(work.format, work.deploy))
         watch.lap("seconds")
         return artifact_of(Progress(tensors, cost={**dict.fromkeys(COSTS, 0), **watch.seconds}))
 

@@ -12,18 +12,22 @@ from typing import Any
 
 import numpy as np
 from omegaconf import OmegaConf
+from torch import Tensor
 
 from fedunlearn.audits.base import FigureData, Findings
 from fedunlearn.data.partition import counts
+from fedunlearn.deploy import backends
+from fedunlearn.deploy.base import Quantiser
 from fedunlearn.errors import RequestError
 from fedunlearn.federation.federation import Federation
 from fedunlearn.files import write_text
 from fedunlearn.plain import finite, shortened
-from fedunlearn.results import gates, headline, judgement, sampling
+from fedunlearn.results import gates, headline, judgement, sampling, survival
 from fedunlearn.results.findings import Finding
 from fedunlearn.results.provenance import environment
 from fedunlearn.results.summary import Deployed, Lists, Numbers, Partition, Summary
 from fedunlearn.results.verdict import Compared, judge
+from fedunlearn.runs import early
 from fedunlearn.runs.curves import round_values
 from fedunlearn.runs.declarations import declared, expected
 from fedunlearn.runs.pipeline import Outcome
@@ -39,7 +43,7 @@ def summarise(outcome: Outcome, command: str) -> Summary:
     config, federation = outcome.config, outcome.federation
     findings = declared(config)
     bare = _in_form(outcome, findings, BARE)
-    deployed = {name: _in_form(outcome, findings, Form(name)) for name in config.deploy.formats}
+    deployed = {name: _deployed(outcome, findings, bare, name) for name in config.deploy.formats}
     samples = _samples(federation)
     stages = {"train": [outcome.original], "retrain": outcome.retrained, "unlearn": [outcome.unlearned]}
     summary = Summary(
@@ -59,6 +63,7 @@ def summarise(outcome: Outcome, command: str) -> Summary:
         warnings=(
             *_failed(bare.gates),
             *_lost(bare.gates, deployed),
+            *filter(None, [early.left_in_float32(config, federation)]),
             *sampling.caution(samples),
             *_not_finite(outcome.findings),
             *map(shortened, federation.dataset.remarks),
@@ -76,6 +81,24 @@ def summarise(outcome: Outcome, command: str) -> Summary:
         title=_title(config.method.name),
     )
     return replace(summary, headline=headline.of_run(summary))
+
+
+def _deployed(outcome: Outcome, findings: Mapping[str, Finding], bare: Deployed, name: str) -> Deployed:
+    """What the audits found in the models in the format called `name`, and what of the forgetting survives it."""
+    found, deploy = _in_form(outcome, findings, Form(name)), outcome.config.deploy
+    network, quantise = outcome.federation.models.fresh(0), backends.quantiser(name, deploy)
+    before, after = outcome.original.tensors, outcome.unlearned.tensors
+    layers = (_layer(before[each], after[each], quantise) for each in backends.plan(network, deploy).rounded)
+    of_findings = survival.of_findings(
+        bare.models[UNLEARNED], found.models[UNLEARNED], found.models[ORIGINAL], findings
+    )
+    return replace(found, survival={UNLEARNED: {**of_findings, **survival.of_weights(layers)}})
+
+
+def _layer(original: Tensor, unlearned: Tensor, quantise: Quantiser) -> survival.Layer:
+    first, then = quantise(original), quantise(unlearned)
+    parts = (original, unlearned, first.codes, then.codes, first.values, then.values, first.half_steps)
+    return survival.Layer(*(part.numpy() for part in parts))
 
 
 def _in_form(outcome: Outcome, findings: Mapping[str, Finding], form: Form) -> Deployed:
