@@ -22,7 +22,9 @@ from fedunlearn.results.findings import Declared
 from fedunlearn.results.verdict import Compared, Held, Verdict, held_against, no_verdict, on_the_rest, on_widths
 
 COUNTED = ("forget_accuracy_train", "membership_auc")
-BLIND = "nothing can be told: the original model, which has seen the samples, is not far above any band either"
+BLIND = (
+    "even the original model, which has seen the samples, is not far above any band: being inside them proves nothing"
+)
 
 
 def judge(models: Compared, declared: Declared, gates: Mapping[str, bool], *, samples: int) -> Verdict:

@@ -29,7 +29,7 @@ SURFACE, UTILITY = "forget_accuracy", "retain_accuracy"
 # By how many retrained models there are: half the width of a band in noise floors, such that one more is above it in
 # 1.5 % of cases on each finding if findings are normally distributed. From eight on it is 1 (docs/audits.md).
 WIDTHS = {2: 18.5, 3: 3.5, 4: 2.0, 5: 1.5, 6: 1.25, 7: 1.1}
-BLIND = "nothing can be told: the original model, which knows the classes, is not far above any band either"
+BLIND = "even the original model, which knows the classes, is not far above any band: being inside them proves nothing"
 Numbers = Mapping[str, float | None]
 
 

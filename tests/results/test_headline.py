@@ -39,7 +39,7 @@ HIDDEN = replace(ERASED, title="masking the head", verdict=verdict("suppressed",
 KEPT = replace(
     ERASED, title="fine-tuning", verdict=verdict("not erased"), models={"unlearned": {"forget_accuracy": 0.634}}
 )
-PRICE = "in 19 % of its time and with 0.4 points less accuracy on the rest."
+PRICE = "in 19 % of the time and with 0.4 points less accuracy on the rest."
 CLIENT = replace(
     ERASED,
     title="FedEraser",
@@ -53,14 +53,15 @@ CLIENT = replace(
 @pytest.mark.parametrize(
     ("summary", "said"),
     [
-        (ERASED, f"FUCRT forgot “Ankle boot” as thoroughly as retraining in all 4 checks that count, {PRICE}"),
+        (ERASED, f"FUCRT forgot “Ankle boot” as thoroughly as retraining by all 4 checks that count, {PRICE}"),
         (
             HIDDEN,
             "Masking the head only hid “Ankle boot”: 2 of 4 checks that count find more left than after retraining.",
         ),
         (
             replace(ERASED, verdict=verdict("over-erased", below=FOUR[:1])),
-            f"FUCRT overshot: less of “Ankle boot” is left than after retraining, by 1 of 4 checks that count, {PRICE}",
+            "FUCRT overshot: less of “Ankle boot” is left than after retraining according to 1 of 4 checks that count, "
+            f"{PRICE}",
         ),
         (KEPT, "Fine-tuning did not forget “Ankle boot”: it still calls 63 % of its test samples right."),
         (
@@ -82,9 +83,9 @@ CLIENT = replace(
         ),
         (
             replace(ERASED, verdict=verdict(None, reasons=(BLIND,), retrained=2)),
-            "FUCRT no longer answers with “Ankle boot”, but whether it was erased or only hidden cannot be told: the "
-            "audits cannot tell even the original model from retrained ones with 2 retrained models (eight may settle "
-            "it).",
+            "FUCRT no longer answers with “Ankle boot”, but whether it was erased or only hidden cannot be told: even "
+            "the original model is hardly further from retrained ones than these are from each other; more than 2 of "
+            "these may settle it (retrain.seeds=8).",
         ),
         (
             replace(ERASED, verdict=Verdict(None, ("there is no leak",), retrained=8)),
@@ -106,12 +107,13 @@ CLIENT = replace(
         ),
         (
             replace(CLIENT, judgement=verdict("less left"), gap={"retain_accuracy": -0.2}),
-            "FedEraser overshot: less trace of clients 1 and 4 is left than after retraining, in 19 % of its time and "
+            "FedEraser overshot: less trace of clients 1 and 4 is left than after retraining, in 19 % of the time and "
             "with 20.0 points less accuracy on the rest.",
         ),
         (
             replace(CLIENT, judgement=verdict(None, retrained=8)),
-            "No judgement on FedEraser: the audits cannot tell even the original model from retrained ones.",
+            "No judgement on FedEraser: even the original model is hardly further from retrained ones than these are "
+            "from each other.",
         ),
         (replace(CLIENT, judgement=None), "No judgement on FedEraser: verdicts are for classes."),
     ],
@@ -124,8 +126,14 @@ def test_a_sweep_tells_methods_that_came_to_the_same_together() -> None:
     plus = replace(ERASED, title="FUCRT+", gap={"retain_accuracy": 0.01}, cost={})
     runs = [(each.title, each) for each in (HIDDEN, ERASED, KEPT, plus)]
     assert of_runs(runs) == (
-        "FUCRT and FUCRT+ forgot “Ankle boot” as thoroughly as retraining, in 19 % of its time and with 0.4 points "
-        "less to 1.0 more accuracy on the rest; masking the head only hid it; fine-tuning did not forget it."
+        "FUCRT and FUCRT+ forgot “Ankle boot” as thoroughly as retraining: FUCRT in 19 % of the time and with 0.4 "
+        "points less accuracy on the rest, FUCRT+ with 1.0 points more accuracy on the rest; masking the head only hid "
+        "it; fine-tuning did not forget it."
+    )
+    alike = [(f"method {number}", replace(ERASED, gap={"retain_accuracy": 0.004 * number})) for number in range(4)]
+    assert of_runs(alike) == (
+        "Method 0, method 1, method 2 and method 3 forgot “Ankle boot” as thoroughly as retraining, in 19 % of the "
+        "time and with 0.0 to 1.2 points more accuracy on the rest."
     )
     many = [(f"method {number}", KEPT) for number in range(6)]
     assert of_runs(many) == "Method 0, method 1, method 2 and 3 other methods did not forget “Ankle boot”."
