@@ -24,7 +24,7 @@ ORDER = (
     ("models",),
     ("tasks",),
     ("federation",),
-    ("engines", "methods", "deploy"),
+    ("engines", "methods", "repair", "deploy"),
     ("results",),
     ("audits", "tracking", "report"),
     ("runs",),

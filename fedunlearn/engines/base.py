@@ -25,7 +25,7 @@ from fedunlearn.settings.config import Choice, RunConfig
 from fedunlearn.settings.schema import Count, parse
 
 if TYPE_CHECKING:  # methods build on this package; here only their type is needed
-    from fedunlearn.federation.method import MakeStrategy, Method
+    from fedunlearn.federation.method import MakeStrategy, Procedure
 
 Rounds = list[dict[str, Any]]
 Say = Callable[[str], None]
@@ -123,13 +123,13 @@ def run_stage(
     the method's own. `say` tells the user what the engine could not do as asked.
     Raises RunError when too few clients answer.
     """
-    method: Method = registry.find("method", spec.method)
+    procedure: Procedure = registry.find(spec.kind, spec.method)
     engine = registry.find(Engine, config.engine.name)
     asked: Common = config.engine.settings
-    settings: Any = parse(method.settings, spec.settings, "method")
-    strategy = (server or method.strategy)(settings, spec, engine.pack, federation.device)
+    settings: Any = parse(procedure.settings, spec.settings, spec.kind)
+    strategy = (server or procedure.strategy)(settings, spec, engine.pack, federation.device)
     strategy.new_model = federation.models.fresh
-    strategy.sizes = [len(part) for part in federation.of_variant(spec.variant).parts]
+    strategy.sizes = [len(part) for part in federation.of_stage(spec).parts]
     strategy.min_replies = asked.min_replies
     restore(strategy, begin)
     resumed = bool(begin.history)

@@ -92,7 +92,8 @@ class StackedClients:
         if not waiting or waiting[0].metadata.message_type != "train" or self._unfit():
             yield from ([message] for message in waiting)
             return
-        waiting.sort(key=lambda message: -len(self._federation.parts[_number(message)]))
+        parts = self._federation.of_stage(_spec(waiting[0])).parts
+        waiting.sort(key=lambda message: -len(parts[_number(message)]))
         self._size = self._size or self._choose_size(waiting[0])
         while waiting:
             size = self._size  # smaller from group to group if memory runs out
@@ -231,7 +232,8 @@ class StackedClients:
             return self._settings.stack
         if self._federation.device.type != "cuda":
             return ON_CPU
-        text, spec, client = _text(message), _spec(message), self._federation.client(_number(message))
+        text, spec = _text(message), _spec(message)
+        client = self._federation.of_stage(spec).client(_number(message))
         gradients = self._borrow(text)
         batch = torch.arange(min(len(client), spec.training.batch_size + 1), device=self._federation.device)
         held = gradients.held_bytes(client.inputs(batch))

@@ -120,11 +120,11 @@ class Gradients:
     def _held_against(
         self, inputs: Inputs, targets: Tensor, weights: Tensor, shared: Tensors, received: Tensors, round_number: int
     ) -> tuple[Tensor, Tensors]:
+        batch, context = Batch(inputs, targets, weights), self.context(round_number, shared, received)
         with torch.autocast(weights.device.type, torch.bfloat16, enabled=self._bf16):
-            said = self.task.outputs(self.model, inputs)
-        context = self.context(round_number, shared, received)
+            said = self.objective.says(self.model, batch, context)
         said = _in_float32(said) if self._bf16 else said
-        loss = self.objective.loss(said, Batch(inputs, targets, weights), context)
+        loss = self.objective.loss(said, batch, context)
         return loss, self.objective.keep(said) if self.objective.keep else {}
 
 

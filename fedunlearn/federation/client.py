@@ -14,7 +14,7 @@ from flwr.clientapp import ClientApp
 
 from fedunlearn.federation import sgd, wire
 from fedunlearn.federation.federation import ClientData, Federation
-from fedunlearn.federation.method import Method
+from fedunlearn.federation.method import Procedure
 from fedunlearn.federation.objective import Objective, RoundContext, Tensors
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.federation.strategy import ROLL_CALL
@@ -114,7 +114,7 @@ def _query(briefing: Briefing, context: Context, federation: Federation, pack: w
     with federation.models.lent() as replica:
         replica.flat.load(briefing.vectors)
         with torch.no_grad():
-            answer = work.method.queries[briefing.query](replica.model, client, work.settings, work.spec)
+            answer = work.procedure.queries[briefing.query](replica.model, client, work.settings, work.spec)
     remember(client, work.spec, context, pack)
     return RecordDict({"uploads": pack(answer), "metrics": metrics})
 
@@ -124,7 +124,7 @@ class Work:
     """What the clients of a stage are to do, the same for all of them."""
 
     spec: StageSpec
-    method: Method
+    procedure: Procedure
     settings: Any
     objective: Objective
 
@@ -133,9 +133,9 @@ class Work:
 def work_of(spec: str) -> Work:
     """From the text of a stage's spec; once per process, since every client of every round asks."""
     read = StageSpec.from_json(spec)
-    method: Method = registry.find("method", read.method)
-    settings: Any = parse(method.settings, read.settings, "method")
-    return Work(read, method, settings, method.objective(settings, read))
+    procedure: Procedure = registry.find(read.kind, read.method)
+    settings: Any = parse(procedure.settings, read.settings, read.kind)
+    return Work(read, procedure, settings, procedure.objective(settings, read))
 
 
 @dataclass(frozen=True)
@@ -187,9 +187,10 @@ def partition_id(context: Context) -> int:
 
 
 def client_of(briefing: Briefing, context: Context, federation: Federation) -> ClientData:
-    """The data of the client that is to do the work, and what it kept from earlier messages."""
+    """The data of the client that is to work, what it kept from earlier messages, and what came with this one."""
     spec = briefing.work.spec
-    client = federation.of_variant(spec.variant).client(partition_id(context))
+    client = federation.of_stage(spec).client(partition_id(context))
+    client.shared.update(briefing.shared)
     if context.state and _kept_under(spec) in context.state:
         client.memory.update(wire.tensors(context.state, _kept_under(spec), federation.device))
     return client

@@ -16,6 +16,7 @@ from fedunlearn.data import backdoor, partition, request, sources
 from fedunlearn.data.types import Dataset, Inputs, Prepare, Request, Split
 from fedunlearn.errors import RequestError
 from fedunlearn.federation.pool import ModelPool
+from fedunlearn.federation.spec import StageSpec
 from fedunlearn.models.base import Network, build
 from fedunlearn.randomness import derive
 from fedunlearn.settings import config as configuration
@@ -32,7 +33,7 @@ class ClientData:
     roots its private random streams. `rows`: numbers of its samples in `raw`, the inputs of everybody, and `prepare`
     makes them a model's. Nothing of this may be written into. `memory`: tensors that a method keeps with the client
     until the stage ends. They never leave the client and do not outlive its process, so a method must be able to
-    compute them again and get the same.
+    compute them again and get the same. `shared`: what the server sent along with the message that is being answered.
     """
 
     number: int
@@ -45,6 +46,7 @@ class ClientData:
     raw: Inputs
     prepare: Prepare
     memory: dict[str, Tensor] = field(default_factory=dict)
+    shared: dict[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.groups)
@@ -103,6 +105,7 @@ class Federation:
         self.train, self.test = dataset.train.to(device), dataset.test.to(device)
         self.models = ModelPool(new_model, device)
         self._variants: dict[int, Federation] = {}
+        self._retaining: Federation | None = None
         self._holdings: Holdings | None = None
 
     def of_variant(self, number: int | None) -> Federation:
@@ -111,9 +114,23 @@ class Federation:
             return self
         if number not in self._variants:
             held_out = request.held_out(self.request, self.seed, number)
-            parts = [part[~held_out[part]] for part in self.parts]
-            self._variants[number] = self.replaced(parts=parts, seed=derive(self.seed, "shadow", number))
+            self._variants[number] = self._without(held_out, derive(self.seed, "shadow", number))
         return self._variants[number]
+
+    def retaining(self) -> Federation:
+        """The same federation without any forget sample: clients that held nothing else hold nothing."""
+        if self._retaining is None:
+            self._retaining = self._without(self.request.forget, self.seed)
+        return self._retaining
+
+    def of_stage(self, spec: StageSpec) -> Federation:
+        """The federation that a stage works on: its variant, and to repair a model, what is left of it to retain."""
+        variant = self.of_variant(spec.variant)
+        return variant.retaining() if spec.kind == "repair" else variant
+
+    def _without(self, samples: np.ndarray, seed: int) -> Federation:
+        """The same federation with another seed, whose clients lack these samples (bool, one for each of `train`)."""
+        return self.replaced(parts=[part[~samples[part]] for part in self.parts], seed=seed)
 
     def replaced(
         self, *, parts: list[np.ndarray] | None = None, wanted: Request | None = None, seed: int | None = None
@@ -123,7 +140,7 @@ class Federation:
         federation.parts = self.parts if parts is None else parts
         federation.request = self.request if wanted is None else wanted
         federation.seed = self.seed if seed is None else seed
-        federation._variants, federation._holdings = {}, None
+        federation._variants, federation._retaining, federation._holdings = {}, None, None
         return federation
 
     def client(self, number: int) -> ClientData:

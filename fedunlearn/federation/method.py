@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -22,6 +22,26 @@ from fedunlearn.tasks.base import CLASSIFICATION
 Query = Callable[[Network, ClientData, Any, StageSpec], dict[str, Tensor]]
 # (settings, spec, pack, device) -> the server of a stage; a class will do.
 MakeStrategy = Callable[[Any, StageSpec, wire.Pack, torch.device], UnlearningStrategy]
+
+
+class Procedure(Protocol):
+    """What server and clients of a stage carry out: all that a method and a repair have in common (see `Method`)."""
+
+    @property
+    def settings(self) -> type:
+        """A frozen dataclass of hyper-parameters."""
+
+    @property
+    def objective(self) -> Callable[[Any, StageSpec], Objective]:
+        """What clients train on."""
+
+    @property
+    def strategy(self) -> MakeStrategy:
+        """The server."""
+
+    @property
+    def queries(self) -> Mapping[str, Query]:
+        """What the server can ask clients for."""
 
 
 @dataclass(frozen=True)

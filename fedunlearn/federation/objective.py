@@ -82,6 +82,9 @@ Assign = Callable[[Network, ClientData, RoundContext], Assignment]
 # Loss of a batch from what the model says of it, scalar. Must be pure, and rows whose weight is 0 must not influence
 # it: that is how ragged batches are filled up.
 Loss = Callable[[Any, Batch, RoundContext], Tensor]
+# What the model says of a batch while it trains, where that is not the task's own outputs, such as those with rounded
+# weights. Pure, and rows whose weight is 0 must not influence the others.
+Says = Callable[[Network, Batch, RoundContext], Any]
 # What is kept of what the model says of a batch: tensors by name, one row for each sample. Pure.
 Keep = Callable[[Any], Tensors]
 # Tensors that the server adds up over the clients of the round, computed on the trained model.
@@ -97,6 +100,11 @@ def task_loss(outputs: Any, batch: Batch, context: RoundContext) -> Tensor:
     return weighted_mean(context.task.losses(outputs, batch), batch.weights)
 
 
+def task_outputs(model: Network, batch: Batch, context: RoundContext) -> Any:
+    """The task's own outputs."""
+    return context.task.outputs(model, batch.inputs)
+
+
 def no_uploads(model: Network, client: ClientData, context: RoundContext) -> Tensors:
     """Nothing but the model travels to the server."""
     return {}
@@ -108,7 +116,8 @@ class Objective:
 
     `clip`: largest norm of a batch's gradient (all parameters together), or None. `substitute`: the data that
     assignment and batches are made of, or None for the client's own; uploads always see its own. `keep`: what
-    uploads find in `context.passes`, whose positions are those of the data trained on; None keeps nothing.
+    uploads find in `context.passes`, whose positions are those of the data trained on; None keeps nothing. `says`:
+    what the loss is given.
     """
 
     assign: Assign
@@ -118,6 +127,7 @@ class Objective:
     clip: float | None = None
     substitute: Substitute | None = None
     keep: Keep | None = None
+    says: Says = task_outputs
 
 
 def everything(model: Network, client: ClientData, context: RoundContext) -> Assignment:

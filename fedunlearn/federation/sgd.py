@@ -73,7 +73,7 @@ def train(
         for chosen in batches(rows, training.batch_size, order):
             check()
             batch = Batch(fetch(chosen), samples.targets[chosen], samples.weights[chosen])
-            said = context.task.outputs(model, batch.inputs)
+            said = objective.says(model, batch, context)
             loss = objective.loss(said, batch, context)
             if objective.keep and epoch == training.local_epochs - 1:
                 seen.append(chosen)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 from fedunlearn.settings.config import TrainConfig
 from fedunlearn.settings.schema import parse, plain
@@ -13,9 +13,10 @@ from fedunlearn.settings.schema import parse, plain
 
 @dataclass(frozen=True)
 class StageSpec:
-    """One stage of a run: original training, one retraining, or unlearning.
+    """One stage of a run: original training, one retraining, unlearning, or the repair of a model.
 
-    `stage` names the random streams; `method` and `settings` say which objective the clients follow;
+    `stage` names the random streams; `method` and `settings` say which objective the clients follow, and `kind` among
+    which members the registry finds it: those that repair work on a federation without any forget sample;
     `forget_classes` is empty below class level, `forget_clients` at every level but theirs; `level` is the request's;
     `variant`: number of the variant of the federation that the stage is about, whose clients lack some of the forget
     samples (None: the whole one).
@@ -31,6 +32,7 @@ class StageSpec:
     forget_clients: tuple[int, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
     variant: int | None = None
+    kind: Literal["method", "repair"] = "method"
 
     @property
     def retain_classes(self) -> tuple[int, ...]:

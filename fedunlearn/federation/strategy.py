@@ -262,10 +262,12 @@ class UnlearningStrategy(Strategy):
 
     def advice(self) -> str:
         """What to change when training diverges."""
-        section = "unlearn" if self.spec.stage == "unlearn" else "train"
-        rates = {name: value for name, value in self.spec.settings.items() if name.endswith("lr") and value is not None}
-        own = [f"method.{name}={value:g}" for name, value in rates.items()]
-        return f"The steps are too long: try a smaller {listed([f'{section}.lr={self.spec.training.lr:g}', *own])}"
+        spec, kind = self.spec, self.spec.kind
+        section = kind if kind == "repair" else "unlearn" if spec.stage == "unlearn" else "train"
+        own = {f"{kind}.{name}": rate for name, rate in spec.settings.items() if name.endswith("lr")}
+        rates = {**own, f"{section}.lr": spec.training.lr}
+        given = [f"{name}={rate:g}" for name, rate in reversed(rates.items()) if rate is not None]
+        return f"The steps are too long: try a smaller {listed(given)}"
 
     def _roll_call(self, grid: Grid) -> list[int]:
         """Which node is which client. A grid that has a `roster` is asked but once."""

@@ -82,9 +82,9 @@ class LinearHead(NamedTuple):
 
 
 def linear_head(model: Network) -> LinearHead:
-    """Where the model's linear head is, for methods that edit it. Raises RequestError if it has none with a bias."""
+    """Where the model's linear head is, for those that edit it. Raises RequestError if it has none with a bias."""
     if not isinstance(model.head, nn.Linear) or model.head.bias is None:
-        raise RequestError("this method edits a linear head with a bias, and the model's head is none")
+        raise RequestError("a linear head with a bias is needed, and the model's head is none")
     return LinearHead("head.weight", "head.bias")
 
 

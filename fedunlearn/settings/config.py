@@ -151,7 +151,7 @@ class SweepConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One run: the original model, the retrained models and one method, audited."""
+    """One run: the original model, the retrained models and one method, repaired if asked for, and audited."""
 
     dataset: Choice
     model: Choice
@@ -171,6 +171,7 @@ class RunConfig:
     store: StoreConfig = field(default_factory=StoreConfig)
     output: OutputConfig = field(default_factory=OutputConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
+    repair: Choice = Choice("none", None)
     tracking: Choice = Choice("none", None)
     sweep: SweepConfig = field(default_factory=SweepConfig)
 
@@ -195,6 +196,7 @@ CHOSEN_SECTIONS = {
     "model": "model",
     "partition": "partitioner",
     "method": "method",
+    "repair": "repair",
     "engine": "engine",
     "tracking": "tracker",
 }
@@ -229,7 +231,7 @@ def essence(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def load(mapping: Mapping[str, Any]) -> RunConfig:
     """Check a composed configuration and freeze it. Raises RequestError."""
-    given = {"engine": {"name": "local"}, "tracking": {"name": "none"}, **mapping}
+    given = {"engine": {"name": "local"}, "repair": {"name": "none"}, "tracking": {"name": "none"}, **mapping}
     chosen = {key: _choose(kind, key, given.pop(key, None)) for key, kind in CHOSEN_SECTIONS.items()}
     audits = given.pop("audit", None) or {}
     if not isinstance(audits, Mapping):
