@@ -20,7 +20,16 @@ from fedunlearn.settings.config import FLOAT32
 from fedunlearn.settings.schema import parse, plain
 
 NAME = "summary.json"
-OPTIONAL = ("reason", "profile", "spent", "judgement", "deployed")  # not written where they are empty
+MENDED = "repaired"  # among `models`: the unlearned model after the repair
+OPTIONAL = (
+    "reason",
+    "profile",
+    "spent",
+    "judgement",
+    "repaired",
+    "repair",
+    "deployed",
+)  # not written where they are empty
 Numbers = dict[str, float | None]  # by finding; None where it is not defined
 Lists = dict[str, tuple[float | None, ...]]
 Plain = dict[str, Any]  # what JSON can hold: a configuration, or the notes of a method
@@ -36,7 +45,8 @@ class Partition:
 
 @dataclass(frozen=True)
 class Deployed:
-    """A run's models in a format: the fields of `Summary` by these names, each model next to those of its format.
+    """A run's models in a form, a format or after a repair: the fields of `Summary` by these names, each model next to
+    those of its form.
 
     `survival`: by role (unlearned), whether the forgetting survives the format (`results.survival`).
     """
@@ -50,21 +60,24 @@ class Deployed:
     verdict: Verdict | None = None
     judgement: Verdict | None = None
     survival: dict[str, Numbers] = field(default_factory=dict)
+    repaired: Deployed | None = None
 
 
 @dataclass(frozen=True)
 class Summary:
     """A run: `status` is done, or failed for a `reason`, with no more than `config` and `command`.
 
-    `models`: findings by role (original, retrained: the mean of `retrained_seeds`, unlearned); `details`: those that
-    are lists. `noise_floor`: highest minus lowest retrained model; `gap`: unlearned minus retrained. `findings`: what
-    the run's audits declare, in their order. `gates`: was each passed. `method`: its notes. `samples`: how many of the
-    test split are to be forgotten (`forget_test`), and so on. `cost` and `profile` (seconds per round, by part) by
-    stage; `cached`: did a stage come from the store. `spent`: seconds of this very run, by part (`run`), and of its
-    audits by name, added up over models and workers (`audits`).
+    `models`: findings by role (original, retrained: the mean of `retrained_seeds`, unlearned, and repaired: the last
+    one after a repair); `details`: those that are lists. `noise_floor`: highest minus lowest retrained model; `gap`:
+    unlearned minus retrained. `findings`: what the run's audits declare, in their order. `gates`: was each passed.
+    `method`: its notes. `samples`: how many of the test split are to be forgotten (`forget_test`), and so on. `cost`
+    and `profile` (seconds per round, by part) by stage; `cached`: did a stage come from the store. `spent`: seconds of
+    this very run, by part (`run`), and of its audits by name, added up over models and workers (`audits`).
     `signature`: what the run is recognised by, made of the keys of all its steps. `judgement`: what takes the place of
-    a verdict where clients or samples were forgotten. `deployed`: the models in every format besides float32, where
-    the run was asked for some. `title`: what the method is called; `headline`: a sentence on it.
+    a verdict where clients or samples were forgotten. `repaired`: all models after a repair, where the run was asked
+    for one, each next to others that were repaired alike; `repair`: its notes on the unlearned one. `deployed`: the
+    models in every format besides float32, where the run was asked for some. `title`: what the method is called;
+    `headline`: a sentence on it.
     """
 
     status: str
@@ -91,6 +104,8 @@ class Summary:
     cached: dict[str, bool] = field(default_factory=dict)
     profile: dict[str, Numbers] = field(default_factory=dict)
     spent: dict[str, Numbers] = field(default_factory=dict)
+    repair: Plain = field(default_factory=dict)
+    repaired: Deployed | None = None
     deployed: dict[str, Deployed] = field(default_factory=dict)
     title: str = ""
     headline: str = ""
@@ -100,8 +115,17 @@ class Summary:
         if format == FLOAT32:
             return self
         found = self.deployed[format]
-        same = {each.name: getattr(found, each.name) for each in fields(found) if each.name != "survival"}
-        return replace(self, **same)
+        return replace(self, **_shared(found))
+
+    def after_repair(self) -> Summary:
+        """The same of the repaired models, each next to originals and retrained models that were repaired as well."""
+        assert self.repaired is not None
+        return replace(self, **_shared(self.repaired))
+
+
+def _shared(found: Deployed) -> dict[str, Any]:
+    """The fields that a form's models have in common with those of a run."""
+    return {each.name: getattr(found, each.name) for each in fields(found) if each.name != "survival"}
 
 
 def as_plain(summary: Summary) -> Plain:
@@ -133,10 +157,7 @@ def _known(given: Plain) -> Plain:
     """What this version knows of the content of a file, in the layout of `Summary`."""
     known = _with_parts(_fields_of(Summary, given))
     if isinstance(formats := known.get("deployed"), dict):
-        known["deployed"] = {
-            name: _with_parts(_fields_of(Deployed, found)) if isinstance(found, dict) else found
-            for name, found in formats.items()
-        }
+        known["deployed"] = {name: _known_form(found) for name, found in formats.items()}
     if isinstance(declared := known.get("findings"), dict):
         known["findings"] = {
             name: {**_fields_of(Finding, entry), "name": name} if isinstance(entry, dict) else entry
@@ -145,7 +166,13 @@ def _known(given: Plain) -> Plain:
     return known
 
 
+def _known_form(found: Any) -> Any:
+    return _with_parts(_fields_of(Deployed, found)) if isinstance(found, dict) else found
+
+
 def _with_parts(known: Plain) -> Plain:
+    if MENDED in known:
+        known = {**known, MENDED: _known_form(known[MENDED])}
     parts = (("verdict", Verdict), ("judgement", Verdict), ("partition", Partition))
     return known | {name: _fields_of(kind, known[name]) for name, kind in parts if isinstance(known.get(name), dict)}
 

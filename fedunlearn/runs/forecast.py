@@ -20,7 +20,8 @@ from fedunlearn.store import Store
 from fedunlearn.store.catalogue import entries
 from fedunlearn.store.manifest import Manifest
 
-KINDS = ("train", "retrain", "unlearn", "audit")
+KINDS = ("train", "retrain", "unlearn", "repair", "deploy", "audit")
+SOME = ("repair", "deploy")  # shown where a job has such stages
 WORK = ("data.fingerprint", "model", "device", "audit.name")  # what the time of a round (or of an audit) depends on
 NOTE = (
     "Stages in the store, of those that the job needs. The estimate is for the others; what several jobs share counts "
@@ -125,13 +126,15 @@ def show(planned: Sequence[Planned], console: Console) -> None:
 
 def _table(planned: Sequence[Planned], rows: Sequence[Row | None], clock: Clock) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in ("job", "what", *KINDS, "estimate"):
+    needed = {step.kind for row in rows if row for step in row.needed}
+    kinds = [kind for kind in KINDS if kind in needed or kind not in SOME]
+    for title in ("job", "what", *kinds, "estimate"):
         table.add_column(title, justify="left" if title == "what" else "right")
     for number, (job, row) in enumerate(zip(planned, rows, strict=True), start=1):
         if row is None:
-            table.add_row(str(number), job.title, *("" for _ in KINDS), "finished", style="dim")
+            table.add_row(str(number), job.title, *("" for _ in kinds), "finished", style="dim")
         else:
-            table.add_row(str(number), job.title, *map(row.share, KINDS), clock.text(row.own) or "in store")
+            table.add_row(str(number), job.title, *map(row.share, kinds), clock.text(row.own) or "in store")
     return table
 
 

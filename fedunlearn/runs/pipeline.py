@@ -1,4 +1,4 @@
-"""The story of a run: train, retrain, unlearn, deploy, audit, report.
+"""The story of a run: train, retrain, unlearn, repair, deploy, audit, report.
 
 Every step is a function of its own part of the configuration and of the steps before it (see `steps`); the store
 computes it once and shares it between runs.
@@ -18,6 +18,8 @@ from fedunlearn.errors import RequestError, listed
 from fedunlearn.federation.clock import Stopwatch
 from fedunlearn.federation.federation import Federation
 from fedunlearn.federation.method import Method
+from fedunlearn.federation.repair import Repair
+from fedunlearn.models.base import linear_head
 from fedunlearn.runs import early, federations, steps
 from fedunlearn.runs.console import Console
 from fedunlearn.runs.declarations import declared
@@ -91,6 +93,7 @@ def carried_out(config: RunConfig, plan: Plan, console: Console, tracker: Tracke
     declared(config)  # raises where two audits declare the same
     backends.check(config.deploy)
     federation = federations.opened(config)
+    check_repair(config, federation)
     for remark in early.remarks(config, federation):
         console.warn(remark)
     planned = plan(config, federation)
@@ -143,3 +146,16 @@ def check_method(config: RunConfig) -> None:
             f"method {method.name} forgets at {listed(sorted(method.levels))} level, but the request is for {level}s"
         )
     method.check(config.method.settings, config)
+
+
+def check_repair(config: RunConfig, federation: Federation) -> None:
+    """Does the repair fit the task and the model? Raises RequestError."""
+    repair = registry.find(Repair, config.repair.name)
+    if not defined(repair.tasks, federation.task.name):
+        given = f"dataset={config.dataset.name} is for {federation.task.name}"
+        raise RequestError(f"repair {repair.name} is for {listed(sorted(repair.tasks))}, but {given}")
+    if repair.edits_head:
+        try:
+            linear_head(federation.models.fresh(0))
+        except RequestError as error:
+            raise RequestError(f"repair {repair.name} cannot mend model={config.model.name}: {error}") from error

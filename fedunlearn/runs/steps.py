@@ -27,6 +27,7 @@ from torch import Tensor
 from fedunlearn.engines.base import traits as engine_traits
 from fedunlearn.federation.federation import Federation
 from fedunlearn.federation.method import MakeStrategy, Method
+from fedunlearn.federation.repair import Repair
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.runs import running
 from fedunlearn.runs.running import AUDITING, CONVERTING, TRAINING, Code, Members
@@ -37,23 +38,25 @@ from fedunlearn.store import key_of
 from fedunlearn.tasks.base import defined
 
 ORIGINAL, RETRAINED, UNLEARNED = "original", "retrained", "unlearned"
-HISTORY, AUDIT, GIVEN, DEPLOY = "history", "audit", "given", "deploy"
+HISTORY, AUDIT, GIVEN, DEPLOY, REPAIR = "history", "audit", "given", "deploy", "repair"
 Determinants = dict[str, Any]
 Keys = Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Form:
-    """What models have gone through after the story. `format`: how their weights are kept."""
+    """What models have gone through after the story: a repair, or none, and then how their weights are kept."""
 
     format: str = FLOAT32
+    repaired: bool = False
 
     def __str__(self) -> str:
-        """`int4`; empty for models as the story leaves them."""
-        return "" if self == BARE else self.format
+        """`repaired.int4`; empty for models as the story leaves them."""
+        said = {"repaired": self.repaired, self.format: self.format != FLOAT32}
+        return ".".join(name for name, there in said.items() if there)
 
 
-BARE = Form()
+BARE, REPAIRED = Form(), Form(repaired=True)
 
 
 @dataclass(frozen=True)
@@ -268,6 +271,25 @@ def _in_forms(setting: Setting, story: RunSteps) -> RunSteps:
     return replace(story, models=models)
 
 
+def _repairs(setting: Setting) -> Iterator[Change]:
+    """The repair, if the run asks for one."""
+    if setting.config.repair.name != "none":
+        yield partial(_repaired, setting)
+
+
+def _repaired(setting: Setting, source: Step) -> Step:
+    """A model after the repair, which is a stage of its own on what is left to retain."""
+    chosen = setting.config.repair
+    repair = registry.find(Repair, chosen.name)
+    rounds, training = repair.rounds(chosen.settings), repair.pace(chosen.settings, setting.config.train)
+    stage = f"{REPAIR}_{source.label}"  # with batches in an order of its own, as if every model were repaired alone
+    told = setting.with_request(setting.spec(stage, chosen, replace(training, rounds=max(1, rounds))))
+    work = Training(replace(told, kind="repair"), rounds)
+    mended = _trained(setting, source.role, REPAIR, work, {"request": _request(setting)})
+    form = replace(source.form, repaired=True)
+    return replace(mended, inputs={"start": (source,)}, number=source.number, form=form)
+
+
 def _formats(setting: Setting) -> Iterator[Change]:
     """Every format that the run asks for."""
     for name in setting.config.deploy.formats:
@@ -291,7 +313,7 @@ def _converted(setting: Setting, name: str, source: Step) -> Step:
 
 
 # What a form is made by, from a model of any form before it. Each is applied to all that those before it left.
-FORMS: tuple[Callable[[Setting], Iterable[Change]], ...] = (_formats,)
+FORMS: tuple[Callable[[Setting], Iterable[Change]], ...] = (_repairs, _formats)
 
 
 def _history(setting: Setting, original: Step, server: MakeStrategy) -> Step:
@@ -304,7 +326,7 @@ def _history(setting: Setting, original: Step, server: MakeStrategy) -> Step:
     told = replace(spec, forget_clients=tuple(sorted(setting.config.request.clients)))
     work = replace(original.work, spec=told, server=server)
     again = _trained(setting, HISTORY, HISTORY, work, {"server": method})
-    code = running.behind(_members(setting, spec.method, method), TRAINING)
+    code = running.behind(_members(setting, ("method", spec.method), ("method", method)), TRAINING)
     return replace(again, name=_title(HISTORY, setting.variant), code=code)
 
 
@@ -347,7 +369,7 @@ def _trained(setting: Setting, role: str, kind: str, work: Training, more: Deter
     """A step that trains. All that its clients are told is among its determinants."""
     config, spec = setting.config, work.spec
     own = {
-        "data": {"fingerprint": setting.federation.dataset.fingerprint, "clients": _clients(setting)},
+        "data": {"fingerprint": setting.federation.dataset.fingerprint, "clients": _clients(setting, spec)},
         "model": plain(config.model),
         "device": setting.federation.device.type,
         "engine": engine_traits(config.engine),
@@ -355,17 +377,17 @@ def _trained(setting: Setting, role: str, kind: str, work: Training, more: Deter
         "rounds": work.rounds,
         **(more or {}),
     }
-    code = running.behind(_members(setting, spec.method), TRAINING)
+    code = running.behind(_members(setting, (spec.kind, spec.method)), TRAINING)
     title = _title(spec.stage, setting.variant)
     return Step(role, kind, title, work, code, own, variant=setting.variant)
 
 
-def _members(setting: Setting, *methods: str) -> Members:
-    """What plugs in and takes part in any step, with these methods."""
+def _members(setting: Setting, *more: tuple[str, str]) -> Members:
+    """What plugs in and takes part in any step, and these as well."""
     config = setting.config
     kinds = {"dataset": config.dataset, "partitioner": config.partition, "model": config.model, "engine": config.engine}
     chosen = {**{kind: choice.name for kind, choice in kinds.items()}, "task": setting.federation.task.name}
-    return (*chosen.items(), *(("method", name) for name in methods))
+    return (*chosen.items(), *more)
 
 
 def _title(stage: str, variant: int | None) -> str:
@@ -377,9 +399,9 @@ def _request(setting: Setting) -> Determinants:
     return {"level": request.level, "classes": plain(request.classes), "samples": _digest(np.packbits(request.forget))}
 
 
-def _clients(setting: Setting) -> Determinants:
-    """Which samples every client has."""
-    held = setting.federation.of_variant(setting.variant).parts
+def _clients(setting: Setting, spec: StageSpec) -> Determinants:
+    """Which samples every client has in a stage."""
+    held = setting.federation.of_stage(spec).parts
     return {"partition": plain(setting.config.partition), "samples": _digest(*held)}
 
 

@@ -25,14 +25,14 @@ from fedunlearn.plain import finite, shortened
 from fedunlearn.results import gates, headline, judgement, sampling, survival
 from fedunlearn.results.findings import Finding
 from fedunlearn.results.provenance import environment
-from fedunlearn.results.summary import Deployed, Lists, Numbers, Partition, Summary
+from fedunlearn.results.summary import MENDED, Deployed, Lists, Numbers, Partition, Summary
 from fedunlearn.results.verdict import Compared, judge
 from fedunlearn.runs import early
 from fedunlearn.runs.curves import round_values
 from fedunlearn.runs.declarations import declared, expected
 from fedunlearn.runs.pipeline import Outcome
 from fedunlearn.runs.step_model import COSTS, StepModel
-from fedunlearn.runs.steps import BARE, ORIGINAL, RETRAINED, UNLEARNED, Form
+from fedunlearn.runs.steps import BARE, ORIGINAL, REPAIRED, RETRAINED, UNLEARNED, Form
 from fedunlearn.settings import registry
 from fedunlearn.settings.config import RunConfig
 from fedunlearn.settings.schema import plain
@@ -46,12 +46,15 @@ def summarise(outcome: Outcome, command: str) -> Summary:
     deployed = {name: _deployed(outcome, findings, bare, name) for name in config.deploy.formats}
     samples = _samples(federation)
     stages = {"train": [outcome.original], "retrain": outcome.retrained, "unlearn": [outcome.unlearned]}
+    mended = [each.model for each in outcome.of(UNLEARNED, REPAIRED)]
+    stages |= {"repair": mended} if mended else {}
     summary = Summary(
         status="done",
         config=config.as_dict(),
         command=command,
         signature=outcome.signature,
         models=bare.models,
+        repaired=bare.repaired,
         retrained_seeds=bare.retrained_seeds,
         noise_floor=bare.noise_floor,
         gap=bare.gap,
@@ -69,6 +72,7 @@ def summarise(outcome: Outcome, command: str) -> Summary:
             *map(shortened, federation.dataset.remarks),
         ),
         method=plain(outcome.unlearned.notes),
+        repair=plain(mended[0].notes) if mended else {},
         class_names=tuple(federation.dataset.class_names),
         forget_classes=tuple(federation.request.classes),
         samples=samples,
@@ -102,7 +106,7 @@ def _layer(original: Tensor, unlearned: Tensor, quantise: Quantiser) -> survival
 
 
 def _in_form(outcome: Outcome, findings: Mapping[str, Finding], form: Form) -> Deployed:
-    """What the audits found in the models of a form, next to each other."""
+    """What the audits found in the models of a form, next to each other, and in the same after a repair."""
     federation, task = outcome.federation, outcome.federation.task
     found = {role: [each.findings for each in outcome.of(role, form)] for role in (ORIGINAL, RETRAINED, UNLEARNED)}
     seeds = [_numbers(each, findings) for each in found[RETRAINED]]
@@ -111,8 +115,14 @@ def _in_form(outcome: Outcome, findings: Mapping[str, Finding], form: Form) -> D
     chance = task.chance(federation.dataset)
     passed = gates.check(original, seeds, chance, task.unseen_at_chance)
     samples, models = _samples(federation), Compared(original, unlearned, seeds)
+    after = replace(form, repaired=True)
+    repaired = _in_form(outcome, findings, after) if form != after and outcome.of(UNLEARNED, after) else None
     return Deployed(
-        models={ORIGINAL: original, RETRAINED: mean, UNLEARNED: unlearned},
+        models={
+            **{ORIGINAL: original, RETRAINED: mean, UNLEARNED: unlearned},
+            **({MENDED: repaired.models[UNLEARNED]} if repaired else {}),
+        },
+        repaired=repaired,
         retrained_seeds=tuple(seeds),
         noise_floor={name: _spread([seed.get(name) for seed in seeds]) for name in mean},
         gap={name: _difference(value, mean.get(name)) for name, value in unlearned.items()},
@@ -150,6 +160,8 @@ def metric_lines(outcome: Outcome) -> list[dict[str, Any]]:
     stages = {"train": outcome.original}
     stages |= {f"retrain_{i}": model for i, model in enumerate(outcome.retrained)}
     stages["unlearn"] = outcome.unlearned
+    for mended in outcome.of(UNLEARNED, REPAIRED):
+        stages["repair"] = mended.model
     lines = [line for stage, model in stages.items() for line in _stage_lines(stage, model, outcome)]
     for subject, findings in outcome.findings.items():
         values = {name: value for name, value in findings.items() if not isinstance(value, dict)}
