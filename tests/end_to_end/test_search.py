@@ -1,4 +1,8 @@
-"""Optuna as the sweeper: it is given every job's objective, and finds the better value. Needs fedunlearn[optuna]."""
+"""Optuna as the sweeper: it is given every job's objective, and finds the better value.
+
+Left out where Optuna is not installed, as in `make test`'s environment. To run it:
+`pip install -e '.[dev,optuna]' && pytest tests/end_to_end/test_search.py`.
+"""
 
 from __future__ import annotations
 
