@@ -34,7 +34,7 @@ from fedunlearn.runs.pipeline import Outcome
 from fedunlearn.runs.step_model import COSTS, StepModel
 from fedunlearn.runs.steps import BARE, ORIGINAL, REPAIRED, RETRAINED, UNLEARNED, Form
 from fedunlearn.settings import registry
-from fedunlearn.settings.config import RunConfig
+from fedunlearn.settings.config import FLOAT32, RunConfig
 from fedunlearn.settings.schema import plain
 
 
@@ -89,12 +89,23 @@ def summarise(outcome: Outcome, command: str) -> Summary:
 
 def _deployed(outcome: Outcome, findings: Mapping[str, Finding], bare: Deployed, name: str) -> Deployed:
     """What the audits found in the models in the format called `name`, and what of the forgetting survives it."""
-    found, deploy = _in_form(outcome, findings, Form(name)), outcome.config.deploy
-    network, quantise = outcome.federation.models.fresh(0), backends.quantiser(name, deploy)
-    before, after = outcome.original.tensors, outcome.unlearned.tensors
-    layers = (_layer(before[each], after[each], quantise) for each in backends.plan(network, deploy).rounded)
+    found = _surviving(outcome, findings, bare, _in_form(outcome, findings, Form(name)), Form(name))
+    if bare.repaired is None or found.repaired is None:
+        return found
+    mended = _surviving(outcome, findings, bare.repaired, found.repaired, Form(name, repaired=True))
+    return replace(found, repaired=mended)
+
+
+def _surviving(
+    outcome: Outcome, findings: Mapping[str, Finding], before: Deployed, found: Deployed, form: Form
+) -> Deployed:
+    """`found` in a form, with what of the forgetting `before` the format survives it."""
+    deploy, exact = outcome.config.deploy, replace(form, format=FLOAT32)
+    network, quantise = outcome.federation.models.fresh(0), backends.quantiser(form.format, deploy)
+    original, unlearned = (outcome.of(role, exact)[0].model.tensors for role in (ORIGINAL, UNLEARNED))
+    layers = (_layer(original[each], unlearned[each], quantise) for each in backends.plan(network, deploy).rounded)
     of_findings = survival.of_findings(
-        bare.models[UNLEARNED], found.models[UNLEARNED], found.models[ORIGINAL], findings
+        before.models[UNLEARNED], found.models[UNLEARNED], found.models[ORIGINAL], findings
     )
     return replace(found, survival={UNLEARNED: {**of_findings, **survival.of_weights(layers)}})
 
