@@ -1,4 +1,4 @@
-"""The method and the audit printed in docs/extending.md work, as a package that declares them as entry points."""
+"""The method, audit and repair printed in docs/extending.md work, as a package that declares them as entry points."""
 
 from __future__ import annotations
 
@@ -18,18 +18,20 @@ def printed(start: str) -> str:
     return next(code for code in listings if code.startswith(f'"""{start}:'))
 
 
-def test_the_printed_method_and_audit_run_from_another_package(tmp_path):
+def test_the_printed_method_audit_and_repair_run_from_another_package(tmp_path):
     package = tmp_path / "site" / "my_package"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
     (package / "flatten.py").write_text(printed("Flatten") + 'METHOD = METHODS["flatten"]\n')
     (package / "confidence.py").write_text(printed("Confidence") + 'AUDIT = AUDITS["confidence"]\n')
+    (package / "shrink.py").write_text(printed("Shrink") + 'REPAIR = REPAIRS["shrink"]\n')
     info = tmp_path / "site" / "my_package-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(
         "[fedunlearn.methods]\nflatten = my_package.flatten:METHOD\n"
         "[fedunlearn.audits]\nconfidence = my_package.confidence:AUDIT\n"
+        "[fedunlearn.repairs]\nshrink = my_package.shrink:REPAIR\n"
     )
     words = [
         "method=flatten",
@@ -40,6 +42,7 @@ def test_the_printed_method_and_audit_run_from_another_package(tmp_path):
         "unlearn.rounds=2",
     ]
     words += ["retrain.seeds=1", "audit=quick", "+audit.confidence={temperature: 2}", "output.dir=out"]
+    words += ["repair=shrink", "repair.by=0.2"]
     path = os.pathsep.join([str(tmp_path / "site"), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
         [sys.executable, "-m", "fedunlearn", *words],
@@ -54,6 +57,8 @@ def test_the_printed_method_and_audit_run_from_another_package(tmp_path):
     assert summary["config"]["method"] == {"name": "flatten", "strength": 2.0}
     assert summary["config"]["audit"]["confidence"] == {"temperature": 2.0}
     assert summary["models"]["unlearned"] != summary["models"]["original"]
+    assert summary["config"]["repair"] == {"name": "shrink", "by": 0.2}
+    assert summary["models"]["repaired"] != summary["models"]["unlearned"]
     assert all(0.1 < values["forget_confidence"] < 1 for values in summary["models"].values())  # of ten classes
     assert summary["findings"]["forget_confidence"]["direction"] == "up"
     assert "confidence" in done.stdout  # a column of the printed table
