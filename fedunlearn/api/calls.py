@@ -26,8 +26,9 @@ from fedunlearn.runs.composing import Source
 from fedunlearn.runs.console import Console
 from fedunlearn.runs.resources import Slot
 from fedunlearn.runs.step_model import StepModel
+from fedunlearn.runs.steps import ORIGINAL, RETRAINED, UNLEARNED, Form
 from fedunlearn.settings import config as configuration
-from fedunlearn.settings.config import Choice, RunConfig
+from fedunlearn.settings.config import FLOAT32, Choice, RunConfig
 
 PLACES = ("output.dir=", "hydra.run.dir=", "hydra.sweep.dir=")
 
@@ -92,7 +93,7 @@ class _Done:
 
     folder: Path
     config: RunConfig
-    models: Models | None
+    models: dict[str, Models] | None  # by format
 
 
 def _asked(words: Sequence[str]) -> list[str]:
@@ -185,9 +186,17 @@ def _kept(run: Run, drawn: Sequence[Path], slot: Slot, console: Console) -> None
         console.record(f"Warning: {warning}")
 
 
-def _models(outcome: pipeline.Outcome) -> Models:
-    make = partial(_network, outcome.federation)
-    return Models(make(outcome.original), tuple(map(make, outcome.retrained)), make(outcome.unlearned))
+def _models(outcome: pipeline.Outcome) -> dict[str, Models]:
+    """By format."""
+    return {name: _models_in(outcome, Form(name)) for name in (FLOAT32, *outcome.config.deploy.formats)}
+
+
+def _models_in(outcome: pipeline.Outcome, form: Form) -> Models:
+    found = {
+        role: tuple(_network(outcome.federation, each.model) for each in outcome.of(role, form))
+        for role in (ORIGINAL, RETRAINED, UNLEARNED)
+    }
+    return Models(found[ORIGINAL][0], found[RETRAINED], found[UNLEARNED][0])
 
 
 def _network(federation: Federation, model: StepModel) -> Network:
@@ -196,15 +205,17 @@ def _network(federation: Federation, model: StepModel) -> Network:
     return network.eval()
 
 
-def _result(folder: Path, config: RunConfig, models: Models | None) -> Result:
+def _result(folder: Path, config: RunConfig, models: dict[str, Models] | None) -> Result:
     try:
         summary = summaries.read(folder)
     except OSError as error:
         raise RunError(f"there is no summary in {folder}: where the run was executed elsewhere, it is there") from error
-    return Result(folder, summary, lambda: models or _from_store(config))  # the latter where it was done before
+    return Result(
+        folder, summary, lambda name: (models or _from_store(config))[name]
+    )  # the latter where it was done before
 
 
-def _from_store(config: RunConfig) -> Models:
+def _from_store(config: RunConfig) -> dict[str, Models]:
     return _models(pipeline.models_alone(config, Console(quiet=True)))
 
 
@@ -217,7 +228,7 @@ def _swept(folder: Path) -> Sweep:
 
 def _of_run(run: Run) -> Result:
     config = dict(run.summary.config)
-    return Result(run.folder, run.summary, lambda: _from_store(configuration.load(config)))
+    return Result(run.folder, run.summary, lambda name: _from_store(configuration.load(config))[name])
 
 
 def _value(words: Sequence[str], start: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from io import BytesIO
 from pathlib import Path
@@ -21,6 +21,7 @@ from fedunlearn.report.runs import Run
 from fedunlearn.results.findings import Finding, named
 from fedunlearn.results.summary import Numbers, Summary
 from fedunlearn.results.verdict import Verdict
+from fedunlearn.settings.config import FLOAT32
 
 NO_VERDICT = "no verdict"
 
@@ -40,7 +41,8 @@ class Result:
 
     folder: Path
     summary: Summary
-    load: Callable[[], Models] = field(compare=False)
+    load: Callable[[str], Models] = field(compare=False)
+    format: str = FLOAT32
 
     @property
     def config(self) -> dict[str, Any]:
@@ -78,6 +80,25 @@ class Result:
         return self.summary.cost
 
     @property
+    def formats(self) -> tuple[str, ...]:
+        """The formats that its models are in: float32, and those of `deploy.formats`."""
+        return self.summary.formats
+
+    def at(self, format: str) -> Result:
+        """The same of the models as they are in that format: findings, gaps, noise floors, verdict, models.
+
+        Raises RequestError for a format that the run was not asked for.
+        """
+        if format not in self.formats:
+            raise unknown("format of this run", format, self.formats)
+        return replace(self, summary=self.summary.at(format), format=format)
+
+    @property
+    def survival(self) -> dict[str, Numbers]:
+        """What of the forgetting is undone in each format, by its name (docs/deploy.md)."""
+        return {name: found.survival["unlearned"] for name, found in self.summary.deployed.items()}
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What is to be known before the numbers are believed."""
         return self.summary.warnings
@@ -88,7 +109,7 @@ class Result:
 
         Trains what the store does not hold any more.
         """
-        return self.load()
+        return self.load(self.format)
 
     @property
     def paths(self) -> dict[str, Path]:
@@ -98,7 +119,7 @@ class Result:
     @property
     def run(self) -> Run:
         """The run as reports read it."""
-        return Run(self.folder, "done", "", self.summary)
+        return Run(self.folder, "done", "", self.summary, self.format)
 
     def table(self) -> pd.DataFrame:
         """Original, retrained, noise floor and method; a column for every finding of the headline, then costs."""
@@ -137,8 +158,8 @@ class Sweep:
 
     @property
     def frame(self) -> pd.DataFrame:
-        """A row for every finished run, as in runs.csv: settings, findings by role, gaps, costs (docs/output.md)."""
-        return tables.frame_of(self._runs)
+        """A row for every finished run and format, as in runs.csv: settings, findings, gaps (docs/output.md)."""
+        return tables.frame_of(reading.in_formats(self._runs))
 
     @property
     def paths(self) -> dict[str, Path]:
@@ -151,7 +172,7 @@ class Sweep:
 
     def figure(self, name: str) -> Figure:
         """`erasure_utility` or `distance_cost`. Raises RequestError, as a run's does."""
-        return _figure(name, figures.OF_A_SWEEP, self.frame, reading.declared(self._runs))
+        return _figure(name, figures.OF_A_SWEEP, tables.frame_of(self._runs), reading.declared(self._runs))
 
     @property
     def _runs(self) -> list[Run]:
@@ -174,7 +195,7 @@ def _files(folder: Path) -> dict[str, Path]:
 def _table(runs: list[Run]) -> pd.DataFrame:
     """What `tables.summary_table` has, for people: readable columns, the model as the index."""
     declared = reading.declared(runs)
-    whole = tables.summary_table(tables.frame_of(runs), declared)
+    whole = tables.summary_table(tables.frame_of(reading.in_formats(runs)), declared)
     audits = [name for name in whole if str(name) in declared]
     columns = ["setting", "row", "verdict", *audits, *tables.COSTS]
     labels = {"row": "model", **{str(name): _label(named(str(name), declared)) for name in audits}}

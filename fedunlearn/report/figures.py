@@ -17,15 +17,18 @@ from fedunlearn.report import (
     profile,
     run_figures,
     style,
+    survival_figure,
     sweep_figure,
     swept_figure,
 )
 from fedunlearn.report.legible import drawable, legible
 from fedunlearn.report.runs import Run
 from fedunlearn.results.findings import Declared
+from fedunlearn.settings.config import FLOAT32
 
 OF_A_RUN: dict[str, Callable[..., Figure | None]] = {
     "erasure_utility": run_figures.erasure_utility,
+    "survival": survival_figure.survival,
     "class_flow": run_figures.class_flow,
     "feature_map": feature_map_figure.feature_map,
     "examples": answers_figure.examples,
@@ -74,5 +77,6 @@ def draw_sweep(rows: pd.DataFrame, declared: Declared, folder: Path, titled: boo
 
     From `tables.tidy` and what its runs declare. Those that a page shows on phones are in `narrow/`.
     """
-    shown = rows.assign(**{name: rows[name].map(drawable) for name in ("setting", "label")})
+    whole = rows[rows["format"] == FLOAT32]
+    shown = whole.assign(**{name: whole[name].map(drawable) for name in ("setting", "label")})
     return _drawn(OF_A_SWEEP, folder, titled, shown, declared)

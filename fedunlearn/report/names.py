@@ -8,23 +8,39 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fedunlearn.plain import flat
+from fedunlearn.settings.config import FLOAT32
 
 # Parts of a configuration that make two runs comparable (the rounds of unlearning are among them because retraining
 # goes on for as long), and those that tell methods apart.
 SETTING = ("dataset", "data", "model", "partition", "request", "train", "retrain", "unlearn.rounds", "audit")
 VARIANT = ("method", "unlearn")
+ROUNDED = ("deploy.backend", "deploy.group_size")  # of models in other formats than float32
 ELSEWHERE = ("data.root", "data.download")  # where a machine keeps the data says nothing about the run
 
 
-def setting(config: Mapping[str, Any], class_names: Sequence[str] = ()) -> str:
-    """`mnist, lenet, dirichlet α=0.1, 10 clients, forgetting class 3 (three)`; what is not in `config` is left out."""
+def telling_settings(format: str) -> tuple[str, ...]:
+    """The parts of a configuration that tell settings apart that read the same."""
+    return SETTING if format == FLOAT32 else (*SETTING, *ROUNDED)
+
+
+def setting(config: Mapping[str, Any], class_names: Sequence[str] = (), format: str = FLOAT32) -> str:
+    """`mnist, lenet, dirichlet α=0.1, 10 clients, forgetting class 3 (three), at int4`.
+
+    What is not in `config` is left out, and so is float32.
+    """
     names = [str((config.get(part) or {}).get("name", "")) for part in ("dataset", "model", "partition")]
     spread = config.get("partition") or {}
     if spread.get("alpha") is not None:
         names[2] += f" α={spread['alpha']:g}"
     clients = f"{spread['clients']:,} clients" if "clients" in spread else ""
     forgotten = request(config.get("request") or {}, class_names)
-    return ", ".join(part for part in (*names, clients, f"forgetting {forgotten}" if forgotten else "") if part)
+    parts = (
+        *names,
+        clients,
+        f"forgetting {forgotten}" if forgotten else "",
+        "" if format == FLOAT32 else f"at {format}",
+    )
+    return ", ".join(part for part in parts if part)
 
 
 def request(given: Mapping[str, Any], class_names: Sequence[str] = ()) -> str:

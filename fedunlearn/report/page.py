@@ -25,11 +25,13 @@ from fedunlearn.report import formats, headlines, style, tables, verdict
 from fedunlearn.report.page_facts import COSTS, Facts, facts
 from fedunlearn.report.runs import Run, relative, sweep_command
 from fedunlearn.results.findings import Declared, named
+from fedunlearn.settings.config import FLOAT32
 
 NAME = "report.html"
 CAPTIONS = {
     "examples": "What the models say of forgotten samples",
     "erasure_utility": "Erasure against utility",
+    "survival": "What is left after rounding",
     "swept": "Erasure and utility against what was varied",
     "distance_cost": "Distance to retraining against time",
     "class_flow": "Where the forgotten samples go",
@@ -67,18 +69,17 @@ def write_run(run: Run) -> Path:
 def write_sweep(
     folder: Path, found: Sequence[Run], rows: pd.DataFrame, summary: pd.DataFrame, declared: Declared
 ) -> Path:
-    """The page of all runs below `folder`; the rest as `sweep.build` has it."""
+    """The page of all runs below `folder` (in all their formats); the rest as `sweep.build` has it."""
     audits = tables.headline(rows[rows["status"] == "done"], declared)
-    listed = [
-        _listed(number, run, row, audits, folder)
-        for number, (run, row) in enumerate(zip(found, rows.to_dict("records"), strict=True), start=1)
-    ]
+    whole = rows[rows["format"] == FLOAT32]
+    pairs = zip((run for run in found if run.format == FLOAT32), whole.to_dict("records"), strict=True)
+    listed = [_listed(number, run, row, audits, folder) for number, (run, row) in enumerate(pairs, start=1)]
     content = _render(
         "sweep_page.html.jinja",
         name=folder.name,
         headlines=headlines.of_sweep(found, rows),
         command=sweep_command(folder),
-        counts={status: int((rows["status"] == status).sum()) for status in ("done", "failed", "missing")},
+        counts={status: int((whole["status"] == status).sum()) for status in ("done", "failed", "missing")},
         header=formats.header_of(summary, declared),
         blocks=formats.blocks_of(summary),
         notes=formats.notes_of(summary) if len(summary) else [formats.NOTHING],

@@ -15,7 +15,7 @@ from fedunlearn.report.formats import UNKNOWN, capital, fixed, interval, quantit
 from fedunlearn.report.page_curves import course
 from fedunlearn.report.page_map import feature_map
 from fedunlearn.report.runs import MODELS, Run, known
-from fedunlearn.report.verdict import Said, said_in, said_of
+from fedunlearn.report.verdict import NONE, Said, said_in, said_of
 from fedunlearn.results import gates, headline, sampling
 
 COSTS = {"rounds": "rounds", "seconds": "seconds", "samples": "samples", "megabytes": "MB", "failures": "failures"}
@@ -24,6 +24,20 @@ SAMPLES_NOTE = (
     "gone from logits or features. What can be said is whether the samples are treated as retrained models treat them: "
     "by the accuracy on them and by membership, how well they are told from samples that nobody trained on."
 )
+SURVIVAL = {  # label, and what it says
+    "reversion": ("{}: comes back", "by how much more is left than before rounding"),
+    "way_back": ("{}: share of the way back", "0: as before rounding; 1: as the original model in this format"),
+    "flipped": (
+        "codes that differ",
+        "share of weights that the format holds otherwise than those of the original model",
+    ),
+    "cosine": ("direction", "cosine between the update that unlearning made and the one that is left"),
+    "length": ("length", "of the update that is left, over that of the one made"),
+    "step_ratio_10": ("smallest tenth of the update", "in half steps of the grid: from 1 on, it surely leaves its bin"),
+    "step_ratio_50": ("median of the update", "in half steps of the grid"),
+    "step_ratio_90": ("largest tenth of the update", "in half steps of the grid"),
+}
+SIGNED = ("reversion", "way_back", "cosine")
 SHOWN_APART = ("transformation_classes",)  # of a method's notes
 
 
@@ -57,6 +71,29 @@ class FlowRow:
 
 
 @dataclass(frozen=True)
+class AtFormat:
+    """The models in a format besides float32. `survival`: label, value and meaning of what is undone there."""
+
+    name: str
+    warnings: list[str]
+    verdict: Said | None
+    audits: list[AuditRow]
+    survival: list[tuple[str, str, str]]
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """The unlearned model in all formats: their names, the verdict's word in each, and per headline finding the values.
+
+    `rows`: label of the finding, then (value, gap to the retrained models of the format) in each format.
+    """
+
+    names: list[str]
+    words: list[str]
+    rows: list[tuple[str, list[tuple[str, str]]]]
+
+
+@dataclass(frozen=True)
 class Facts:
     """Everything about a run that its section shows; lists are empty where there is nothing to show."""
 
@@ -72,6 +109,8 @@ class Facts:
     level_note: str
     verdict: Said | None
     audits: list[AuditRow]
+    shipped: Shipped | None
+    formats: list[AtFormat]
     flow_models: list[str]
     flow: list[FlowRow]  # a row for each class, as a phone has room for few columns
     maps: list[tuple[str, Markup]]
@@ -96,11 +135,13 @@ def facts(run: Run, label: str = "") -> Facts:
         status=run.status,
         reason=run.reason,
         command=summary.command,
-        warnings=[f"Sanity gate not passed: {gates.sentence(name)}." for name in run.failed_gates()],
+        warnings=_failed(run),
         cautions=[f"{capital(text)}." for text in sampling.caution(summary.samples)],
         level_note=SAMPLES_NOTE if run.status == "done" and not summary.forget_classes else "",
         verdict=said_of(run) if run.status == "done" else None,
         audits=_audits(run) if run.status == "done" else [],
+        shipped=_shipped(run) if run.summary.deployed else None,
+        formats=[_at_format(run, name) for name in run.summary.deployed],
         flow_models=flow_models,
         flow=flow,
         maps=_maps(run) if run.status == "done" else [],
@@ -111,6 +152,47 @@ def facts(run: Run, label: str = "") -> Facts:
         config=_as_yaml(summary.config) if summary.config else "",
         notes=_notes(run),
     )
+
+
+def _failed(run: Run) -> list[str]:
+    return [f"Sanity gate not passed: {gates.sentence(name)}." for name in run.failed_gates()]
+
+
+def _shipped(run: Run) -> Shipped:
+    """The findings of the headline in all formats, side by side."""
+    there = [run.at(name) for name in run.summary.formats]
+    said = [said_of(each) for each in there]
+    shown = [name for name in run.values("unlearned") if run.finding(name).headline]
+    rows = [
+        (
+            run.finding(name).label,
+            [
+                (_number(each.values("unlearned").get(name)), _signed(known(each.summary.gap).get(name)))
+                for each in there
+            ],
+        )
+        for name in shown
+    ]
+    words = [
+        (one.word if one and not each.failed_gates() else "") or NONE for one, each in zip(said, there, strict=True)
+    ]
+    return Shipped([each.format for each in there], words, rows)
+
+
+def _at_format(run: Run, name: str) -> AtFormat:
+    there = run.at(name)
+    return AtFormat(name, _failed(there), said_of(there), _audits(there), _survival(run, name))
+
+
+def _survival(run: Run, name: str) -> list[tuple[str, str, str]]:
+    """What of the unlearned model's forgetting is undone in a format."""
+    rows = []
+    for key, value in known(run.summary.deployed[name].survival.get("unlearned", {})).items():
+        kind, _, finding = key.partition(".")
+        label, meaning = SURVIVAL.get(kind, (key, ""))
+        show = fixed if kind not in SIGNED else signed
+        rows.append((label.format(run.finding(finding).label) if finding else label, show(value), meaning))
+    return rows
 
 
 def _as_yaml(config: dict[str, Any]) -> str:

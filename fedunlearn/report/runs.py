@@ -11,8 +11,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +22,7 @@ from fedunlearn.report import names
 from fedunlearn.results import summary as summaries
 from fedunlearn.results.findings import Finding, named
 from fedunlearn.results.summary import Summary
+from fedunlearn.settings.config import FLOAT32
 
 Status = Literal["done", "failed", "missing"]
 
@@ -32,12 +33,20 @@ NOTHING = Summary("missing")
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder. `reason` says why the run is not done (empty if it is); `summary` is empty if there is none."""
+    """A run folder. `reason` says why the run is not done (empty if it is); `summary` is empty if there is none.
+
+    `format`: the one of the models that `summary` is about.
+    """
 
     folder: Path
     status: Status
     reason: str = ""
     summary: Summary = NOTHING
+    format: str = FLOAT32
+
+    def at(self, format: str) -> Run:
+        """The same run, of its models in that format alone."""
+        return replace(self, summary=self.summary.at(format), format=format)
 
     def chosen(self, section: str) -> str:
         """The name of the method (dataset, model, partition) of this run; empty if it is not known."""
@@ -72,6 +81,12 @@ class Run:
     def failed_gates(self) -> list[str]:
         """Names of the sanity gates that this run did not pass."""
         return [name for name, passed in self.summary.gates.items() if not passed]
+
+
+def in_formats(runs: Sequence[Run]) -> list[Run]:
+    """The runs as they are, then those that have models in other formats once more in each of these."""
+    others = dict.fromkeys(format for run in runs for format in run.summary.deployed)
+    return [*runs, *(run.at(format) for format in others for run in runs if format in run.summary.deployed)]
 
 
 def known(numbers: Mapping[str, float | None]) -> dict[str, float]:

@@ -38,11 +38,12 @@ def build(folder: Path, titled: bool = True) -> Report:
     """
     folder = folder.resolve()
     found = runs.find(folder)
-    rows = tables.frame_of(found)
-    rows["folder"] = [runs.relative(run, folder) for run in found]
+    everything = runs.in_formats(found)
+    rows = tables.frame_of(everything)
+    rows["folder"] = [runs.relative(run, folder) for run in everything]
     declared = runs.declared(found)
     summary = tables.summary_table(rows, declared)
-    said, shown = tuple(headlines.of_sweep(found, rows)), tables.to_markdown(summary, declared)
+    said, shown = tuple(headlines.of_sweep(everything, rows)), tables.to_markdown(summary, declared)
     problems = tuple(
         f"{runs.relative(run, folder)} {run.status}: {run.reason}" for run in found if run.status != "done"
     )
@@ -53,7 +54,7 @@ def build(folder: Path, titled: bool = True) -> Report:
         *figures.draw_sweep(rows, declared, folder, titled and all(map(figures.has_titles, found))),
     ]
     alone = is_run(found, folder)
-    own = page.write_run(found[0]) if alone else page.write_sweep(folder, found, rows, summary, declared)
+    own = page.write_run(found[0]) if alone else page.write_sweep(folder, everything, rows, summary, declared)
     return Report(said, rows, declared, summary, (*files, own), problems)
 
 

@@ -33,25 +33,27 @@ COSTS = ("rounds", "seconds", "megabytes")
 def tidy(folders: Iterable[Path]) -> pd.DataFrame:
     """One row per run folder, in the order given; never raises for a bad run (see its `status` and `reason`).
 
+    Below these, a row for every format that the models of a run were rounded to as well (`format`; float32 above).
     Columns: `setting` (what makes runs comparable, in words), `label` (the method, with what tells it from its
-    variants), `method`, `dataset`, `model`, `partition`, `alpha`, `clients`, `seed`, `forget`, `status`, `reason`,
-    `samples.P` (how many, such as `forget_test`), `verdict` (empty where there is none) and what it is made of
-    (`verdict.columns_of`: `judgement`, `margin.F`, `original_margin.F`, `checks`, …); for every audit
+    variants), `method`, `dataset`, `model`, `partition`, `alpha`, `clients`, `seed`, `format`, `forget`, `status`,
+    `reason`, `samples.P` (how many, such as `forget_test`), `verdict` (empty where there is none) and what it is
+    made of (`verdict.columns_of`: `judgement`, `margin.F`, `original_margin.F`, `checks`, …); for every audit
     `original.A`, `retrained.A` (mean of the retrained models), `retrained_low.A`, `retrained_high.A`, `unlearned.A`,
     `gap.A` (unlearned - retrained), `noise.A` (the noise floor, empty where one retrained model leaves it unknown);
     `cost.S.C` for stages train, retrain, unlearn; `cached.S`; `gate.G`; `warnings`, `command`, `folder`.
     """
-    return frame_of([reading.read(Path(folder)) for folder in folders])
+    return frame_of(reading.in_formats([reading.read(Path(folder)) for folder in folders]))
 
 
 def frame_of(runs: list[Run]) -> pd.DataFrame:
-    """`tidy` for runs that are already read."""
+    """`tidy` for runs that are already read, a row for each (`runs.in_formats` adds those in other formats)."""
     rows = [_row(run) for run in runs]
     done = [number for number, run in enumerate(runs) if run.status == "done"]
     for number, more in zip(done, columns_of([runs[number].summary.config for number in done]), strict=True):
         rows[number] |= more
     settings = names.told_apart(
-        [row["setting"] for row in rows], [names.parts_of(run.summary.config, names.SETTING) for run in runs]
+        [row["setting"] for row in rows],
+        [names.parts_of(run.summary.config, names.telling_settings(run.format)) for run in runs],
     )
     labels = names.told_apart(
         [f"{where}\n{row['method']}" for where, row in zip(settings, rows, strict=True)],
@@ -67,12 +69,13 @@ def _row(run: Run) -> dict[str, Any]:
     config, classes = summary.config, summary.class_names
     partition = config.get("partition") or {}
     return {
-        "setting": names.setting(config, classes),
+        "setting": names.setting(config, classes, run.format),
         "label": "",
         **{section: run.chosen(section) for section in reading.NAMED},
         "alpha": partition.get("alpha"),
         "clients": partition.get("clients"),
         "seed": run.seed,
+        "format": run.format,
         "forget": names.request(config.get("request") or {}, classes),
         "status": run.status,
         "reason": run.reason,
@@ -123,7 +126,7 @@ def headline(frame: pd.DataFrame, declared: Declared) -> list[str]:
 def shown(runs: list[Run]) -> Table:
     """The summary of these runs for the console."""
     declared = reading.declared(runs)
-    return to_rich(summary_table(frame_of(runs), declared), declared)
+    return to_rich(summary_table(frame_of(reading.in_formats(runs)), declared), declared)
 
 
 def summary_table(frame: pd.DataFrame, declared: Declared) -> pd.DataFrame:

@@ -51,7 +51,34 @@ class Told:
 def of_run(summary: Summary) -> str:
     """The sentence on one run, however it ended."""
     it, told = forgotten(summary), _told(title(summary), [summary])
-    return _sentence(f"{_clause(told, it)}{_evidence(summary, told.word, it)}{_price([told])}")
+    first = _sentence(f"{_clause(told, it)}{_evidence(summary, told.word, it)}{_price([told])}")
+    return " ".join(filter(None, [first, _deployed(summary, told)]))
+
+
+def _deployed(summary: Summary, whole: Told) -> str:
+    """A sentence on the models in other formats, those that came to the same together; empty if there are none."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for name in summary.deployed:
+        told, lost = _told(title(summary), [summary.at(name)]), _lost(summary, name)
+        groups.setdefault((told.word, lost or told.why), []).append(name)
+    clauses = [
+        f"at {_listed(names)} {_at_format(word, why, whole, pronoun(summary))}" for (word, why), names in groups.items()
+    ]
+    return _sentence("; ".join(clauses)) if clauses else ""
+
+
+def _lost(summary: Summary, name: str) -> str:
+    """Of the gates that float32 models pass, the first that those of a format do not."""
+    passed = summary.deployed[name].gates
+    lost = [gates.AFTER_ROUNDING[gate] for gate, ok in summary.gates.items() if ok and not passed.get(gate, True)]
+    return lost[0] if lost else ""
+
+
+def _at_format(word: str, why: str, whole: Told, it: str) -> str:
+    if word == NO_WORD:
+        return "there is no verdict either" if whole.word == NO_WORD else f"there is no verdict: {why}"
+    same = word == whole.word
+    return "the verdict is the same" if same else f"{whole.title} {SAID[word].format(it=it)}"
 
 
 def of_runs(runs: Sequence[tuple[str, Summary]]) -> str:

@@ -111,16 +111,22 @@ class Summary:
     headline: str = ""
 
     def at(self, format: str) -> Summary:
-        """The same of the models in that format; itself for float32."""
+        """The same of the models in that format alone."""
         if format == FLOAT32:
-            return self
+            return replace(self, deployed={})
         found = self.deployed[format]
-        return replace(self, **_shared(found))
+        return replace(self, deployed={}, **_shared(found))
 
     def after_repair(self) -> Summary:
         """The same of the repaired models, each next to originals and retrained models that were repaired as well."""
         assert self.repaired is not None
-        return replace(self, **_shared(self.repaired))
+        deployed = {name: found.repaired for name, found in self.deployed.items() if found.repaired is not None}
+        return replace(self, **_shared(self.repaired), deployed=deployed)
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """The formats that its models are in."""
+        return (FLOAT32, *self.deployed)
 
 
 def _shared(found: Deployed) -> dict[str, Any]:

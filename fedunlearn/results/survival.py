@@ -88,4 +88,4 @@ def of_findings(before: Numbers, after: Numbers, original: Numbers, declared: De
 
 
 def _times(side: int, start: float | None, end: float | None) -> float | None:
-    return None if start is None or end is None else side * (end - start)
+    return None if start is None or end is None else side * (end - start) + 0.0  # no minus zero

@@ -339,7 +339,7 @@ def _audits(setting: Setting, story: RunSteps) -> Iterator[Step]:
     settings = [replace(setting, variant=number) for number in range(most)]
     variants = [_in_forms(each, _told(each, OF_A_VARIANT)) for each in settings]
     for subject in story.models:
-        for choice in chosen:
+        for choice in chosen if subject.form == BARE else filter(_measures, chosen):
             yield _audit(setting, story, subject, choice, variants[: wanted[choice.name]])
 
 
@@ -358,6 +358,12 @@ def _audit(setting: Setting, story: RunSteps, subject: Step, choice: Choice, var
         {"audit": plain(choice), "seed": setting.config.seed, "request": _request(setting)},
         {"subject": (subject,), **reference, **(across if variants else {})},
     )
+
+
+def _measures(choice: Choice) -> bool:
+    """Does the audit find more than what pictures are drawn from? Models are pictured in float32 alone."""
+    declared = registry.find("audit", choice.name).declared(choice.settings)
+    return any(finding.kind != "figure" for finding in declared)
 
 
 def _variants_of(choice: Choice) -> int:

@@ -239,9 +239,8 @@ def _failed(passed: Mapping[str, bool]) -> list[str]:
 def _lost(passed: Mapping[str, bool], deployed: Mapping[str, Deployed]) -> Iterator[str]:
     """A sentence for every format and gate that float32 models pass and those of the format do not."""
     for name, found in deployed.items():
-        yield from (
-            f"at {name}, {line}" for line in _failed({gate: found.gates[gate] for gate in passed if passed[gate]})
-        )
+        for gate in (gate for gate, ok in passed.items() if ok and not found.gates[gate]):
+            yield f"at {name}, {gates.AFTER_ROUNDING[gate]}"
 
 
 def _samples(federation: Federation) -> dict[str, int]:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedunlearn.results.headline import SAID, cut, forgotten, of_run, of_runs
-from fedunlearn.results.summary import Summary
+from fedunlearn.results.summary import Deployed, Summary
 from fedunlearn.results.verdict import BLIND, Verdict
 
 NAMES = ("top", "trouser", "pullover", "Ankle boot")
@@ -191,3 +191,35 @@ def test_it_never_claims_more_than_the_verdict(runs: list[tuple[str, Summary]]) 
     for word in WORDS:
         only = all(s in good and s.verdict and s.verdict.word == word for _, s in runs)
         assert not only or SAID[word].partition("{")[0] in said
+
+
+def at(**verdicts: Verdict) -> dict[str, Deployed]:
+    return {name: Deployed(gates={"original_learnt_task": True}, verdict=found) for name, found in verdicts.items()}
+
+
+def test_a_second_sentence_says_what_becomes_of_it_in_other_formats() -> None:
+    def second(summary: Summary) -> str:
+        whole, alone = of_run(summary), of_run(replace(summary, deployed={}))
+        assert whole.startswith(f"{alone} ")
+        return whole.removeprefix(f"{alone} ")
+
+    same = replace(ERASED, deployed=at(int8=verdict("erased"), int4=verdict("erased")))
+    assert second(same) == "At int8 and int4 the verdict is the same."
+    back = replace(ERASED, deployed=at(int8=verdict("erased"), int4=verdict("not erased"), int3=verdict(None)))
+    assert second(back).startswith(
+        "At int8 the verdict is the same; at int4 FUCRT did not forget it; at int3 there is no verdict: "
+    )
+    lost = {
+        **at(int3=verdict("erased")),
+        "int2": Deployed(gates={"original_learnt_task": False}, verdict=verdict("erased")),
+    }
+    assert second(replace(ERASED, deployed=lost)) == (
+        "At int3 the verdict is the same; at int2 there is no verdict: the original model does not know the task any "
+        "more."
+    )
+    without = replace(ERASED, verdict=None, deployed=at(int8=verdict(None)))
+    assert second(without) == "At int8 there is no verdict either."
+    client = {"int8": Deployed(verdict=CLIENT.verdict, judgement=verdict("more left"))}
+    assert second(replace(CLIENT, deployed=client)) == (
+        "At int8 FedEraser still remembers more of them than a retrained model."
+    )

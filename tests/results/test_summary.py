@@ -85,7 +85,7 @@ def test_a_summary_at_a_format_is_that_of_the_models_in_it() -> None:
     assert there.models["unlearned"] == {"leak": 0.5} and there.gap == {"leak": 0.25}
     assert there.verdict == Verdict(None, ("a sanity gate failed",)) and not there.gates["original_learnt_task"]
     assert (there.config, there.findings, there.samples) == (FULL.config, FULL.findings, FULL.samples)
-    assert FULL.at("float32") == FULL
+    assert FULL.at("float32") == replace(FULL, deployed={}) and FULL.formats == ("float32", "int4")
     assert "deployed" not in as_plain(replace(FULL, deployed={})), "absent where it was not asked for"
 
 

@@ -57,6 +57,45 @@ def test_the_story_of_a_run() -> None:
     assert all(step.inputs == {} for step in (only(run, ORIGINAL), *run.of(RETRAINED)))
 
 
+def test_every_model_is_rounded_to_every_format_and_audited_next_to_its_like() -> None:
+    run = planned("audit=quick", "deploy.formats=[int8,int4]")
+    roles = ["original", "retrained_0", "retrained_1", "unlearned"]
+    assert [step.label for step in run.models] == [*roles, *(f"{r}.{f}" for f in ("int8", "int4") for r in roles)]
+    for step in run.models[4:]:
+        (source,) = step.inputs["source"]
+        assert (source.role, source.number, source.form) == (step.role, step.number, steps.BARE)
+        assert step.kind == "deploy" and step.name == f"{source.name}.{step.form}"
+    for step in run.audits:
+        form = step.inputs["subject"][0].form
+        assert step.inputs[ORIGINAL] == run.of(ORIGINAL, form) and step.inputs[RETRAINED] == run.of(RETRAINED, form)
+
+
+def test_formats_change_no_other_step_and_are_shared_by_what_they_are_made_of() -> None:
+    bare, both = planned("audit=quick"), planned("audit=quick", "deploy.formats=[int8,int4]")
+    assert {step.key for step in bare} < {step.key for step in both}
+    assert bare.signature() != both.signature()
+    alone = planned("audit=quick", "deploy.formats=[int4]")
+    assert {step.key for step in alone} < {step.key for step in both}
+    grouped = planned("audit=quick", "deploy.formats=[int4]", "deploy.group_size=8")
+    other = planned("audit=quick", "deploy.formats=[int4]", "method=head_mask")
+    int4 = steps.Form("int4")
+    assert not {step.key for step in grouped.models[4:]} & {step.key for step in alone.models[4:]}
+    for role in (ORIGINAL, RETRAINED):
+        assert [step.key for step in other.of(role, int4)] == [step.key for step in alone.of(role, int4)]
+    assert other.of(UNLEARNED, int4)[0].key != alone.of(UNLEARNED, int4)[0].key
+
+
+def test_shadow_models_are_rounded_too_and_pictures_are_of_float32_alone() -> None:
+    run = planned("audit=quick", "+audit.u_lira={shadows: 6}", "+audit.answers={}", "deploy.formats=[int4]")
+    shadowed = [step for step in run.audits if "variants.original" in step.inputs]
+    assert {str(step.inputs["subject"][0].form) for step in shadowed} == {"", "int4"}
+    for step in shadowed:
+        form = step.inputs["subject"][0].form
+        assert {other.form for role in (ORIGINAL, UNLEARNED) for other in step.inputs[f"variants.{role}"]} == {form}
+    pictured = [step for step in run.audits if step.name.startswith("answers")]
+    assert pictured and {step.inputs["subject"][0].form for step in pictured} == {steps.BARE}
+
+
 def test_a_method_that_starts_afresh_builds_on_nothing() -> None:
     assert only(planned("method=retrain"), UNLEARNED).inputs == {}
 
