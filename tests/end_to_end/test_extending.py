@@ -1,4 +1,4 @@
-"""The method, audit and repair printed in docs/extending.md work, as a package that declares them as entry points."""
+"""What is printed in docs/extending.md works, as a package that declares it as entry points."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ def printed(start: str) -> str:
     return next(code for code in listings if code.startswith(f'"""{start}:'))
 
 
-def test_the_printed_method_audit_and_repair_run_from_another_package(tmp_path):
+def test_what_is_printed_runs_from_another_package(tmp_path):
     package = tmp_path / "site" / "my_package"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
     (package / "flatten.py").write_text(printed("Flatten") + 'METHOD = METHODS["flatten"]\n')
     (package / "confidence.py").write_text(printed("Confidence") + 'AUDIT = AUDITS["confidence"]\n')
     (package / "shrink.py").write_text(printed("Shrink") + 'REPAIR = REPAIRS["shrink"]\n')
+    (package / "ternary.py").write_text(printed("Ternary") + 'FORMAT = FORMATS["ternary"]\n')
     info = tmp_path / "site" / "my_package-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
@@ -32,6 +33,7 @@ def test_the_printed_method_audit_and_repair_run_from_another_package(tmp_path):
         "[fedunlearn.methods]\nflatten = my_package.flatten:METHOD\n"
         "[fedunlearn.audits]\nconfidence = my_package.confidence:AUDIT\n"
         "[fedunlearn.repairs]\nshrink = my_package.shrink:REPAIR\n"
+        "[fedunlearn.formats]\nternary = my_package.ternary:FORMAT\n"
     )
     words = [
         "method=flatten",
@@ -42,7 +44,7 @@ def test_the_printed_method_audit_and_repair_run_from_another_package(tmp_path):
         "unlearn.rounds=2",
     ]
     words += ["retrain.seeds=1", "audit=quick", "+audit.confidence={temperature: 2}", "output.dir=out"]
-    words += ["repair=shrink", "repair.by=0.2"]
+    words += ["repair=shrink", "repair.by=0.2", "deploy.formats=[ternary]"]
     path = os.pathsep.join([str(tmp_path / "site"), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
         [sys.executable, "-m", "fedunlearn", *words],
@@ -59,6 +61,7 @@ def test_the_printed_method_audit_and_repair_run_from_another_package(tmp_path):
     assert summary["models"]["unlearned"] != summary["models"]["original"]
     assert summary["config"]["repair"] == {"name": "shrink", "by": 0.2}
     assert summary["models"]["repaired"] != summary["models"]["unlearned"]
+    assert summary["deployed"]["ternary"]["models"]["unlearned"] != summary["models"]["unlearned"]
     assert all(0.1 < values["forget_confidence"] < 1 for values in summary["models"].values())  # of ten classes
     assert summary["findings"]["forget_confidence"]["direction"] == "up"
     assert "confidence" in done.stdout  # a column of the printed table
