@@ -10,6 +10,7 @@ from fedunlearn.data.types import Request
 from fedunlearn.engines.base import Progress
 from fedunlearn.engines.local import Local
 from fedunlearn.engines.stacked import Stacked
+from fedunlearn.errors import HopelessError
 from fedunlearn.federation.federation import Federation
 from fedunlearn.federation.repair import own_pace
 from fedunlearn.settings import registry
@@ -126,6 +127,12 @@ def test_training_takes_the_settings_of_the_repair_that_are_given():
     assert own_pace(finetune.settings(rounds=9, lr=0.1), training) == replace(training, rounds=9, lr=0.1)
     pseudo = registry.find("repair", "pseudo_classes")
     assert pseudo.pace(pseudo.settings(local_epochs=3), training) == replace(training, local_epochs=3, participation=1)
+
+
+def test_a_repair_that_diverges_says_which_setting_to_change(lost, mend):
+    finetune = registry.find("repair", "finetune")
+    with pytest.raises(HopelessError, match=r"a smaller repair\.lr=1e\+18$"):
+        mend("finetune", lost(), finetune.settings(lr=1e18, local_epochs=4))
 
 
 def test_a_client_that_held_only_forget_data_has_no_part(lost, mend):
