@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from fedunlearn import sources
-from fedunlearn.api.result import Models, Result, Sweep
+from fedunlearn.api.result import Forms, Models, Result, Sweep
 from fedunlearn.errors import Ended, RequestError, RunError
 from fedunlearn.federation.federation import Federation
 from fedunlearn.models.base import Network
@@ -28,7 +28,7 @@ from fedunlearn.runs.resources import Slot
 from fedunlearn.runs.step_model import StepModel
 from fedunlearn.runs.steps import ORIGINAL, RETRAINED, UNLEARNED, Form
 from fedunlearn.settings import config as configuration
-from fedunlearn.settings.config import FLOAT32, Choice, RunConfig
+from fedunlearn.settings.config import Choice, RunConfig
 
 PLACES = ("output.dir=", "hydra.run.dir=", "hydra.sweep.dir=")
 
@@ -93,7 +93,7 @@ class _Done:
 
     folder: Path
     config: RunConfig
-    models: dict[str, Models] | None  # by format
+    models: Forms | None
 
 
 def _asked(words: Sequence[str]) -> list[str]:
@@ -186,9 +186,10 @@ def _kept(run: Run, drawn: Sequence[Path], slot: Slot, console: Console) -> None
         console.record(f"Warning: {warning}")
 
 
-def _models(outcome: pipeline.Outcome) -> dict[str, Models]:
-    """By format."""
-    return {name: _models_in(outcome, Form(name)) for name in (FLOAT32, *outcome.config.deploy.formats)}
+def _models(outcome: pipeline.Outcome) -> Forms:
+    """The models in all their forms."""
+    forms = dict.fromkeys(each.step.form for each in outcome.models)
+    return {(form.format, form.repaired): _models_in(outcome, form) for form in forms}
 
 
 def _models_in(outcome: pipeline.Outcome, form: Form) -> Models:
@@ -205,17 +206,15 @@ def _network(federation: Federation, model: StepModel) -> Network:
     return network.eval()
 
 
-def _result(folder: Path, config: RunConfig, models: dict[str, Models] | None) -> Result:
+def _result(folder: Path, config: RunConfig, models: Forms | None) -> Result:
     try:
         summary = summaries.read(folder)
     except OSError as error:
         raise RunError(f"there is no summary in {folder}: where the run was executed elsewhere, it is there") from error
-    return Result(
-        folder, summary, lambda name: (models or _from_store(config))[name]
-    )  # the latter where it was done before
+    return Result(folder, summary, lambda form: (models or _from_store(config))[form])  # the latter if done before
 
 
-def _from_store(config: RunConfig) -> dict[str, Models]:
+def _from_store(config: RunConfig) -> Forms:
     return _models(pipeline.models_alone(config, Console(quiet=True)))
 
 
@@ -228,7 +227,7 @@ def _swept(folder: Path) -> Sweep:
 
 def _of_run(run: Run) -> Result:
     config = dict(run.summary.config)
-    return Result(run.folder, run.summary, lambda name: _from_store(configuration.load(config))[name])
+    return Result(run.folder, run.summary, lambda form: _from_store(configuration.load(config))[form])
 
 
 def _value(words: Sequence[str], start: str) -> str:

@@ -35,14 +35,18 @@ class Models:
     unlearned: Network
 
 
+Forms = dict[tuple[str, bool], Models]  # by format, and whether they are repaired
+
+
 @dataclass(frozen=True, repr=False)
 class Result:
     """A finished run. `folder`: where its files are; `summary`: all that summary.json holds (docs/output.md)."""
 
     folder: Path
     summary: Summary
-    load: Callable[[str], Models] = field(compare=False)
+    load: Callable[[tuple[str, bool]], Models] = field(compare=False)
     format: str = FLOAT32
+    repaired: bool = False
 
     @property
     def config(self) -> dict[str, Any]:
@@ -93,6 +97,12 @@ class Result:
             raise unknown("format of this run", format, self.formats)
         return replace(self, summary=self.summary.at(format), format=format)
 
+    def after_repair(self) -> Result:
+        """The same of the models after the repair. Raises RequestError where the run has none."""
+        if self.summary.repaired is None:
+            raise RequestError("this run repaired no model: it was asked for with repair=none, or is repaired already")
+        return replace(self, summary=self.summary.after_repair(), repaired=True)
+
     @property
     def survival(self) -> dict[str, Numbers]:
         """What of the forgetting is undone in each format, by its name (docs/deploy.md)."""
@@ -109,7 +119,7 @@ class Result:
 
         Trains what the store does not hold any more.
         """
-        return self.load(self.format)
+        return self.load((self.format, self.repaired))
 
     @property
     def paths(self) -> dict[str, Path]:
@@ -119,7 +129,7 @@ class Result:
     @property
     def run(self) -> Run:
         """The run as reports read it."""
-        return Run(self.folder, "done", "", self.summary, self.format)
+        return Run(self.folder, "done", "", self.summary, self.format, self.repaired)
 
     def table(self) -> pd.DataFrame:
         """Original, retrained, noise floor and method; a column for every finding of the headline, then costs."""
@@ -159,7 +169,7 @@ class Sweep:
     @property
     def frame(self) -> pd.DataFrame:
         """A row for every finished run and format, as in runs.csv: settings, findings, gaps (docs/output.md)."""
-        return tables.frame_of(reading.in_formats(self._runs))
+        return tables.frame_of(reading.in_forms(self._runs))
 
     @property
     def paths(self) -> dict[str, Path]:
@@ -195,7 +205,7 @@ def _files(folder: Path) -> dict[str, Path]:
 def _table(runs: list[Run]) -> pd.DataFrame:
     """What `tables.summary_table` has, for people: readable columns, the model as the index."""
     declared = reading.declared(runs)
-    whole = tables.summary_table(tables.frame_of(reading.in_formats(runs)), declared)
+    whole = tables.summary_table(tables.frame_of(reading.in_forms(runs)), declared)
     audits = [name for name in whole if str(name) in declared]
     columns = ["setting", "row", "verdict", *audits, *tables.COSTS]
     labels = {"row": "model", **{str(name): _label(named(str(name), declared)) for name in audits}}

@@ -23,8 +23,8 @@ from fedunlearn.report import (
 )
 from fedunlearn.report.legible import drawable, legible
 from fedunlearn.report.runs import Run
+from fedunlearn.report.tables import as_unlearned
 from fedunlearn.results.findings import Declared
-from fedunlearn.settings.config import FLOAT32
 
 OF_A_RUN: dict[str, Callable[..., Figure | None]] = {
     "erasure_utility": run_figures.erasure_utility,
@@ -77,6 +77,6 @@ def draw_sweep(rows: pd.DataFrame, declared: Declared, folder: Path, titled: boo
 
     From `tables.tidy` and what its runs declare. Those that a page shows on phones are in `narrow/`.
     """
-    whole = rows[rows["format"] == FLOAT32]
+    whole = as_unlearned(rows)
     shown = whole.assign(**{name: whole[name].map(drawable) for name in ("setting", "label")})
     return _drawn(OF_A_SWEEP, folder, titled, shown, declared)

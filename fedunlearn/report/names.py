@@ -18,12 +18,18 @@ ROUNDED = ("deploy.backend", "deploy.group_size")  # of models in other formats 
 ELSEWHERE = ("data.root", "data.download")  # where a machine keeps the data says nothing about the run
 
 
-def telling_settings(format: str) -> tuple[str, ...]:
+def telling_settings(format: str, repair: str = "") -> tuple[str, ...]:
     """The parts of a configuration that tell settings apart that read the same."""
-    return SETTING if format == FLOAT32 else (*SETTING, *ROUNDED)
+    return (*SETTING, *(() if format == FLOAT32 else ROUNDED), *(("repair",) if repair else ()))
 
 
-def setting(config: Mapping[str, Any], class_names: Sequence[str] = (), format: str = FLOAT32) -> str:
+def form(format: str, repair: str = "") -> str:
+    """`repaired by average logit gap, at int4`: what models went through; empty for those as unlearning leaves them."""
+    parts = (f"repaired by {repair.replace('_', ' ')}" if repair else "", "" if format == FLOAT32 else f"at {format}")
+    return ", ".join(filter(None, parts))
+
+
+def setting(config: Mapping[str, Any], class_names: Sequence[str] = (), format: str = FLOAT32, repair: str = "") -> str:
     """`mnist, lenet, dirichlet α=0.1, 10 clients, forgetting class 3 (three), at int4`.
 
     What is not in `config` is left out, and so is float32.
@@ -38,7 +44,7 @@ def setting(config: Mapping[str, Any], class_names: Sequence[str] = (), format: 
         *names,
         clients,
         f"forgetting {forgotten}" if forgotten else "",
-        "" if format == FLOAT32 else f"at {format}",
+        form(format, repair),
     )
     return ", ".join(part for part in parts if part)
 

@@ -25,7 +25,6 @@ from fedunlearn.report import formats, headlines, style, tables, verdict
 from fedunlearn.report.page_facts import COSTS, Facts, facts
 from fedunlearn.report.runs import Run, relative, sweep_command
 from fedunlearn.results.findings import Declared, named
-from fedunlearn.settings.config import FLOAT32
 
 NAME = "report.html"
 CAPTIONS = {
@@ -71,8 +70,8 @@ def write_sweep(
 ) -> Path:
     """The page of all runs below `folder` (in all their formats); the rest as `sweep.build` has it."""
     audits = tables.headline(rows[rows["status"] == "done"], declared)
-    whole = rows[rows["format"] == FLOAT32]
-    pairs = zip((run for run in found if run.format == FLOAT32), whole.to_dict("records"), strict=True)
+    whole = tables.as_unlearned(rows)
+    pairs = zip((run for run in found if run.as_unlearned), whole.to_dict("records"), strict=True)
     listed = [_listed(number, run, row, audits, folder) for number, (run, row) in enumerate(pairs, start=1)]
     content = _render(
         "sweep_page.html.jinja",

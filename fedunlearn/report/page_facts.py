@@ -14,7 +14,7 @@ from fedunlearn.report import feature_map_figure, names, run_figures
 from fedunlearn.report.formats import UNKNOWN, capital, fixed, interval, quantity, signed
 from fedunlearn.report.page_curves import course
 from fedunlearn.report.page_map import feature_map
-from fedunlearn.report.runs import MODELS, Run, known
+from fedunlearn.report.runs import MODELS, Run, in_forms, known
 from fedunlearn.report.verdict import NONE, Said, said_in, said_of
 from fedunlearn.results import gates, headline, sampling
 
@@ -71,10 +71,11 @@ class FlowRow:
 
 
 @dataclass(frozen=True)
-class AtFormat:
-    """The models in a format besides float32. `survival`: label, value and meaning of what is undone there."""
+class InForm:
+    """The models in another form, such as `At int4`. `survival`: label, value and meaning of what rounding undoes."""
 
-    name: str
+    title: str
+    format: str
     warnings: list[str]
     verdict: Said | None
     audits: list[AuditRow]
@@ -83,9 +84,9 @@ class AtFormat:
 
 @dataclass(frozen=True)
 class Shipped:
-    """The unlearned model in all formats: their names, the verdict's word in each, and per headline finding the values.
+    """The unlearned model in all forms: their names, the verdict's word in each, and per headline finding the values.
 
-    `rows`: label of the finding, then (value, gap to the retrained models of the format) in each format.
+    `rows`: label of the finding, then (value, gap to the retrained models of the form) in each form.
     """
 
     names: list[str]
@@ -110,7 +111,7 @@ class Facts:
     verdict: Said | None
     audits: list[AuditRow]
     shipped: Shipped | None
-    formats: list[AtFormat]
+    forms: list[InForm]
     flow_models: list[str]
     flow: list[FlowRow]  # a row for each class, as a phone has room for few columns
     maps: list[tuple[str, Markup]]
@@ -124,7 +125,7 @@ class Facts:
 
 def facts(run: Run, label: str = "") -> Facts:
     """The facts of a run, however it ended. `label`: the method with what tells it from its variants."""
-    summary = run.summary
+    summary, forms = run.summary, in_forms([run])
     flow_models, flow = _flow(run)
     stored = [stage for stage, was in summary.cached.items() if was]
     return Facts(
@@ -140,8 +141,8 @@ def facts(run: Run, label: str = "") -> Facts:
         level_note=SAMPLES_NOTE if run.status == "done" and not summary.forget_classes else "",
         verdict=said_of(run) if run.status == "done" else None,
         audits=_audits(run) if run.status == "done" else [],
-        shipped=_shipped(run) if run.summary.deployed else None,
-        formats=[_at_format(run, name) for name in run.summary.deployed],
+        shipped=_shipped(forms) if len(forms) > 1 else None,
+        forms=list(map(_in_form, forms[1:])),
         flow_models=flow_models,
         flow=flow,
         maps=_maps(run) if run.status == "done" else [],
@@ -158,10 +159,9 @@ def _failed(run: Run) -> list[str]:
     return [f"Sanity gate not passed: {gates.sentence(name)}." for name in run.failed_gates()]
 
 
-def _shipped(run: Run) -> Shipped:
-    """The findings of the headline in all formats, side by side."""
-    there = [run.at(name) for name in run.summary.formats]
-    said = [said_of(each) for each in there]
+def _shipped(there: list[Run]) -> Shipped:
+    """The findings of the headline in all forms, side by side."""
+    run, said = there[0], [said_of(each) for each in there]
     shown = [name for name in run.values("unlearned") if run.finding(name).headline]
     rows = [
         (
@@ -176,18 +176,19 @@ def _shipped(run: Run) -> Shipped:
     words = [
         (one.word if one and not each.failed_gates() else "") or NONE for one, each in zip(said, there, strict=True)
     ]
-    return Shipped([each.format for each in there], words, rows)
+    called = [", ".join(filter(None, ["repaired" if each.repaired else "", each.format])) for each in there]
+    return Shipped(called, words, rows)
 
 
-def _at_format(run: Run, name: str) -> AtFormat:
-    there = run.at(name)
-    return AtFormat(name, _failed(there), said_of(there), _audits(there), _survival(run, name))
+def _in_form(run: Run) -> InForm:
+    title = capital(names.form(run.format, run.repair))
+    return InForm(title, run.format, _failed(run), said_of(run), _audits(run), _survival(run))
 
 
-def _survival(run: Run, name: str) -> list[tuple[str, str, str]]:
-    """What of the unlearned model's forgetting is undone in a format."""
+def _survival(run: Run) -> list[tuple[str, str, str]]:
+    """What of the unlearned model's forgetting its format undoes."""
     rows = []
-    for key, value in known(run.summary.deployed[name].survival.get("unlearned", {})).items():
+    for key, value in known(run.survival.get("unlearned", {})).items():
         kind, _, finding = key.partition(".")
         label, meaning = SURVIVAL.get(kind, (key, ""))
         show = fixed if kind not in SIGNED else signed
@@ -321,7 +322,7 @@ def _transformations(run: Run) -> list[tuple[str, str]]:
 
 def _costs(run: Run) -> list[tuple[str, list[str]]]:
     rows = []
-    for stage in ("train", "retrain", "unlearn"):
+    for stage in ("train", "retrain", "unlearn", "repair"):
         spent = known(run.summary.cost.get(stage, {}))
         spent["megabytes"] = (spent.get("bytes_up", 0) + spent.get("bytes_down", 0)) / 1e6
         if len(spent) > 1:
@@ -331,4 +332,5 @@ def _costs(run: Run) -> list[tuple[str, list[str]]]:
 
 def _notes(run: Run) -> str:
     others = {name: value for name, value in run.summary.method.items() if name not in SHOWN_APART}
+    others |= {"repair": run.summary.repair} if run.summary.repair else {}
     return json.dumps(others, indent=None, separators=(", ", ": ")) if others else ""

@@ -12,7 +12,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -21,7 +21,7 @@ from fedunlearn.files import is_folder
 from fedunlearn.report import names
 from fedunlearn.results import summary as summaries
 from fedunlearn.results.findings import Finding, named
-from fedunlearn.results.summary import Summary
+from fedunlearn.results.summary import Numbers, Summary
 from fedunlearn.settings.config import FLOAT32
 
 Status = Literal["done", "failed", "missing"]
@@ -35,7 +35,8 @@ NOTHING = Summary("missing")
 class Run:
     """A run folder. `reason` says why the run is not done (empty if it is); `summary` is empty if there is none.
 
-    `format`: the one of the models that `summary` is about.
+    `format`: the one of the models that `summary` is about; `repaired`: is it about them after the repair?
+    `survival`: what of their forgetting the format undoes, by role (`results.survival`).
     """
 
     folder: Path
@@ -43,10 +44,28 @@ class Run:
     reason: str = ""
     summary: Summary = NOTHING
     format: str = FLOAT32
+    repaired: bool = False
+    survival: Mapping[str, Numbers] = field(default_factory=dict)
+
+    @property
+    def as_unlearned(self) -> bool:
+        """Is it about the models as unlearning leaves them, in no other form?"""
+        return self.format == FLOAT32 and not self.repaired
+
+    @property
+    def repair(self) -> str:
+        """The repair that its models went through; empty for none."""
+        return self.chosen("repair") if self.repaired else ""
+
+    def after_repair(self) -> Run:
+        """The same run, of its models after the repair."""
+        return replace(self, summary=self.summary.after_repair(), repaired=True)
 
     def at(self, format: str) -> Run:
         """The same run, of its models in that format alone."""
-        return replace(self, summary=self.summary.at(format), format=format)
+        found = self.summary.deployed.get(format)
+        undone = found.survival if found else {}
+        return replace(self, summary=self.summary.at(format), format=format, survival=undone)
 
     def chosen(self, section: str) -> str:
         """The name of the method (dataset, model, partition) of this run; empty if it is not known."""
@@ -83,10 +102,11 @@ class Run:
         return [name for name, passed in self.summary.gates.items() if not passed]
 
 
-def in_formats(runs: Sequence[Run]) -> list[Run]:
-    """The runs as they are, then those that have models in other formats once more in each of these."""
-    others = dict.fromkeys(format for run in runs for format in run.summary.deployed)
-    return [*runs, *(run.at(format) for format in others for run in runs if format in run.summary.deployed)]
+def in_forms(runs: Sequence[Run]) -> list[Run]:
+    """The runs as they are, then those that have models in other forms once more in each: repaired, or in a format."""
+    exact = [*runs, *(run.after_repair() for run in runs if run.summary.repaired)]
+    formats = dict.fromkeys(format for run in exact for format in run.summary.deployed)
+    return [*exact, *(run.at(format) for format in formats for run in exact if format in run.summary.deployed)]
 
 
 def known(numbers: Mapping[str, float | None]) -> dict[str, float]:

@@ -38,7 +38,7 @@ def build(folder: Path, titled: bool = True) -> Report:
     """
     folder = folder.resolve()
     found = runs.find(folder)
-    everything = runs.in_formats(found)
+    everything = runs.in_forms(found)
     rows = tables.frame_of(everything)
     rows["folder"] = [runs.relative(run, folder) for run in everything]
     declared = runs.declared(found)

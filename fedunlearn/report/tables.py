@@ -21,8 +21,9 @@ from fedunlearn.report.statistics import column, estimate, failed_gates
 from fedunlearn.report.swept import columns_of
 from fedunlearn.results import sampling
 from fedunlearn.results.findings import Declared, Finding, named
+from fedunlearn.settings.config import FLOAT32
 
-__all__ = ["headline", "shown", "summary_table", "tidy", "to_latex", "to_markdown", "to_rich"]
+__all__ = ["as_unlearned", "headline", "shown", "summary_table", "tidy", "to_latex", "to_markdown", "to_rich"]
 
 STAGES = {"original": "train", "retrained": "retrain", "method": "unlearn"}  # row kind -> whose cost it shows
 OF_AUDIT = ("", ".sd", ".gap", ".within", ".best", ".samples")
@@ -33,16 +34,22 @@ COSTS = ("rounds", "seconds", "megabytes")
 def tidy(folders: Iterable[Path]) -> pd.DataFrame:
     """One row per run folder, in the order given; never raises for a bad run (see its `status` and `reason`).
 
-    Below these, a row for every format that the models of a run were rounded to as well (`format`; float32 above).
+    Below these, a row for every other form of a run's models: after the repair (`repair`; empty above) and rounded to a
+    format (`format`; float32 above).
     Columns: `setting` (what makes runs comparable, in words), `label` (the method, with what tells it from its
-    variants), `method`, `dataset`, `model`, `partition`, `alpha`, `clients`, `seed`, `format`, `forget`, `status`,
-    `reason`, `samples.P` (how many, such as `forget_test`), `verdict` (empty where there is none) and what it is
-    made of (`verdict.columns_of`: `judgement`, `margin.F`, `original_margin.F`, `checks`, …); for every audit
+    variants), `method`, `dataset`, `model`, `partition`, `alpha`, `clients`, `seed`, `format`, `repair`, `forget`,
+    `status`, `reason`, `samples.P` (how many, such as `forget_test`), `verdict` (empty where there is none) and what it
+    is made of (`verdict.columns_of`: `judgement`, `margin.F`, `original_margin.F`, `checks`, …); for every audit
     `original.A`, `retrained.A` (mean of the retrained models), `retrained_low.A`, `retrained_high.A`, `unlearned.A`,
     `gap.A` (unlearned - retrained), `noise.A` (the noise floor, empty where one retrained model leaves it unknown);
-    `cost.S.C` for stages train, retrain, unlearn; `cached.S`; `gate.G`; `warnings`, `command`, `folder`.
+    `cost.S.C` for stages train, retrain, unlearn and repair; `cached.S`; `gate.G`; `warnings`, `command`, `folder`.
     """
-    return frame_of(reading.in_formats([reading.read(Path(folder)) for folder in folders]))
+    return frame_of(reading.in_forms([reading.read(Path(folder)) for folder in folders]))
+
+
+def as_unlearned(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows about models as unlearning leaves them, in no other form."""
+    return rows[(rows["format"] == FLOAT32) & (rows["repair"] == "")]
 
 
 def frame_of(runs: list[Run]) -> pd.DataFrame:
@@ -53,7 +60,7 @@ def frame_of(runs: list[Run]) -> pd.DataFrame:
         rows[number] |= more
     settings = names.told_apart(
         [row["setting"] for row in rows],
-        [names.parts_of(run.summary.config, names.telling_settings(run.format)) for run in runs],
+        [names.parts_of(run.summary.config, names.telling_settings(run.format, run.repair)) for run in runs],
     )
     labels = names.told_apart(
         [f"{where}\n{row['method']}" for where, row in zip(settings, rows, strict=True)],
@@ -69,13 +76,14 @@ def _row(run: Run) -> dict[str, Any]:
     config, classes = summary.config, summary.class_names
     partition = config.get("partition") or {}
     return {
-        "setting": names.setting(config, classes, run.format),
+        "setting": names.setting(config, classes, run.format, run.repair),
         "label": "",
         **{section: run.chosen(section) for section in reading.NAMED},
         "alpha": partition.get("alpha"),
         "clients": partition.get("clients"),
         "seed": run.seed,
         "format": run.format,
+        "repair": run.repair,
         "forget": names.request(config.get("request") or {}, classes),
         "status": run.status,
         "reason": run.reason,
@@ -103,9 +111,10 @@ def _audits(run: Run) -> dict[str, float]:
 
 
 def _costs(run: Run) -> dict[str, float]:
-    spent = {stage: known(run.summary.cost.get(stage, {})) for stage in STAGES.values()}
+    stages = (*STAGES.values(), *(("repair",) if "repair" in run.summary.cost else ()))
+    spent = {stage: known(run.summary.cost.get(stage, {})) for stage in stages}
     row = {f"cost.{stage}.{name}": x for stage, costs in spent.items() for name, x in costs.items()}
-    for stage in STAGES.values():
+    for stage in stages:
         traffic = [row[key] for key in (f"cost.{stage}.bytes_up", f"cost.{stage}.bytes_down") if key in row]
         if traffic:
             row[f"cost.{stage}.megabytes"] = sum(traffic) / 1e6
@@ -126,7 +135,7 @@ def headline(frame: pd.DataFrame, declared: Declared) -> list[str]:
 def shown(runs: list[Run]) -> Table:
     """The summary of these runs for the console."""
     declared = reading.declared(runs)
-    return to_rich(summary_table(frame_of(reading.in_formats(runs)), declared), declared)
+    return to_rich(summary_table(frame_of(reading.in_forms(runs)), declared), declared)
 
 
 def summary_table(frame: pd.DataFrame, declared: Declared) -> pd.DataFrame:

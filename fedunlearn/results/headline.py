@@ -52,7 +52,17 @@ def of_run(summary: Summary) -> str:
     """The sentence on one run, however it ended."""
     it, told = forgotten(summary), _told(title(summary), [summary])
     first = _sentence(f"{_clause(told, it)}{_evidence(summary, told.word, it)}{_price([told])}")
-    return " ".join(filter(None, [first, _deployed(summary, told)]))
+    return " ".join(filter(None, [first, _repaired(summary, told), _deployed(summary, told)]))
+
+
+def _repaired(summary: Summary, whole: Told) -> str:
+    """A sentence on the models after the repair; empty if there was none."""
+    if summary.repaired is None:
+        return ""
+    told, chosen = _told(title(summary), [summary.after_repair()]), summary.config.get("repair")
+    name = str(chosen.get("name", "")).replace("_", " ") if isinstance(chosen, Mapping) else ""
+    by = f" by {cut(name)}" if name else ""
+    return _sentence(f"repaired{by}, {_at_format(told.word, told.why, whole, pronoun(summary))}")
 
 
 def _deployed(summary: Summary, whole: Told) -> str:

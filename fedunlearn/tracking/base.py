@@ -133,6 +133,7 @@ def flat_config(config: Mapping[str, Any]) -> dict[str, Any]:
 def audit_values(summary: Summary) -> dict[str, float]:
     """The numbers of a summary worth a column: `unlearned/leak`, `gap/leak`, `unlearned.int4/leak`, …, and the cost."""
     groups = {**summary.models, "gap": summary.gap, "cost": summary.cost["unlearn"]}
+    groups |= {"gap.repaired": summary.repaired.gap} if summary.repaired else {}
     for format, found in summary.deployed.items():
         groups |= {f"{name}.{format}": values for name, values in {**found.models, "gap": found.gap}.items()}
     return {f"{group}/{name}": x for group, values in groups.items() for name, x in values.items() if x is not None}

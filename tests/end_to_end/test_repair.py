@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from fedunlearn.report import figures
+from fedunlearn.report import figures, tables
 from fedunlearn.results import summary as summaries
 from fedunlearn.results.summary import from_json
 from fedunlearn.runs import job
@@ -51,6 +51,22 @@ def test_one_command_mends_all_models_alike_and_audits_them(command, tmp_path):
     assert written["cached"]["repair"] is False
     stages = {json.loads(line)["stage"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()}
     assert {"repair", "audit_unlearned.repaired", "audit_original.repaired.int4"} <= stages
+
+    assert "Repaired by average logit gap, " in written["headline"]
+    page = (tmp_path / "run" / "report.html").read_text()
+    for form in ("At int4", "Repaired by average logit gap", "Repaired by average logit gap, at int4"):
+        assert f"<summary>{form}</summary>" in page
+    assert page.count("What rounding undoes</h4>") == 2
+    rows = tables.tidy([tmp_path / "run"])
+    assert rows[["repair", "format"]].values.tolist() == [
+        ["", "float32"],
+        ["average_logit_gap", "float32"],
+        ["", "int4"],
+        ["average_logit_gap", "int4"],
+    ]
+    assert rows["unlearned.retain_accuracy"][1] == written["models"]["repaired"]["retain_accuracy"]
+    assert rows["setting"][3].endswith(", repaired by average logit gap, at int4")
+    assert "repaired by average logit gap" in said
 
     read = summaries.read(tmp_path / "run")
     assert read.after_repair().models["unlearned"] == read.models["repaired"]
