@@ -223,3 +223,14 @@ def test_a_second_sentence_says_what_becomes_of_it_in_other_formats() -> None:
     assert second(replace(CLIENT, deployed=client)) == (
         "At int8 FedEraser still remembers more of them than a retrained model."
     )
+
+
+def test_a_sentence_says_what_a_repair_makes_of_it() -> None:
+    def second(word: str | None) -> str:
+        mended = Deployed(models=ERASED.models, verdict=verdict(word))
+        summary = replace(ERASED, config={**ERASED.config, "repair": {"name": "average_logit_gap"}}, repaired=mended)
+        return of_run(summary).removeprefix(f"{of_run(ERASED)} ")
+
+    assert second("erased") == "Repaired by average logit gap, the verdict is the same."
+    assert second("suppressed") == "Repaired by average logit gap, FUCRT only hid it."
+    assert second(None).startswith("Repaired by average logit gap, there is no verdict: ")
