@@ -129,8 +129,8 @@ def _grouped(told: Sequence[Told]) -> list[list[Told]]:
 def _together(group: Sequence[Told], it: str) -> str:
     if len(group) == 1:
         return _clause(group[0], it)
-    told = group[0]
-    return _clause(Told(_names([each.title for each in group]), told.words, told.why, told.summaries), it, len(group))
+    told, names = group[0], [_priced(each) if _each_priced(group) else each.title for each in group]
+    return _clause(Told(_names(names), told.words, told.why, told.summaries), it, len(group))
 
 
 def _clause(told: Told, it: str, methods: int = 1) -> str:
@@ -235,27 +235,40 @@ def _evidence(summary: Summary, word: str, it: str) -> str:
 def _price(told: Sequence[Told]) -> str:
     """`, in 19 % of the time and with 0.4 points less accuracy on the rest`: what it took, next to retraining.
 
-    Of a few methods that forgot, each by itself; of more, from the lowest to the highest. Of one that did not forget,
-    only damage is said.
+    Of several methods or runs, from the lowest to the highest; of a few methods `_together` says it beside each name.
+    Of one that did not forget, only damage is said.
     """
-    if told[0].word in PRICED:
-        parts = [(each.title, paid) for each in told if (paid := _paid([each]))]
-        if len(told) == 1 or len(told) > NAMED or not parts:
-            return f", {paid}" if (paid := _paid(told)) else ""
-        return f": {', '.join(f'{name} {paid}' for name, paid in parts)}"
     runs = [summary for each in told for summary in each.summaries]
     losses = _retain_gaps(runs)
+    if told[0].word in PRICED:
+        shares = [] if _each_priced(told) else _shares(runs)
+        lost = [] if _each_priced(told) else losses
+        parts = [*([f"in {_range(shares)} of the time"] if shares else []), *([_accuracy(lost)] if lost else [])]
+        return f", {' and '.join(parts)}" if parts else ""
     if losses and max(losses) <= -DAMAGE and all(run.status == "done" for run in runs):
         return f"; {'it' if len(told) == 1 else 'they'} lost {_points(losses)} points of accuracy on the rest"
     return ""
 
 
-def _paid(told: Sequence[Told]) -> str:
-    """`in 19 % of the time and with 0.4 points less accuracy on the rest`; empty where neither is known."""
-    runs = [summary for each in told for summary in each.summaries]
-    shares, losses = [share for run in runs if (share := _share(run)) is not None], _retain_gaps(runs)
-    parts = [*([f"in {_range(shares)} of the time"] if shares else []), *([_accuracy(losses)] if losses else [])]
-    return " and ".join(parts)
+def _each_priced(told: Sequence[Told]) -> bool:
+    return told[0].word in PRICED and 1 < len(told) <= NAMED
+
+
+def _priced(told: Told) -> str:
+    """`FUCRT (19 % of the time, −0.4 points of accuracy)`."""
+    shares, gaps = _shares(told.summaries), _retain_gaps(told.summaries)
+    parts = [*([f"{_range(shares)} of the time"] if shares else []), *([_change(gaps)] if gaps else [])]
+    return f"{told.title} ({', '.join(parts)})" if parts else told.title
+
+
+def _change(gaps: Sequence[float]) -> str:
+    """`−0.4 points of accuracy`, `−0.4 to +1.0 points of accuracy`."""
+    low, high = (f"{100 * gap:+.1f}".replace("-", "\N{MINUS SIGN}") for gap in (min(gaps), max(gaps)))
+    return f"{low if low == high else f'{low} to {high}'} points of accuracy"
+
+
+def _shares(runs: Sequence[Summary]) -> list[float]:
+    return [share for run in runs if (share := _share(run)) is not None]
 
 
 def _retain_gaps(runs: Sequence[Summary]) -> list[float]:

@@ -126,9 +126,8 @@ def test_a_sweep_tells_methods_that_came_to_the_same_together() -> None:
     plus = replace(ERASED, title="FUCRT+", gap={"retain_accuracy": 0.01}, cost={})
     runs = [(each.title, each) for each in (HIDDEN, ERASED, KEPT, plus)]
     assert of_runs(runs) == (
-        "FUCRT and FUCRT+ forgot “Ankle boot” as thoroughly as retraining: FUCRT in 19 % of the time and with 0.4 "
-        "points less accuracy on the rest, FUCRT+ with 1.0 points more accuracy on the rest; masking the head only hid "
-        "it; fine-tuning did not forget it."
+        "FUCRT (19 % of the time, \N{MINUS SIGN}0.4 points of accuracy) and FUCRT+ (+1.0 points of accuracy) forgot "
+        "“Ankle boot” as thoroughly as retraining; masking the head only hid it; fine-tuning did not forget it."
     )
     alike = [(f"method {number}", replace(ERASED, gap={"retain_accuracy": 0.004 * number})) for number in range(4)]
     assert of_runs(alike) == (
