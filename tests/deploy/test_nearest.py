@@ -53,6 +53,9 @@ def test_what_holds_for_any_weights(format: Format, seed: int, size: int | None,
     found = rounded(given, format, size)
     again = rounded(found.values, format, size)
     assert torch.equal(again.values, found.values) and torch.equal(again.codes, found.codes), "idempotent"
+    if size is None and format in INTS:
+        largest = given.flatten(1).abs().amax(1)
+        assert torch.equal(found.values.flatten(1).abs().amax(1), largest), "the largest weight stays as it is"
     levels = 2**format.bits - (1 if format in INTS else 0)
     assert all(len(codes.unique()) <= levels for codes in found.codes)
     if size is None:
