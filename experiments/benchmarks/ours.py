@@ -36,7 +36,7 @@ WAYS = {
     "processes": Way(options={"backend": "processes"}),
     "stacked": Way("stacked"),
     "fucrt": Way(method="fucrt"),
-    "fucrt_passes": Way(method="fucrt", settings={"prototypes_by": "passes"}),
+    "fucrt_trained": Way(method="fucrt", settings={"prototypes_by": "trained"}),
 }
 
 

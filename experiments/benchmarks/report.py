@@ -26,7 +26,7 @@ NAMES = {
     "plain": "bare PyTorch loop",
     "flower": "Flower simulation (Ray)",
     "fucrt": "fedunlearn, FUCRT rounds",
-    "fucrt_passes": "fedunlearn, FUCRT by passes",
+    "fucrt_trained": "fedunlearn, FUCRT by trained models",
     "stacked": "fedunlearn, stacked",
     "local_1": "fedunlearn, local, one worker",
     "tuned_1": "tuned by hand, one process",
@@ -207,13 +207,6 @@ PROMISES = (
         ("clients_1000", "local"),
     ),
     Promise("FUCRT round / FedAvg round", None, 1.25, ("cnn_100", "fucrt"), ("cnn_100", "local")),
-    Promise(
-        "FUCRT round / FedAvg round, prototypes from training's own passes",
-        None,
-        1.25,
-        ("cnn_100", "fucrt_passes"),
-        ("cnn_100", "local"),
-    ),
     Promise("seconds to the end of the first round", None, 4, ("cnn_100", "local"), None, "first_round"),
     Promise(
         "memory with 10,000 clients / with 10, the same images in a round",

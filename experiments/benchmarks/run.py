@@ -38,7 +38,7 @@ COMPETITORS = {
     **{workload.name: EVERYBODY for workload in workloads.MAIN + workloads.CLIENTS},
     **{workload.name: ("local", "tuned", "flower") for workload in workloads.SIZES},
     **{workload.name: ("local", "tuned") for workload in workloads.MANY},
-    "cnn_100": ("local", "tuned", "plain", "fucrt", "fucrt_passes", "stacked", *CORES, *BACKENDS, "flower"),
+    "cnn_100": ("local", "tuned", "plain", "fucrt", "fucrt_trained", "stacked", *CORES, *BACKENDS, "flower"),
     "cnn_1000": ("local", "tuned", "plain", *BACKENDS, "flower"),
     "clients_1000": ("local", "tuned", "plain", *CORES, *BACKENDS, "flower"),
     "gpu_cnn_50": ("local", "stacked"),

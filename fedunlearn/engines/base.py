@@ -13,6 +13,7 @@ import joblib
 import torch
 from flwr.serverapp import ServerApp
 
+from fedunlearn.engines.memory import keep_freed
 from fedunlearn.errors import HopelessError
 from fedunlearn.federation import wire
 from fedunlearn.federation.clock import CHECKPOINT, EVALUATION, breakdown
@@ -123,6 +124,7 @@ def run_stage(
     the method's own. `say` tells the user what the engine could not do as asked.
     Raises RunError when too few clients answer.
     """
+    keep_freed()
     procedure: Procedure = registry.find(spec.kind, spec.method)
     engine = registry.find(Engine, config.engine.name)
     asked: Common = config.engine.settings

@@ -97,7 +97,8 @@ Constrain = Callable[[Tensors, RoundContext], Tensors]
 
 def task_loss(outputs: Any, batch: Batch, context: RoundContext) -> Tensor:
     """The task's own loss, averaged over the samples that are not left out, each times its weight."""
-    return weighted_mean(context.task.losses(outputs, batch), batch.weights)
+    losses = context.task.losses(outputs, batch)
+    return losses.mean() if batch.plain else weighted_mean(losses, batch.weights)
 
 
 def task_outputs(model: Network, batch: Batch, context: RoundContext) -> Any:

@@ -62,17 +62,15 @@ def train(
     """
     model.eval()
     samples = assigned(objective.assign(model, client, context), client)
-    rows = samples.weights.nonzero()[:, 0]
     model.train()
-    fetch = Fetcher(client)
+    feed = Feed(client, samples, training)
     optimiser = optimiser or Sgd(dict(model.named_parameters()))
     optimiser.begin()
-    processed, steps, total = 0, 0, torch.zeros((), device=rows.device)
+    processed, losses = 0, list[Tensor]()
     seen, kept = list[Tensor](), list[Tensors]()
     for epoch in range(training.local_epochs):
-        for chosen in batches(rows, training.batch_size, order):
+        for chosen, batch in feed.epoch(order):
             check()
-            batch = Batch(fetch(chosen), samples.targets[chosen], samples.weights[chosen])
             said = objective.says(model, batch, context)
             loss = objective.loss(said, batch, context)
             if objective.keep and epoch == training.local_epochs - 1:
@@ -84,10 +82,10 @@ def train(
             optimiser.step(training)
             if objective.constrain:
                 _put(optimiser.named, objective.constrain(dict(optimiser.named), context))
-            total += loss.detach()
-            processed, steps = processed + len(chosen), steps + 1
-    mean = float(total) / max(steps, 1)
-    return Trained(len(rows) if steps else 0, processed, mean, fetch.seconds, Passes.joined(seen, kept))
+            losses.append(loss.detach())
+            processed += len(chosen)
+    mean = math.fsum(map(float, losses)) / max(len(losses), 1)  # not one by one: a GPU would be waited for
+    return Trained(feed.count if losses else 0, processed, mean, feed.seconds, Passes.joined(seen, kept))
 
 
 @dataclass(frozen=True)
@@ -103,23 +101,37 @@ def assigned(decided: Assignment, client: ClientData) -> Assigned:
     return Assigned(client.targets if decided.labels is None else decided.labels, decided.weights)
 
 
-class Fetcher:
-    """A client's inputs, all fetched at once where they are few, and batch by batch where they are many."""
+class Feed:
+    """A client's batches. Its inputs are fetched an epoch at a time where they are few, and else batch by batch."""
 
-    def __init__(self, client: ClientData) -> None:
-        started = time.perf_counter()
-        self._client = client
-        size = FLOAT * len(client) * sum(math.prod(rows.shape[1:]) for rows in client.raw.values())
-        self._table = client.inputs() if size <= FETCH_AT_ONCE else None
-        self.seconds = time.perf_counter() - started
+    def __init__(self, client: ClientData, samples: Assigned, training: TrainConfig) -> None:
+        self._client, self._samples, self._size = client, samples, training.batch_size
+        width = sum(math.prod(values.shape[1:]) for values in client.raw.values())
+        self._few = FLOAT * len(client) * width <= FETCH_AT_ONCE
+        weights = samples.weights
+        self._plain = bool((weights == 1).all())
+        self._rows = torch.arange(len(weights), device=weights.device) if self._plain else weights.nonzero()[:, 0]
+        self.count = len(self._rows)  # samples that count
+        self.seconds = 0.0
 
-    def __call__(self, batch: Tensor) -> Inputs:
-        """The inputs of the samples at the positions `batch`."""
+    def epoch(self, order: torch.Generator) -> Iterator[tuple[Tensor, Batch]]:
+        """Every batch with the positions of its samples, in an order of its own."""
+        pieces = batches(self._rows, self._size, order)
+        if not pieces:
+            return
+        everything = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+        lengths = list(map(len, pieces))
+        targets = torch.split(self._samples.targets[everything], lengths)
+        weights = torch.split(self._samples.weights[everything], lengths)
+        table = self._fetch(everything) if self._few else {}
+        parts = {name: torch.split(rows, lengths) for name, rows in table.items()}
+        for i, chosen in enumerate(pieces):
+            inputs = {name: values[i] for name, values in parts.items()} if parts else self._fetch(chosen)
+            yield chosen, Batch(inputs, targets[i], weights[i], self._plain)
+
+    def _fetch(self, positions: Tensor) -> Inputs:
         started = time.perf_counter()
-        if self._table is None:
-            inputs = self._client.inputs(batch)
-        else:
-            inputs = {name: rows[batch] for name, rows in self._table.items()}
+        inputs = self._client.inputs(positions)
         self.seconds += time.perf_counter() - started
         return inputs
 
@@ -130,17 +142,20 @@ def _put(parameters: Mapping[str, Tensor], values: Tensors) -> None:
         parameter.copy_(values[name])
 
 
-def batches(rows: Tensor, size: int, order: torch.Generator) -> Iterator[Tensor]:
-    """`rows` in random order, `size` at a time.
+def batches(rows: Tensor, size: int, order: torch.Generator) -> list[Tensor]:
+    """`rows` in random order, `size` at a time; as they are, if they fit into one batch.
 
     A last batch of one sample joins the batch before it, and a client with a single sample trains on nothing:
     batch statistics and contrastive terms are undefined for one sample.
     """
-    shuffled = rows[torch.randperm(len(rows), generator=order).to(rows.device)]
-    pieces = list(torch.split(shuffled, size))
-    if len(pieces) > 1 and len(pieces[-1]) == 1:
-        pieces[-2:] = [torch.cat(pieces[-2:])]
-    return (piece for piece in pieces if len(piece) > 1)
+    count = len(rows)
+    if count <= size:
+        return [rows] if count > 1 else []
+    shuffled = rows[torch.randperm(count, generator=order).to(rows.device)]
+    lengths = [size] * (count // size) + [count % size] * (count % size > 0)
+    if lengths[-1] == 1:
+        lengths[-2:] = [lengths[-2] + 1]
+    return [piece for piece in torch.split(shuffled, lengths) if len(piece) > 1]
 
 
 @torch.no_grad()

@@ -44,8 +44,8 @@ class FUCRT:
     global_temperature: Positive = 0.5  # T_g
     global_loss: Literal["infonce", "distance"] = "infonce"  # other classes as negatives, or attraction only
     prototypes_of: Literal["retain", "all"] = "retain"  # class means of retain samples, or transformed ones as well
-    # features by the trained model, in one more pass over the data, or those that the last epoch's passes made anyway
-    prototypes_by: Literal["trained", "passes"] = "trained"
+    # features that the last epoch's passes made anyway, or by the trained model, in one more pass over the data
+    prototypes_by: Literal["passes", "trained"] = "passes"
     # of the original model, or none until the first round is over
     first_prototypes: Literal["original", "none"] = "original"
 

@@ -22,12 +22,14 @@ class Batch:
     """What a model eats, and what it is held against.
 
     `inputs`: prepared, on the device, one row for each of b samples; `targets`: [b] or whatever the task says;
-    `weights`: float [b], 0 leaves a sample out of the loss (that is how ragged batches are filled up).
+    `weights`: float [b], 0 leaves a sample out of the loss (that is how ragged batches are filled up). `plain`: it is
+    known that all of them are 1, so that a weighted mean is a mean.
     """
 
     inputs: Inputs
     targets: Tensor
     weights: Tensor
+    plain: bool = False
 
 
 class Outputs(Protocol):

@@ -159,13 +159,15 @@ def assert_same_passes(one_by_one, stacked):
 
 
 @pytest.mark.parametrize("name", ["fucrt", "fucrt_plus"])
-def test_prototypes_by_passes(make_federation, name):
-    spec = plan_of(name)
-    spec = replace(spec, settings={**spec.settings, "prototypes_by": "passes"})
-    one_by_one = run(make_federation, spec)
-    assert_close(one_by_one, run(make_federation, spec, name="stacked", stack=3))
-    by_trained = run(make_federation, plan_of(name))
-    assert not torch.equal(one_by_one.shared["prototypes"], by_trained.shared["prototypes"])
+def test_prototypes_by_passes_and_by_trained_models(make_federation, name):
+    shared = []
+    for way in ("passes", "trained"):
+        spec = plan_of(name)
+        spec = replace(spec, settings={**spec.settings, "prototypes_by": way})
+        one_by_one = run(make_federation, spec)
+        assert_close(one_by_one, run(make_federation, spec, name="stacked", stack=3))
+        shared.append(one_by_one.shared["prototypes"])
+    assert not torch.equal(*shared)
 
 
 def test_clipping_is_per_client():

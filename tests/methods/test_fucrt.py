@@ -156,7 +156,7 @@ def test_prototypes_by_passes_of_all_count_transformed_samples(make_federation, 
 
 def test_how_prototypes_are_made_does_not_change_the_training_of_the_round(make_federation, context_of):
     federation = make_federation(clients=1)
-    by_trained, uploads = trained_and_uploads(federation, context_of, FUCRT())
+    by_trained, uploads = trained_and_uploads(federation, context_of, FUCRT(prototypes_by="trained"))
     by_passes, _ = trained_and_uploads(federation, context_of, FUCRT(prototypes_by="passes"))
     for mine, other in zip(by_trained.parameters(), by_passes.parameters(), strict=True):
         assert torch.equal(mine, other)
@@ -164,7 +164,7 @@ def test_how_prototypes_are_made_does_not_change_the_training_of_the_round(make_
     rows = (~client.forget).nonzero()[:, 0]
     z = F.normalize(by_trained.eval().features(client.inputs(rows)), dim=1).detach()
     sums = torch.zeros(4, 6).index_add(0, client.targets[rows], z)
-    assert torch.equal(uploads["sums"], sums), "as a rule, by the trained model, bit by bit"
+    assert torch.equal(uploads["sums"], sums), "by the trained model, bit by bit"
 
 
 def test_a_client_that_trains_on_nothing_still_has_prototypes(make_federation, context_of):
@@ -175,6 +175,6 @@ def test_a_client_that_trains_on_nothing_still_has_prototypes(make_federation, c
     assert torch.equal(uploads["sums"], class_sums(FUCRT(), PLAN, model, federation.client(0), TOLD)["sums"])
 
 
-@pytest.mark.parametrize("idle", [FUCRT(), FUCRT(prototypes_by="passes", global_weight=0)])
+@pytest.mark.parametrize("idle", [FUCRT(prototypes_by="trained"), FUCRT(prototypes_by="passes", global_weight=0)])
 def test_nothing_is_kept_where_nobody_reads_it(idle):
     assert objective(idle, PLAN).keep is None
