@@ -14,14 +14,18 @@ It computes its gamma and offers it to every class in U; the server takes for ea
 lack it, weighted by their samples, and adds it to the head's bias. So the model costs nothing more at inference, and
 the repair survives rounded weights. A client that lacks no class, or that holds fewer than two (there is no other
 seen class to compare with), offers nothing. A forgotten class is in nobody's U.
+
+Where skew is so strong that each retained class is lacked by some client, all of them may be raised (or lowered), and
+forgotten ones fall behind (or come back) without having been touched. `centred` takes that part out; ours as well.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 
 from fedunlearn.federation.federation import ClientData
-from fedunlearn.federation.method import NoSettings
 from fedunlearn.federation.repair import Repair
 from fedunlearn.federation.sgd import observed
 from fedunlearn.federation.spec import StageSpec
@@ -30,18 +34,27 @@ from fedunlearn.models.base import Network, linear_head
 from fedunlearn.repair.calibration import absent, averaged, counted, offered, shifted, told
 
 
+@dataclass(frozen=True)
+class AverageLogitGap:
+    """Hyper-parameters."""
+
+    centred: bool = False  # true: take the mean over the retained classes out of gamma
+
+
 class GapServer(UnlearningStrategy):
     """Asks every client once and edits the bias; there are no rounds."""
 
+    settings: AverageLogitGap
+
     def prepare(self, model: Tensors, clients: Clients) -> Tensors:
         """The model with every class's gamma in its bias."""
-        gamma = averaged(clients.total("gap", model))
+        gamma = averaged(clients.total("gap", model), self.spec, self.settings.centred)
         self.notes = told(gamma)
         bias = linear_head(self.new_model(0)).bias
         return {**model, bias: shifted(model[bias], gamma)}
 
 
-def logit_gap(model: Network, client: ClientData, settings: NoSettings, spec: StageSpec) -> Tensors:
+def logit_gap(model: Network, client: ClientData, settings: AverageLogitGap, spec: StageSpec) -> Tensors:
     """The client's answer to the query `gap`: `gamma` and `samples`, float64 [classes] each; zeros for no offer."""
     lacking, there = absent(client, spec), counted(client, spec) > 0
     if not lacking.any() or there.sum() < 2:
@@ -57,7 +70,7 @@ def logit_gap(model: Network, client: ClientData, settings: NoSettings, spec: St
 REPAIRS = {
     "average_logit_gap": Repair(
         name="average_logit_gap",
-        settings=NoSettings,
+        settings=AverageLogitGap,
         strategy=GapServer,
         queries={"gap": logit_gap},
         edits_head=True,

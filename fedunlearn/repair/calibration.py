@@ -34,10 +34,18 @@ def offered(gamma: Tensor, client: ClientData, lacking: Tensor) -> Tensors:
     return {"gamma": torch.where(lacking, weight * gamma.double(), 0.0), "samples": weight}
 
 
-def averaged(totals: Mapping[str, Tensor]) -> Tensor:
-    """Each class's gamma, float64 [classes], from what clients offered: 0 where nobody lacks the class."""
+def averaged(totals: Mapping[str, Tensor], spec: StageSpec, centred: bool) -> Tensor:
+    """Each class's gamma, float64 [classes], from what clients offered: 0 where nobody lacks the class.
+
+    `centred`: their mean over the retained classes is taken out, so that these as a whole keep their standing towards
+    forgotten ones, and among themselves.
+    """
     samples = totals["samples"]
-    return torch.where(samples > 0, totals["gamma"] / samples.clamp_min(1), 0.0)
+    gamma = torch.where(samples > 0, totals["gamma"] / samples.clamp_min(1), 0.0)
+    if centred:
+        kept = list(spec.retain_classes)
+        gamma[kept] -= gamma[kept].mean()
+    return gamma
 
 
 def shifted(bias: Tensor, gamma: Tensor) -> Tensor:

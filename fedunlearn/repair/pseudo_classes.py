@@ -42,6 +42,7 @@ class PseudoClasses:
     """Hyper-parameters; what is null is as in `train`."""
 
     splits: Count = 3  # of each client's classes into halves, one in each round
+    centred: bool = False  # true: take the mean over the retained classes out of gamma
     local_epochs: Count | None = None  # on one half of the classes
     batch_size: Count | None = None
     lr: Positive | None = None
@@ -50,6 +51,7 @@ class PseudoClasses:
 class PseudoServer(UnlearningStrategy):
     """Keeps its own model, whose bias gets the mean gamma of the splits so far."""
 
+    settings: PseudoClasses
     _sent: Tensors
 
     def prepare(self, model: Tensors, clients: Clients) -> Tensors:
@@ -69,7 +71,7 @@ class PseudoServer(UnlearningStrategy):
 
     def after_round(self, number: int, model: Tensors) -> Tensors:
         """That model with the mean gamma in its bias; what clients trained is gone."""
-        gamma = averaged(self.memory)
+        gamma = averaged(self.memory, self.spec, self.settings.centred)
         self.notes = told(gamma)
         return {**self._sent, self._bias: shifted(self.memory["bias"], gamma)}
 

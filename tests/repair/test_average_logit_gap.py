@@ -7,9 +7,8 @@ import torch
 
 from fedunlearn.data.types import Normaliser
 from fedunlearn.engines.base import Progress
-from fedunlearn.federation.method import NoSettings
 from fedunlearn.models.base import Network
-from fedunlearn.repair.average_logit_gap import logit_gap
+from fedunlearn.repair.average_logit_gap import AverageLogitGap, logit_gap
 
 
 @pytest.fixture
@@ -37,7 +36,7 @@ def test_gamma_by_hand(says, make_federation, brief):
     # classes 0, 1, 2 are there, 3 and 4 are not, 5 is to be forgotten
     model, client = says([[9, 4, 2, 1, 0, 7], [3, 8, 5, 2, 2, 7], [1, 3, 6, 0, 1, 7]], [0, 1, 2])
     spec = brief("average_logit_gap", make_federation(classes=6, forget=(5,)))
-    answer = logit_gap(model, client, NoSettings(), spec)
+    answer = logit_gap(model, client, AverageLogitGap(), spec)
     gamma = ((4 + 2) / 2 - 0.5 + (3 + 5) / 2 - 2 + (1 + 3) / 2 - 0.5) / 3
     expected = torch.tensor([0, 0, 0, 3 * gamma, 3 * gamma, 0], dtype=torch.float64)
     torch.testing.assert_close(answer["gamma"], expected, atol=1e-5, rtol=0)
@@ -52,7 +51,7 @@ def test_gamma_by_hand(says, make_federation, brief):
 def test_who_has_nothing_to_offer_offers_nothing(says, make_federation, brief, labels):
     model, client = says([[9, 4, 2, 7], [3, 8, 5, 7], [1, 3, 6, 7]], labels)
     spec = brief("average_logit_gap", make_federation(classes=4, forget=(3,)))
-    answer = logit_gap(model, client, NoSettings(), spec)
+    answer = logit_gap(model, client, AverageLogitGap(), spec)
     assert not answer["gamma"].any() and not answer["samples"].any()
 
 
@@ -64,7 +63,7 @@ def test_the_server_averages_by_samples_over_the_clients_that_lack_a_class(skewe
         start = each.models.fresh(0)
         spec, held = brief("average_logit_gap", each), each.retaining()
         with torch.no_grad():
-            answers = [logit_gap(start, held.client(k), NoSettings(), spec) for k in range(len(each.parts))]
+            answers = [logit_gap(start, held.client(k), AverageLogitGap(), spec) for k in range(len(each.parts))]
         gamma = sum(answer["gamma"] for answer in answers) / sum(a["samples"] for a in answers).clamp_min(1)
         torch.testing.assert_close(after.model["head.bias"], (start.head.bias.double() + gamma).float())
         assert after.notes["gamma"] == pytest.approx({str(c): float(g) for c, g in enumerate(gamma) if g})
@@ -80,3 +79,18 @@ def test_a_class_whose_logits_were_lowered_comes_back(skewed, mend):
     lowered = {**model, "head.bias": model["head.bias"] - torch.tensor([0.0, 0, 0, 5])}
     plain, found = (mend("average_logit_gap", federation, begin=Progress(each))[-1] for each in (model, lowered))
     torch.testing.assert_close(found.model["head.bias"], plain.model["head.bias"])
+
+
+def test_centred_gammas_leave_the_forgotten_class_where_it_stood(skewed, mend):
+    federation = skewed([0, 2], [0, 3], [2, 3])  # every retained class is lacked by somebody
+    model = federation.models.fresh(0).state_dict()
+    model["head.bias"] += torch.tensor([3.0, 0, -4, 1])
+    plain, centred = (
+        mend("average_logit_gap", federation, AverageLogitGap(centred), begin=Progress(model))[-1].model["head.bias"]
+        for centred in (False, True)
+    )
+    kept = [0, 2, 3]
+    torch.testing.assert_close(centred[kept].mean(), model["head.bias"][kept].mean())
+    assert not torch.isclose(plain[kept].mean(), model["head.bias"][kept].mean())
+    torch.testing.assert_close((plain - centred)[kept], (plain - centred)[0].expand(3), rtol=0, atol=1e-5)
+    assert centred[1] == plain[1] == model["head.bias"][1]
