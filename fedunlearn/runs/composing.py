@@ -163,6 +163,9 @@ def _explanation(error: Exception, hydra: Hydra, words: Sequence[str], source: S
     key = re.search(r"Could not (?:override|append to config) '([^']+)'", text)
     if key:
         parent, _, name = key[1].rpartition(".")
+        group = parent.partition(".")[0]
+        if _is_swept(group, words):
+            return RequestError(f"several {group}s are tried: write ++{key[1]}=… for a setting that all of them have")
         return unknown(f"setting in {parent}" if parent else "setting", name, _siblings(parent, words, hydra, source))
     there = re.search(r"Could not append to config. An item is already at '([^']+)'", text)
     if there:
@@ -186,6 +189,11 @@ def _no_such_member(group: str, name: str, hydra: Hydra) -> RequestError:
             *(known.rpartition("/")[2] for known in PACKAGES if f"hydra/{known}".startswith(f"{group}/")),
         ]
     return unknown(group, name, [*options, *others])
+
+
+def _is_swept(group: str, words: Sequence[str]) -> bool:
+    """Do the words ask for several members of a group? Hydra then looks at those of the default member alone."""
+    return group in CHOSEN_SECTIONS and any(word.startswith(f"{group}=") and "," in word for word in words)
 
 
 def _siblings(parent: str, words: Sequence[str], hydra: Hydra, source: Source) -> list[str]:

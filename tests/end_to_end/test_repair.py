@@ -135,6 +135,7 @@ def test_another_repair_makes_other_steps_and_none_makes_none(command, tmp_path)
         (["repair=climbq", "repair.weighting=homovr"], "homovar"),
         (["repair=logit_adjustment", "repair.tau=-1"], "repair.tau must be"),
         (["repair=average_logit_gap", "repair.tau=1"], "tau"),
+        (["-m", "repair=average_logit_gap,pseudo_classes", "repair.centred=true"], "write ++repair.centred=…"),
     ],
     ids=lambda given: given[-1] if isinstance(given, list) else "",
 )
