@@ -190,8 +190,10 @@ def _installed(name: str, files: Iterable[SourceFile]) -> str:
 
 @cache
 def _site_folders() -> tuple[Path, ...]:
+    """Where distributions are installed: also into environments that this one is laid over (as by `uv run --with`)."""
     folders = [*site.getsitepackages(), site.getusersitepackages(), *map(sysconfig.get_path, ("purelib", "platlib"))]
-    return tuple({Path(folder) for folder in folders})
+    below = [folder for folder in sys.path if Path(folder).name in ("site-packages", "dist-packages")]
+    return tuple({Path(folder) for folder in [*folders, *below]})
 
 
 @cache

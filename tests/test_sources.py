@@ -14,7 +14,7 @@ from fedunlearn.sources import Sources, package, plugin, reached
 
 @pytest.fixture(autouse=True)
 def _anew() -> None:
-    for read_once in (sources.package, sources._behind):
+    for read_once in (sources.package, sources._behind, sources._site_folders, sources._distributions):
         read_once.cache_clear()
 
 
@@ -96,6 +96,21 @@ def test_what_is_installed_counts_by_its_version(tmp_path: Path, monkeypatch: py
     found = plugin(EntryPoint("x", "some_module:A", "fedunlearn.methods"))
     assert {file.name for file in found.files} == {"some_module.py", "some_helper.py"}
     assert set(found.versions) == {"yaml"} and found.versions["yaml"].startswith("PyYAML ")
+
+
+def test_so_does_what_an_environment_below_has_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with `uv run --with`, or a `.pth` file that names the site-packages of another environment."""
+    below = tmp_path / "below" / "site-packages"
+    write(below, lent__inside="a = 1\n")
+    (below / "lent-3.dist-info").mkdir()
+    (below / "lent-3.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: lent\nVersion: 3\n")
+    (below / "lent-3.dist-info" / "RECORD").write_text("lent/inside.py,,\nlent-3.dist-info/RECORD,,\n")
+    (below / "lent" / "__init__.py").write_text("")
+    write(tmp_path / "own", mine="import lent\n")
+    monkeypatch.syspath_prepend(below)
+    monkeypatch.syspath_prepend(tmp_path / "own")
+    found = plugin(EntryPoint("mine", "mine:METHOD", "fedunlearn.methods"))
+    assert found.versions == {"lent": "lent 3"} and [file.name for file in found.files] == ["mine.py"]
 
 
 @pytest.mark.parametrize("name", ["nothing_of_that_name", "sys", ""])

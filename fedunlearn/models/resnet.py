@@ -6,13 +6,11 @@ uses for CIFAR-10 (one 3x3 convolution, no pooling); the stem for ImageNet would
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
-from torchvision import models
 
 from fedunlearn.models.base import ModelFamily, image_shape
 from fedunlearn.models.norm import group_norm
@@ -31,15 +29,17 @@ class ResNetSettings:
     stem: Literal["auto", "cifar", "imagenet"] = "auto"
 
 
-def encoder(
-    build: Callable[..., models.ResNet], settings: ResNetSettings, shape: tuple[int, ...]
-) -> tuple[nn.Module, int]:
+def encoder(arch: str, settings: ResNetSettings, shape: tuple[int, ...]) -> tuple[nn.Module, int]:
     """Images [n, C, H, W] to globally averaged features [n, d]; d is 512 for ResNet-18 and 2048 for ResNet-50."""
     small = max(shape[1:], default=0) <= SMALL_IMAGE
     stem = settings.stem if settings.stem != "auto" else "cifar" if small else "imagenet"
     channels, _, _ = image_shape(f"a resnet with the {stem} stem", shape, SMALLEST[stem])
-    net = build(weights=None, norm_layer=nn.BatchNorm2d if settings.norm == "batch" else group_norm)
-    feature_dim = net.fc.in_features
+    from torchvision import models  # here, because it takes a second: only those who use it shall wait
+
+    net: Any = models.get_model(
+        arch, weights=None, norm_layer=nn.BatchNorm2d if settings.norm == "batch" else group_norm
+    )
+    feature_dim: int = net.fc.in_features
     net.fc = nn.Identity()
     net.conv1 = _first_convolution(channels, stem)
     if stem == "cifar":
@@ -57,9 +57,9 @@ def _first_convolution(channels: int, stem: str) -> nn.Conv2d:
 
 MODELS = {
     "resnet18": ModelFamily(
-        "resnet18", ResNetSettings, partial(encoder, models.resnet18), about="never pretrained, with 512 features"
+        "resnet18", ResNetSettings, partial(encoder, "resnet18"), about="never pretrained, with 512 features"
     ),
     "resnet50": ModelFamily(
-        "resnet50", ResNetSettings, partial(encoder, models.resnet50), about="never pretrained, with 2048 features"
+        "resnet50", ResNetSettings, partial(encoder, "resnet50"), about="never pretrained, with 2048 features"
     ),
 }

@@ -12,13 +12,10 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torchvision import models
-from torchvision.ops import StochasticDepth
 
 from fedunlearn.errors import RequestError, unknown
 from fedunlearn.models.base import ModelFamily, image_shape
 
-RANDOM = (nn.Dropout, nn.Dropout2d, StochasticDepth)
 SEVERAL_HEADS = {"googlenet", "inception_v3"}  # while they train, so that they have no loss of the tasks here
 COLOURS = 3  # channels that all of these networks take
 
@@ -56,8 +53,7 @@ def encoder(settings: TorchvisionSettings, shape: tuple[int, ...]) -> tuple[nn.M
         raise RequestError(f"model {settings.arch} takes grey or colour images, not {channels} channels")
     network = _network(settings)
     features = _without_head(settings.arch, network)
-    for module in [module for module in network.modules() if isinstance(module, RANDOM)]:
-        module.p = 0.0
+    _without_chance(network)
     coloured = Coloured(network)
     try:
         with torch.no_grad():
@@ -72,7 +68,17 @@ def encoder(settings: TorchvisionSettings, shape: tuple[int, ...]) -> tuple[nn.M
     return coloured.train(), features
 
 
+def _without_chance(network: nn.Module) -> None:
+    from torchvision.ops import StochasticDepth
+
+    for module in network.modules():
+        if isinstance(module, (nn.Dropout, nn.Dropout2d, StochasticDepth)):
+            module.p = 0.0
+
+
 def _network(settings: TorchvisionSettings) -> nn.Module:
+    from torchvision import models  # here, because it takes a second: only those who use it shall wait
+
     known = set(models.list_models(module=models)) - SEVERAL_HEADS
     if settings.arch not in known:
         raise unknown("network in torchvision", settings.arch, known)
