@@ -210,8 +210,10 @@ def _why(summary: Summary) -> str:
         return "with a single retrained model, chance cannot be told from an effect"
     if not found.margins:
         return "the audits that it takes are switched off, or not defined here"
-    more = f"; more than {found.retrained} of these may settle it (retrain.seeds=8)" if found.retrained < 8 else ""
-    return f"even the original model is hardly further from retrained ones than these are from each other{more}"
+    if found.retrained < 8:
+        few = f"with {found.retrained} retrained models, not even the original model can be told from these"
+        return f"{few} (eight may settle it: retrain.seeds=8)"
+    return "not even the original model is clearly apart from the retrained ones"
 
 
 def _evidence(summary: Summary, word: str, it: str) -> str:

@@ -83,9 +83,9 @@ CLIENT = replace(
         ),
         (
             replace(ERASED, verdict=verdict(None, reasons=(BLIND,), retrained=2)),
-            "FUCRT no longer answers with “Ankle boot”, but whether it was erased or only hidden cannot be told: even "
-            "the original model is hardly further from retrained ones than these are from each other; more than 2 of "
-            "these may settle it (retrain.seeds=8).",
+            "FUCRT no longer answers with “Ankle boot”, but whether it was erased or only hidden cannot be told: with "
+            "2 retrained models, not even the original model can be told from these (eight may settle it: "
+            "retrain.seeds=8).",
         ),
         (
             replace(ERASED, verdict=Verdict(None, ("there is no leak",), retrained=8)),
@@ -112,8 +112,7 @@ CLIENT = replace(
         ),
         (
             replace(CLIENT, judgement=verdict(None, retrained=8)),
-            "No judgement on FedEraser: even the original model is hardly further from retrained ones than these are "
-            "from each other.",
+            "No judgement on FedEraser: not even the original model is clearly apart from the retrained ones.",
         ),
         (replace(CLIENT, judgement=None), "No judgement on FedEraser: verdicts are for classes."),
     ],
