@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # methods build on this package; here only their type is need
 Rounds = list[dict[str, Any]]
 Say = Callable[[str], None]
 Workers = Count | Literal["auto"]  # auto: one per core
+ADAPTER = "adapter: "  # first letters of what a checkpoint's memory holds of adapters
 GRACE = 1.0  # seconds more than a client's own limit, so that one that notices by itself can say so
 
 
@@ -158,7 +159,8 @@ def run_stage(
         strategy.cost.seconds = time.perf_counter() - started
         strategy.cost.profile = added(begin.cost.get("profile", {}), breakdown(strategy.watch.seconds, at_once))
         history = [*latest[0].history, entry]
-        kept = (dict(strategy.shared), dict(strategy.memory), dict(strategy.notes))
+        factors = {ADAPTER + name: value for name, value in strategy.factors.items()}
+        kept = (dict(strategy.shared), {**strategy.memory, **factors}, dict(strategy.notes))
         latest[0] = Progress(state, *kept, history, asdict(strategy.cost))
         after_round(latest[0])
         strategy.watch.lap(CHECKPOINT)
@@ -173,7 +175,10 @@ def run_stage(
 
 def restore(strategy: UnlearningStrategy, begin: Progress) -> None:
     """Put a checkpoint's memory back into a fresh strategy."""
-    strategy.shared, strategy.memory, strategy.notes = dict(begin.shared), dict(begin.memory), dict(begin.notes)
+    strategy.shared, strategy.notes = dict(begin.shared), dict(begin.notes)
+    kept = {name.removeprefix(ADAPTER): value for name, value in begin.memory.items() if name.startswith(ADAPTER)}
+    strategy.memory = {name: value for name, value in begin.memory.items() if not name.startswith(ADAPTER)}
+    strategy.factors.update(kept)
     for name, value in begin.cost.items():
         setattr(strategy.cost, name, value)
 

@@ -89,7 +89,7 @@ class StackedClients:
     def split(self, messages: Iterable[Message]) -> Iterator[list[Message]]:
         """Clients of about the same size together, the largest first; whatever is not training one by one."""
         waiting = list(messages)
-        if not waiting or waiting[0].metadata.message_type != "train" or self._unfit():
+        if not waiting or waiting[0].metadata.message_type != "train" or self._unfit(_spec(waiting[0])):
             yield from ([message] for message in waiting)
             return
         parts = self._federation.of_stage(_spec(waiting[0])).parts
@@ -205,8 +205,10 @@ class StackedClients:
             if text == self._told:
                 self._idle.append(gradients)
 
-    def _unfit(self) -> bool:
-        """Can the model not be stacked at all?"""
+    def _unfit(self, spec: StageSpec) -> bool:
+        """Can the model, or how it is trained, not be stacked at all?"""
+        if spec.adapter:
+            self._refuse("adapters have no stacked step")
         if not self._refused:
             with self._federation.models.borrowed() as model:
                 self._refuse(stacking.refusal(model.modules()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, cast
 
@@ -13,11 +13,14 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, 
 from flwr.clientapp import ClientApp
 
 from fedunlearn.federation import sgd, wire
+from fedunlearn.federation.adapters import RECORD, LowRank
 from fedunlearn.federation.federation import ClientData, Federation
 from fedunlearn.federation.method import Procedure
 from fedunlearn.federation.objective import Objective, RoundContext, Tensors
+from fedunlearn.federation.pool import Replica
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.federation.strategy import ROLL_CALL
+from fedunlearn.models.lora import merged
 from fedunlearn.randomness import torch_stream
 from fedunlearn.settings import registry
 from fedunlearn.settings.schema import parse
@@ -76,12 +79,37 @@ def _train(
         replica.flat.load(briefing.vectors)
         known = RoundContext(client.task, briefing.round, briefing.shared, briefing.received, model)
         data = objective.substitute(model, client) if objective.substitute else client
-        outcome = sgd.train(model, data, objective, known, spec.training, order, check, replica.optimiser)
+        learner = learner_of(briefing, replica)
+        told = learner.objective(objective)
+        outcome = sgd.train(model, data, told, known, spec.training, order, check, learner.optimiser)
+        state = learner.settle()
         uploads = objective.uploads(model, client, replace(known, passes=outcome.passes))
-        state = replica.flat.copy()
     remember(client, spec, context, pack)
     seconds = time.perf_counter() - started
     return train_reply(client.number, outcome, seconds, pack(state), pack(uploads))
+
+
+class WholeModel:
+    """A client's round: trains the weights of the model themselves."""
+
+    def __init__(self, replica: Replica) -> None:
+        self._replica, self.optimiser = replica, replica.optimiser
+
+    def objective(self, own: Objective) -> Objective:
+        """The method's, as it is."""
+        return own
+
+    def settle(self) -> Tensors:
+        """The model that came out of it, in vectors."""
+        return self._replica.flat.copy()
+
+
+def learner_of(briefing: Briefing, replica: Replica) -> WholeModel | LowRank:
+    """What learns in a round: the model in the replica, which holds what was received, or factors in its place."""
+    adapter = briefing.work.spec.adapter
+    if adapter is None:
+        return WholeModel(replica)
+    return LowRank(adapter, replica.model, briefing.base, briefing.factors, briefing.received)
 
 
 def batch_order(briefing: Briefing, number: int) -> torch.Generator:
@@ -143,6 +171,7 @@ class Briefing:
     """What the server sends to all clients of a round, unpacked on this process's device.
 
     `round`: 1, 2, …, 0 for a query, whose name is `query`. `vectors`: the model; `received`: its tensors by name.
+    `factors`: those of adapters, if there are any; `base`: the tensors that they are merged into.
     """
 
     work: Work
@@ -151,6 +180,8 @@ class Briefing:
     vectors: Tensors
     received: Tensors
     shared: Tensors
+    base: Tensors = field(default_factory=dict)
+    factors: Tensors = field(default_factory=dict)
 
     @staticmethod
     def of(content: RecordDict, federation: Federation) -> Briefing:
@@ -163,8 +194,12 @@ class Briefing:
         layout = federation.models.layout
         if task["layout"] != layout.digest:
             raise ValueError("the server's model has other tensors than this client's: is it the same configuration?")
-        vectors = wire.tensors(content, "model", federation.device)
-        return Briefing(work, int(cast(int, task.get("round", 0))), query, vectors, layout.views(vectors), shared)
+        vectors, factors = wire.tensors(content, "model", federation.device), Tensors()
+        base, number = layout.views(vectors), int(cast(int, task.get("round", 0)))
+        if work.spec.adapter and RECORD in content:
+            factors = wire.tensors(content, RECORD, federation.device)
+            vectors = layout.vectors({**base, **merged(work.spec.adapter, base, factors)}, federation.device)
+        return Briefing(work, number, query, vectors, layout.views(vectors), shared, base, factors)
 
 
 class Briefings:

@@ -39,16 +39,16 @@ class DivergedError(ReplyError):
 
 @dataclass(frozen=True)
 class Sent:
-    """The model that the clients of a round got: its vectors, how they lie, their forms, and their norm."""
+    """What the clients of a round got to train: vectors, the layout of the model in them if it is one, forms, norm."""
 
-    layout: Layout
+    layout: Layout | None
     vectors: Tensors
     forms: Forms
     length: float
 
     @staticmethod
-    def of(vectors: Tensors, layout: Layout) -> Sent:
-        """What the model in `vectors` is held against."""
+    def of(vectors: Tensors, layout: Layout | None) -> Sent:
+        """What replies are held against when `vectors` were sent."""
         return Sent(layout, vectors, wire.forms(vectors), _length(vectors))
 
 

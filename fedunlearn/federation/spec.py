@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal
 
+from fedunlearn.models.lora import Lora
 from fedunlearn.settings.config import TrainConfig
 from fedunlearn.settings.schema import parse, plain
 
@@ -19,7 +20,7 @@ class StageSpec:
     which members the registry finds it: those that repair work on a federation without any forget sample;
     `forget_classes` is empty below class level, `forget_clients` at every level but theirs; `level` is the request's;
     `variant`: number of the variant of the federation that the stage is about, whose clients lack some of the forget
-    samples (None: the whole one).
+    samples (None: the whole one). `adapter`: how clients train factors in place of weights (None: they do not).
     """
 
     stage: str
@@ -33,6 +34,7 @@ class StageSpec:
     settings: dict[str, Any] = field(default_factory=dict)
     variant: int | None = None
     kind: Literal["method", "repair"] = "method"
+    adapter: Lora | None = None
 
     @property
     def retain_classes(self) -> tuple[int, ...]:

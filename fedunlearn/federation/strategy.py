@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -20,8 +21,10 @@ from torch import Tensor
 
 from fedunlearn.errors import HopelessError, RunError, listed
 from fedunlearn.federation import replies, wire
+from fedunlearn.federation.adapters import RECORD, FactorExchange
 from fedunlearn.federation.clock import AGGREGATION, CLIENT_DATA, CLIENT_WORK, PREPARATION, WAITING, Stopwatch
-from fedunlearn.federation.replies import DivergedError, ReplyError, Sent
+from fedunlearn.federation.exchange import Exchange
+from fedunlearn.federation.replies import DivergedError, ReplyError
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.federation.totals import Total
 from fedunlearn.models.base import Network
@@ -32,6 +35,7 @@ from fedunlearn.settings.config import TrainConfig
 Tensors = dict[str, Tensor]
 ROLL_CALL = "roll_call"  # the query that every client answers with its number
 FOREVER = 1e9  # seconds
+TRAVELS = ("model", RECORD)  # records whose bytes the exchange knows
 
 
 @dataclass
@@ -49,11 +53,10 @@ class Cost:
 
 @dataclass(frozen=True)
 class Asked:
-    """How many clients were asked in a round, for how many epochs, and what they got."""
+    """How many clients were asked in a round, and for how many epochs."""
 
     count: int
     epochs: int
-    sent: Sent
     waiting: dict[int, int] = field(default_factory=dict)  # node id -> client, of those that have not answered yet
 
 
@@ -66,7 +69,8 @@ class UnlearningStrategy(Strategy):
     tensors that stay on the server. `notes`: plain data for the summary. All three are part of the round checkpoint,
     so a stage resumes exactly. While a stage runs, `clients` can be queried in any round, `new_model(seed)` is a
     freshly initialised model, and `sizes` are the numbers of samples that the clients hold, by number (the engine
-    provides all three). `layout`: how models lie in the vectors that travel, the same as that of the start.
+    provides all three). `layout`: how models lie in the vectors that travel, the same as that of the start. `factors`:
+    what goes on from round to round where clients train adapters, also part of the checkpoint.
     """
 
     clients: Clients
@@ -85,7 +89,8 @@ class UnlearningStrategy(Strategy):
         self.watch = Stopwatch()
         self._roster: list[int] = []  # node id of client 0, 1, …
         self.layout = Layout({}, {}, {})
-        self._asked = Asked(0, 0, Sent(self.layout, {}, {}, 0.0))
+        self.factors: Tensors = {}
+        self._asked = Asked(0, 0)
 
     # What a method may change ------------------------------------------------------------------------------------
 
@@ -141,14 +146,14 @@ class UnlearningStrategy(Strategy):
         """One message per sampled client, made as it is sent."""
         self.watch.restart()
         number = self.cost.rounds + 1
-        vectors = self.flat(self.before_round(number, self.named(arrays)))
+        records = self._exchange.outgoing(number, self.before_round(number, self.named(arrays)))
         training = self.training(number)
-        content = self._content(replace(self.spec, training=training), vectors, round=number)
+        content = self._content(replace(self.spec, training=training), records, round=number)
         size = self.payload(content)
         chosen = sample(len(self._roster), self.spec.training.participation, self.spec, number)
-        self._asked = Asked(len(chosen), training.local_epochs, Sent.of(vectors, self.layout))
+        self._asked = Asked(len(chosen), training.local_epochs)
         for client in chosen:
-            self.cost.bytes_down += size
+            self.cost.bytes_down += size - self._exchange.held(client)
             self._asked.waiting[self._roster[client]] = client
             yield Message(content, self._roster[client], "train", group_id=str(number))
 
@@ -173,7 +178,7 @@ class UnlearningStrategy(Strategy):
         if total.weight == 0:  # nobody had anything to train on: the model stays
             return None, None
         self.losses.append(loss / total.weight)
-        average = self.layout.views(total.mean(self._asked.sent.vectors))
+        average = self._exchange.average(total)
         self._check_finite(average)
         model = self.after_round(self.cost.rounds, average)
         self._check_finite({**model, **self.shared})
@@ -203,23 +208,23 @@ class UnlearningStrategy(Strategy):
         """The tensors in a record of vectors."""
         return self.layout.views(wire.unpack(arrays, self.device))
 
-    def _content(self, spec: StageSpec, vectors: Tensors, **task: str | int) -> RecordDict:
+    def _content(self, spec: StageSpec, tensors: dict[str, Tensors], **task: str | int) -> RecordDict:
         record = ConfigRecord({"spec": spec.to_json(), "layout": self.layout.digest, **task})
-        return RecordDict({"model": self.pack(vectors), "shared": self.pack(self.shared), "task": record})
+        packed = {name: self.pack(values) for name, values in {**tensors, "shared": self.shared}.items()}
+        return RecordDict({**packed, "task": record})
 
     def _bytes(self, content: RecordDict) -> int:
         """Bytes of all tensors in a message."""
-        records = {name: record for name, record in content.items() if isinstance(record, ArrayRecord)}
-        model = self.layout.payload if records.pop("model", None) else 0
-        return model + sum(map(wire.payload, records.values()))
+        rest = (record for name, record in content.items() if name not in TRAVELS and isinstance(record, ArrayRecord))
+        return self._exchange.payload(content) + sum(map(wire.payload, rest))
 
     def _take(self, message: Message, total: Total) -> float:
         """Add a client's reply to `total`; its loss, times its weight. Raises ReplyError, and then nothing is added."""
-        asked = self._asked
+        asked, exchange = self._asked, self._exchange
         client = replies.sender(message, asked.waiting)
         limits = self.capacity(client), asked.epochs
         with _blaming(client):
-            reply = replies.train_reply(message, client, asked.sent, total.forms, *limits, self.device)
+            reply = replies.train_reply(message, client, exchange.sent, total.forms, *limits, self.device)
         self.cost.bytes_up += self.payload(message.content)
         self.cost.samples += reply.processed
         self.watch.add(CLIENT_DATA, reply.data_seconds)
@@ -227,9 +232,17 @@ class UnlearningStrategy(Strategy):
         if reply.trained == 0:
             return 0.0
         if self._listens:
-            self.on_client_model(client, self.layout.views(reply.model), reply.trained)
-        total.add(reply.model, reply.trained, reply.uploads)
+            self.on_client_model(client, exchange.model_of(reply.model), reply.trained)
+        total.add(exchange.summands(reply.model), reply.trained, reply.uploads)
         return reply.trained * reply.loss
+
+    @cached_property
+    def _exchange(self) -> Exchange:
+        """What travels of a model; first asked for when the layout of models and the clients are known."""
+        if self.spec.adapter is None:
+            return Exchange(self.layout, self.device)
+        told = self.spec.adapter, self.spec, self.new_model(0), self.layout
+        return FactorExchange(*told, self.factors, len(self._roster), self.device)
 
     @property
     def _listens(self) -> bool:
@@ -274,7 +287,7 @@ class UnlearningStrategy(Strategy):
         known: list[int] = getattr(grid, "roster", [])
         if known:
             return known
-        content = self._content(self.spec, {}, query=ROLL_CALL)
+        content = self._content(self.spec, {"model": {}}, query=ROLL_CALL)
         answers = list(grid.send_and_receive(Message(content, node, "query") for node in grid.get_node_ids()))
         found = _numbered(answers)
         if self.sizes and len(found) != len(self.sizes):
@@ -288,7 +301,7 @@ class UnlearningStrategy(Strategy):
 
         With each comes why it cannot be used: nothing, if it can. Those that do not answer at all come last.
         """
-        content = self._content(self.spec, self.flat(model), query=name)
+        content = self._content(self.spec, {"model": self.flat(model)}, query=name)
         size = self._bytes(content)
         waiting = {node: client for client, node in enumerate(self._roster)}
         like: wire.Forms | None = None

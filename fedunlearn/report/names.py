@@ -23,6 +23,17 @@ def telling_settings(format: str, repair: str = "") -> tuple[str, ...]:
     return (*SETTING, *(() if format == FLOAT32 else ROUNDED), *(("repair",) if repair else ()))
 
 
+def adapted(config: Mapping[str, Any]) -> str:
+    """` by lora`, after the name of a method that trained adapters; else empty."""
+    name = (config.get("adapter") or {}).get("name", "none")
+    return "" if name == "none" else f" by {name}"
+
+
+def telling_choices(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The parts of a configuration that tell methods apart that read the same."""
+    return (*VARIANT, "adapter") if adapted(config) else VARIANT
+
+
 def form(format: str, repair: str = "") -> str:
     """`repaired by average logit gap, at int4`: what models went through; empty for those as unlearning leaves them."""
     parts = (f"repaired by {repair.replace('_', ' ')}" if repair else "", "" if format == FLOAT32 else f"at {format}")

@@ -63,8 +63,11 @@ def frame_of(runs: list[Run]) -> pd.DataFrame:
         [names.parts_of(run.summary.config, names.telling_settings(run.format, run.repair)) for run in runs],
     )
     labels = names.told_apart(
-        [f"{where}\n{row['method']}" for where, row in zip(settings, rows, strict=True)],
-        [names.parts_of(run.summary.config, names.VARIANT) for run in runs],
+        [
+            f"{where}\n{run.chosen('method')}{names.adapted(run.summary.config)}"
+            for where, run in zip(settings, runs, strict=True)
+        ],
+        [names.parts_of(run.summary.config, names.telling_choices(run.summary.config)) for run in runs],
     )
     for row, where, name in zip(rows, settings, labels, strict=True):
         row |= {"setting": where, "label": name.partition("\n")[2]}
@@ -84,6 +87,7 @@ def _row(run: Run) -> dict[str, Any]:
         "seed": run.seed,
         "format": run.format,
         "repair": run.repair,
+        "adapter": names.adapted(config).removeprefix(" by "),
         "forget": names.request(config.get("request") or {}, classes),
         "status": run.status,
         "reason": run.reason,

@@ -15,6 +15,7 @@ from pathlib import Path
 from fedunlearn.audits.base import Findings
 from fedunlearn.deploy import backends
 from fedunlearn.errors import RequestError, listed
+from fedunlearn.federation import adaptable
 from fedunlearn.federation.clock import Stopwatch
 from fedunlearn.federation.federation import Federation
 from fedunlearn.federation.method import Method
@@ -25,7 +26,7 @@ from fedunlearn.runs.console import Console
 from fedunlearn.runs.declarations import declared
 from fedunlearn.runs.runner import Runner
 from fedunlearn.runs.step_model import StepModel
-from fedunlearn.runs.steps import BARE, ORIGINAL, RETRAINED, UNLEARNED, Form, RunSteps, Step
+from fedunlearn.runs.steps import BARE, ORIGINAL, RETRAINED, UNLEARNED, Form, RunSteps, Setting, Step
 from fedunlearn.settings import registry
 from fedunlearn.settings.config import RunConfig
 from fedunlearn.store import Store
@@ -93,6 +94,7 @@ def carried_out(config: RunConfig, plan: Plan, console: Console, tracker: Tracke
     declared(config)  # raises where two audits declare the same
     backends.check(config.deploy)
     federation = federations.opened(config)
+    check_adapter(config, federation)
     check_repair(config, federation)
     for remark in early.remarks(config, federation):
         console.warn(remark)
@@ -146,6 +148,12 @@ def check_method(config: RunConfig) -> None:
             f"method {method.name} forgets at {listed(sorted(method.levels))} level, but the request is for {level}s"
         )
     method.check(config.method.settings, config)
+
+
+def check_adapter(config: RunConfig, federation: Federation) -> None:
+    """Can the method train the model by the adapters that are asked for? Raises RequestError."""
+    spec = steps.unlearning_spec(Setting(config, federation), config.unlearning_budget())
+    adaptable.check(registry.find(Method, config.method.name), config, spec, federation.models.fresh(0))
 
 
 def check_repair(config: RunConfig, federation: Federation) -> None:

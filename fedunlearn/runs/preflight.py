@@ -22,6 +22,7 @@ def check(config: RunConfig) -> None:
     pipeline.check_method(config)
     check_places(config)
     federation = federations.opened(config)
+    pipeline.check_adapter(config, federation)
     pipeline.check_repair(config, federation)
     if config.store.enabled:
         check_store(config, federation)

@@ -29,6 +29,7 @@ from fedunlearn.federation.federation import Federation
 from fedunlearn.federation.method import MakeStrategy, Method
 from fedunlearn.federation.repair import Repair
 from fedunlearn.federation.spec import StageSpec
+from fedunlearn.models.lora import Lora
 from fedunlearn.runs import running
 from fedunlearn.runs.running import AUDITING, CONVERTING, TRAINING, Code, Members
 from fedunlearn.settings import registry
@@ -251,12 +252,19 @@ def _unlearned(setting: Setting, before: RunSteps) -> Iterator[Step]:
     method: Method = registry.find("method", config.method.name)
     rounds, budget = method.rounds(config.train.rounds, config.unlearn.rounds), config.unlearning_budget()
     training = replace(budget, rounds=rounds) if rounds else budget  # clients who train hear of a round at least
-    spec = setting.with_request(setting.spec("unlearn", config.method, training))
+    spec = unlearning_spec(setting, training)
     inputs = {"start": (original,)} if method.start == ORIGINAL else {}
     if method.history:
         inputs["history"] = (_history(setting, original, method.history),)
     unlearned = _trained(setting, UNLEARNED, "unlearn", Training(spec, rounds), {"request": _request(setting)})
     yield replace(unlearned, inputs=inputs)
+
+
+def unlearning_spec(setting: Setting, training: TrainConfig) -> StageSpec:
+    """What clients are told when a model is to be unlearned."""
+    adapter = setting.config.adapter.settings
+    told = setting.with_request(setting.spec("unlearn", setting.config.method, training))
+    return replace(told, adapter=adapter if isinstance(adapter, Lora) else None)
 
 
 STORY: Mapping[str, Maker] = {ORIGINAL: _original, RETRAINED: _retrained, UNLEARNED: _unlearned}

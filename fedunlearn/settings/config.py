@@ -171,6 +171,7 @@ class RunConfig:
     store: StoreConfig = field(default_factory=StoreConfig)
     output: OutputConfig = field(default_factory=OutputConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
+    adapter: Choice = Choice("none", None)
     repair: Choice = Choice("none", None)
     tracking: Choice = Choice("none", None)
     sweep: SweepConfig = field(default_factory=SweepConfig)
@@ -196,6 +197,7 @@ CHOSEN_SECTIONS = {
     "model": "model",
     "partition": "partitioner",
     "method": "method",
+    "adapter": "adapter",
     "repair": "repair",
     "engine": "engine",
     "tracking": "tracker",
@@ -231,7 +233,8 @@ def essence(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def load(mapping: Mapping[str, Any]) -> RunConfig:
     """Check a composed configuration and freeze it. Raises RequestError."""
-    given = {"engine": {"name": "local"}, "repair": {"name": "none"}, "tracking": {"name": "none"}, **mapping}
+    left = {"engine": "local", "adapter": "none", "repair": "none", "tracking": "none"}
+    given = {**{group: {"name": name} for group, name in left.items()}, **mapping}
     chosen = {key: _choose(kind, key, given.pop(key, None)) for key, kind in CHOSEN_SECTIONS.items()}
     audits = given.pop("audit", None) or {}
     if not isinstance(audits, Mapping):

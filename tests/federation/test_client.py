@@ -125,7 +125,7 @@ def message(federation, **changed):
     server = UnlearningStrategy(None, SPEC, wire.by_reference, CPU)
     server.layout = layout
     task = {"round": 1, **changed}
-    return server._content(SPEC, layout.vectors(federation.models.fresh(1).state_dict(), CPU), **task)
+    return server._content(SPEC, {"model": layout.vectors(federation.models.fresh(1).state_dict(), CPU)}, **task)
 
 
 def test_one_content_is_unpacked_once_and_another_one_again(federation):
