@@ -91,13 +91,20 @@ class Location:
 
 
 def parser(name: str, about: str | None) -> argparse.ArgumentParser:
+    """The options that experiments made of sweeps have."""
+    made = plain_parser(name, about)
+    made.add_argument("--jobs", type=int, default=1, help="runs at a time; more than one needs hydra-joblib-launcher")
+    return made
+
+
+def plain_parser(name: str, about: str | None) -> argparse.ArgumentParser:
     """The options that all experiments have."""
     made = argparse.ArgumentParser(
         prog=f"python -m experiments.{name}", description=about, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     made.add_argument("--quick", action="store_true", help="a tiny version, to see that it works; writes no results")
-    made.add_argument("--data", type=Path, metavar="DIR", help="the folder that holds the datasets (data.root)")
-    made.add_argument("--jobs", type=int, default=1, help="runs at a time; more than one needs hydra-joblib-launcher")
+    help = "the folder that holds the datasets (data.root)"
+    made.add_argument("--data", "--data-root", type=Path, metavar="DIR", help=help)
     made.add_argument("--work", type=Path, default=ROOT / "outputs" / name, help="where the runs go (%(default)s)")
     return made
 
@@ -106,12 +113,13 @@ def parser(name: str, about: str | None) -> argparse.ArgumentParser:
 def place_of(asked: argparse.Namespace) -> Iterator[Location]:
     """Where to work: as asked for or, for a quick look, in a folder that is gone afterwards."""
     data = asked.data.expanduser().absolute() if asked.data else None
+    jobs = getattr(asked, "jobs", 1)
     if asked.quick:
         with tempfile.TemporaryDirectory(prefix="fedunlearn-") as folder:
-            yield Location(Path(folder) / "runs", Path(folder) / "store", data, asked.jobs)
+            yield Location(Path(folder) / "runs", Path(folder) / "store", data, jobs)
         return
     work = asked.work.expanduser().absolute()
-    yield Location(work, work.parent / "store", data, asked.jobs)
+    yield Location(work, work.parent / "store", data, jobs)
 
 
 def check_data(datasets: Iterable[str], place: Location) -> None:
