@@ -18,13 +18,13 @@ MODELS = ("original", "retrained", "unlearned")
 def table(sweep: str, folders: Sequence[Path]) -> pd.DataFrame:
     """`tables.tidy` of a sweep's runs, with what else this experiment asks of each form.
 
-    `sweep`; `adapter`: `whole` or the rank; `rate`: unlearn.lr; `given_repair` and its `weighting`: what the run was
-    asked for, also where the row is about the models without it. `M.worst_class`: the lowest accuracy of model M on a
-    retained class. `survival.S`: as in summary.json, empty in float32.
+    `sweep`; `way` of unlearning: `whole` or the rank; `rate`: unlearn.lr; `given_repair` and its `weighting`: what the
+    run was asked for, also where the row is about the models without it. `M.worst_class`: the lowest accuracy of model
+    M on a retained class. `survival.S`: as in summary.json, empty in float32.
     """
     found = reading.in_forms([reading.read(folder) for folder in folders])
     more = pd.DataFrame([{"sweep": sweep, **_more(run)} for run in found])
-    return pd.concat([more, tables.frame_of(found)], axis=1)
+    return pd.concat([more, tables.frame_of(found)], axis=1, verify_integrity=True)
 
 
 def _more(run: Run) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def _more(run: Run) -> dict[str, Any]:
     rate = (config.get("unlearn") or {}).get("lr")
     return {
         "asked": run.summary.command,
-        "adapter": f"rank {adapter['rank']}" if "rank" in adapter else "whole",
+        "way": f"rank {adapter['rank']}" if "rank" in adapter else "whole",
         "rate": "default" if rate is None else f"{rate:g}",
         "given_repair": run.chosen("repair"),
         "weighting": repair.get("weighting", ""),

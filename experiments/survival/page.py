@@ -19,7 +19,7 @@ from fedunlearn.report.statistics import Estimate, column, estimate
 from fedunlearn.settings.config import FLOAT32
 
 FORMATS = ("int8", "int4", "int3")
-CELL = ["dataset", "method", "adapter", "rate"]
+CELL = ["dataset", "method", "way", "rate"]
 FORGET, WORST = "forget_accuracy", "worst_class"
 BACK = f"survival.reversion.{FORGET}"
 SCALAR = "survival.reversion.gamma_recovered"
@@ -218,7 +218,7 @@ def trained(frame: pd.DataFrame) -> str:
 
 def after_fucrt(frame: pd.DataFrame) -> pd.DataFrame:
     """The int4 rows of FUCRT, whole, by `after`: the repair with its weighting, or none."""
-    own = frame[(frame["method"] == "fucrt") & (frame["adapter"] == "whole") & (frame["format"] == "int4")]
+    own = frame[(frame["method"] == "fucrt") & (frame["way"] == "whole") & (frame["format"] == "int4")]
     own = own[own["rate"] == "default"]
     mended = own[(own["repair"] != "") | (own["given_repair"] == "average_logit_gap")]
     first = mended["repair"].where(mended["repair"] != "", "none")
@@ -231,16 +231,16 @@ def pairs(rows: pd.DataFrame) -> list[tuple[tuple[str, str, str], pd.DataFrame, 
     """Of each method with adapters, its rows and those of whole weights."""
     found = []
     for (dataset, method), block in rows.groupby(["dataset", "method"], sort=False):
-        whole = block[(block["adapter"] == "whole") & (block["rate"] == "default")]
-        for rank, low in block[block["adapter"] != "whole"].groupby("adapter", sort=False):
+        whole = block[(block["way"] == "whole") & (block["rate"] == "default")]
+        for rank, low in block[block["way"] != "whole"].groupby("way", sort=False):
             found.append(((str(dataset), str(method), str(rank)), low, whole))
     return found
 
 
 def named(names: Iterable[object]) -> list[str]:
-    dataset, method, adapter, rate = map(str, names)
-    slow = f", rate {rate}" if adapter == "whole" and rate not in ("", "default") else ""
-    return [dataset, method, f"{adapter}{slow}"]
+    dataset, method, way, rate = map(str, names)
+    slow = f", rate {rate}" if way == "whole" and rate not in ("", "default") else ""
+    return [dataset, method, f"{way}{slow}"]
 
 
 def _range(interval: pd.Interval) -> str:

@@ -85,6 +85,7 @@ def run(config: RunConfig, console: Console, tracker: Tracker = SILENT) -> Outco
     check_method(config)
     for remark in early.method_remarks(config):
         console.warn(remark)
+    check_adapter(config, federations.opened(config))
     return carried_out(config, steps.of_run, console, tracker)
 
 
@@ -94,7 +95,6 @@ def carried_out(config: RunConfig, plan: Plan, console: Console, tracker: Tracke
     declared(config)  # raises where two audits declare the same
     backends.check(config.deploy)
     federation = federations.opened(config)
-    check_adapter(config, federation)
     check_repair(config, federation)
     for remark in early.remarks(config, federation):
         console.warn(remark)

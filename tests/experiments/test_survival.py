@@ -64,7 +64,7 @@ def test_larger_ones_are_not_and_stay_in_their_box(federation):
 
 def rows(method: str, back: tuple[float, ...], **more: object) -> list[dict]:
     """A method's rows in float32 and int3, by seed; `back`: what comes back, by seed."""
-    same = {"dataset": "d", "method": method, "adapter": "whole", "rate": "default", "repair": "", "weighting": ""}
+    same = {"dataset": "d", "method": method, "way": "whole", "rate": "default", "repair": "", "weighting": ""}
     same |= {"given_repair": "none", "original.forget_accuracy": 1.0, "unlearned.retain_accuracy": 0.8, **more}
     exact = [{**same, "seed": seed, "format": "float32", "unlearned.forget_accuracy": 0.0} for seed in SEEDS]
     low = [
@@ -87,9 +87,9 @@ def test_what_was_not_forgotten_cannot_come_back():
 
 
 def test_adapters_are_held_against_whole_weights_of_the_same_seed():
-    frame = pd.DataFrame([*rows("a", (0.1, 0.5, 0.9)), *rows("a", (0.0, 0.4, 0.8), adapter="rank 4")])
+    frame = pd.DataFrame([*rows("a", (0.1, 0.5, 0.9)), *rows("a", (0.0, 0.4, 0.8), way="rank 4")])
     assert "what comes back at int3 rises in 0 and falls in 1 (means from −0.100 to −0.100)" in answers.adapters(frame)  # noqa: RUF001
-    assert answers.adapters(frame[frame["adapter"] == "whole"]) == ""
+    assert answers.adapters(frame[frame["way"] == "whole"]) == ""
 
 
 def test_pairs_and_intervals_by_hand():
