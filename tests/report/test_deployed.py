@@ -65,7 +65,7 @@ def test_a_table_has_a_row_for_each_run_and_format_below_those_of_the_runs(folde
 
 def test_a_sweep_says_each_format_once_and_counts_its_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweep.figures, "draw_sweep", lambda rows, declared, folder, titled: [])
-    everything = runs.in_formats(runs.find(folder))
+    everything = runs.in_forms(runs.find(folder))
     assert [run.format for run in everything] == ["float32", "float32", *FORMATS]
     said = headlines.of_sweep(everything, tables.frame_of(everything))
     assert [text.startswith("At ") for text in said] == [False, True, True, True]
@@ -84,8 +84,9 @@ def test_the_page_of_a_run_has_a_column_and_a_part_for_each_format(folder: Path)
     assert facts.shipped.words[1:] == ["not erased"] * 3
     cells = dict(facts.shipped.rows)["forget accuracy"]
     assert [value for value, _ in cells] == ["0.020", "0.510", "0.520", "0.530"] and cells[1][1] == "+0.450"
-    (int4, *_) = facts.formats
-    assert int4.name == "int4" and {row.name for row in int4.audits} >= {"forget accuracy", "AUSUC leak"}
+    (int4, *_) = facts.forms
+    assert (int4.title, int4.format) == ("At int4", "int4")
+    assert {row.name for row in int4.audits} >= {"forget accuracy", "AUSUC leak"}
     assert [(label, value) for label, value, _ in int4.survival] == [
         ("forget accuracy: comes back", "+0.480"),
         ("codes that differ", "0.250"),
