@@ -15,7 +15,7 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
-demo: $(READY) ## FUCRT and two controls against twelve retrained models, on letters drawn on the spot (150 core seconds)
+demo: $(READY) ## FUCRT and two controls against twelve retrained models, on letters drawn on the spot (160 core seconds)
 	$(BIN)/fedunlearn -m +experiment=demo method=fucrt,head_mask,retrain output.dir=outputs/demo
 
 test: $(READY) ## the tests (about 12 minutes on two cores)

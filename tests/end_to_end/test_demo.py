@@ -52,8 +52,8 @@ def test_a_class_by_name_is_the_same_run_and_runs_again(
 @pytest.mark.slow
 def test_the_demos_verdicts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """On another class and another seed than `make demo` itself, and than those that its settings were chosen on."""
-    shared = ["request.classes=[G]", "seed=1", f"output.dir={tmp_path}", f"store.dir={tmp_path / 'store'}"]
+    shared = ["request.classes=[F]", "seed=4", f"output.dir={tmp_path}", f"store.dir={tmp_path / 'store'}"]
     run(monkeypatch, "-m", "+experiment=demo", "method=fucrt,head_mask,retrain", *shared)
     words = {path.parent.name: summary_of(path.parent)["verdict"]["word"] for path in tmp_path.glob("*/summary.json")}
-    assert (words["1_head_mask_s1"], words["2_retrain_s1"]) == ("suppressed", "erased")
-    assert words["0_fucrt_s1"] in ("erased", "over-erased", "suppressed"), "forgetting and a verdict on it"
+    assert (words["1_head_mask_s4"], words["2_retrain_s4"]) == ("suppressed", "erased")
+    assert words["0_fucrt_s4"] in ("erased", "over-erased", "suppressed"), "forgetting and a verdict on it"
