@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fedunlearn.report import background
+from fedunlearn.report import background, figures
+from fedunlearn.store.catalogue import entries
 
 
 class NoRenderer:
@@ -23,3 +24,17 @@ def fedunlearn(monkeypatch, fedunlearn_command):
     monkeypatch.setattr(background, "BackgroundRenderer", NoRenderer)
     monkeypatch.setenv("COLUMNS", "200")
     return fedunlearn_command
+
+
+@pytest.fixture
+def undrawn(fedunlearn, monkeypatch):
+    """The same without figures."""
+    monkeypatch.setattr(figures, "draw", lambda run, **how: [])
+    monkeypatch.setattr(figures, "draw_sweep", lambda rows, declared, folder, titled: [])
+    return fedunlearn
+
+
+@pytest.fixture
+def made_in():
+    """The stages of the finished artifacts in a store, sorted: `made_in(folder)`."""
+    return lambda store: sorted(entry.manifest.stage for entry in entries(store) if entry.finished and entry.manifest)

@@ -6,8 +6,7 @@ import json
 
 import pytest
 
-from fedunlearn.report import figures, tables
-from fedunlearn.store.catalogue import entries
+from fedunlearn.report import tables
 
 TINY = [
     *("dataset=digits", "data.limit=300", "partition.clients=4", "gates=warn", "train.rounds=3", "unlearn.rounds=2"),
@@ -16,18 +15,11 @@ TINY = [
 
 
 @pytest.fixture
-def command(fedunlearn, monkeypatch, tmp_path):
-    """`fedunlearn` in this process, without figures: (exit status, stdout, stderr)."""
-    monkeypatch.setattr(figures, "draw", lambda run, **how: [])
-    monkeypatch.setattr(figures, "draw_sweep", lambda rows, declared, folder, titled: [])
-    return lambda *words: fedunlearn(*TINY, f"store.dir={tmp_path / 'store'}", *words)
+def command(undrawn, tmp_path):
+    return lambda *words: undrawn(*TINY, f"store.dir={tmp_path / 'store'}", *words)
 
 
-def made_in(store):
-    return sorted(entry.manifest.stage for entry in entries(store) if entry.finished and entry.manifest)
-
-
-def test_whole_models_and_adapters_share_all_but_the_unlearning(command, tmp_path):
+def test_whole_models_and_adapters_share_all_but_the_unlearning(command, tmp_path, made_in):
     out, store = tmp_path / "out", tmp_path / "store"
     status, _, _ = command("-m", "method=fucrt", "adapter=none,lora", f"output.dir={out}")
     assert status == 0
@@ -59,7 +51,7 @@ def test_whole_models_and_adapters_share_all_but_the_unlearning(command, tmp_pat
         (["method=fucrt", "adapter.aggregation=mean"], "adapter.aggregation must be"),
     ],
 )
-def test_what_does_not_go_together_is_refused_before_training(command, tmp_path, words, said):
+def test_what_does_not_go_together_is_refused_before_training(command, tmp_path, words, said, made_in):
     status, _, complaint = command("adapter=lora", *words, f"output.dir={tmp_path / 'out'}")
     assert status == 2
     assert said in complaint

@@ -6,11 +6,10 @@ import json
 
 import pytest
 
-from fedunlearn.report import figures, tables
+from fedunlearn.report import tables
 from fedunlearn.results import summary as summaries
 from fedunlearn.results.summary import from_json
 from fedunlearn.runs import job
-from fedunlearn.store.catalogue import entries
 
 TINY = [
     *("data.limit=300", "partition.clients=4", "gates=warn", "train.rounds=3", "unlearn.rounds=1", "audit=quick"),
@@ -19,15 +18,8 @@ TINY = [
 
 
 @pytest.fixture
-def command(fedunlearn, monkeypatch, tmp_path):
-    """`fedunlearn` in this process, without figures: (exit status, stdout, stderr)."""
-    monkeypatch.setattr(figures, "draw", lambda run, **how: [])
-    monkeypatch.setattr(figures, "draw_sweep", lambda rows, declared, folder, titled: [])
-    return lambda *words: fedunlearn(*TINY, f"store.dir={tmp_path / 'store'}", *words)
-
-
-def made_in(store):
-    return sorted(entry.manifest.stage for entry in entries(store) if entry.finished and entry.manifest)
+def command(undrawn, tmp_path):
+    return lambda *words: undrawn(*TINY, f"store.dir={tmp_path / 'store'}", *words)
 
 
 def test_one_command_mends_all_models_alike_and_audits_them(command, tmp_path):
@@ -79,7 +71,7 @@ def test_one_command_mends_all_models_alike_and_audits_them(command, tmp_path):
     assert status == 0 and "finished already" in said
 
 
-def test_repairs_are_shared_by_a_sweep_and_go_on_where_they_were(command, tmp_path, monkeypatch):
+def test_repairs_are_shared_by_a_sweep_and_go_on_where_they_were(command, tmp_path, monkeypatch, made_in):
     words = ["repair=finetune", "repair.rounds=3", "audit.accuracy=null", "audit.class_flow=null", "retrain.seeds=1"]
     status, *_ = command("-m", "method=head_mask,finetune", *words, f"output.dir={tmp_path / 'sweep'}")
     assert status == 0
@@ -114,7 +106,7 @@ def test_repairs_are_shared_by_a_sweep_and_go_on_where_they_were(command, tmp_pa
     assert json.loads((tmp_path / "again" / "summary.json").read_text())["models"]["repaired"] == before
 
 
-def test_another_repair_makes_other_steps_and_none_makes_none(command, tmp_path):
+def test_another_repair_makes_other_steps_and_none_makes_none(command, tmp_path, made_in):
     words = ["method=head_mask", "retrain.seeds=1", f"output.dir={tmp_path / 'run'}", "output.overwrite=true"]
     assert command(*words)[0] == 0
     plain = made_in(tmp_path / "store")
