@@ -1,6 +1,6 @@
 """What sharing stages is worth: a sweep of 6 methods x 3 seeds with the store, its distinct stages alone, and without.
 
-    python experiments/sweep_cost/run.py            # about ten minutes on two cores; writes results/sweep_cost/
+    python experiments/sweep_cost/run.py            # about half an hour on two cores; writes results/sweep_cost/
     python experiments/sweep_cost/run.py --quick    # a smaller sweep, to see that it works; writes nothing
 
 Nothing else should run on the machine meanwhile. The three measurements:
