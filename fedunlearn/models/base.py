@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +14,10 @@ from fedunlearn.data.types import Inputs
 from fedunlearn.errors import RequestError
 from fedunlearn.randomness import derive
 from fedunlearn.settings import registry
+
+# PyTorch initialises layers from one generator for the whole process. Two threads that seed it draw each other's
+# numbers, or wait for each other for ever: one holds the generator and wants the interpreter, the other the reverse.
+_SEEDED = Lock()
 
 
 class Network(nn.Module):
@@ -106,7 +111,7 @@ class ModelFamily:
 def build(name: str, settings: Any, shape: tuple[int, ...], head: Callable[[int], nn.Module], seed: int) -> Network:
     """A freshly initialised model; its weights depend on `seed` alone. `head(d)`: a head on d features."""
     family = registry.find("model", name)
-    with torch.random.fork_rng(devices=[]):
+    with _SEEDED, torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "init"))
         encoder, width = family.encoder(settings, shape)
         return Network(encoder, head(width), family.channels_last)

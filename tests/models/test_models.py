@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
+from fedunlearn.engines.workers import Workers
 from fedunlearn.errors import RequestError
 from fedunlearn.models.base import Network, build
 from fedunlearn.models.cnn import Halving
@@ -114,6 +116,16 @@ def test_building_leaves_the_global_generator_alone_and_does_not_depend_on_it() 
     torch.rand(5)
     second = make("resnet18", (1, 28, 28)).state_dict()
     assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_threads_that_build_side_by_side_neither_mix_their_numbers_nor_wait_for_ever() -> None:
+    workers = Workers(4)
+    calls = [workers.submit(partial(make, "cnn", (1, 8, 8), seed=seed)) for seed in range(200)]
+    built = [call.result(60) for call in calls]
+    workers.close()
+    for seed, model in enumerate(built):
+        alone = make("cnn", (1, 8, 8), seed=seed).state_dict()
+        assert all(torch.equal(alone[name], value) for name, value in model.state_dict().items())
 
 
 @pytest.mark.parametrize("name", ["cnn", "resnet18", "resnet50"])
