@@ -137,7 +137,8 @@ def best_gamma(logits: Tensor, targets: Tensor, hidden: Tensor, least: int) -> T
     """
     wide = logits.double()
     others, own = (wide.masked_fill(out, -torch.inf).max(1) for out in (hidden, ~hidden))
-    values, step = torch.unique(others.values - own.values, return_inverse=True)
+    thresholds = (others.values - own.values).round(decimals=9)  # no gamma lies between 0.9 and 0.9 + a rounding error
+    values, step = torch.unique(thresholds, return_inverse=True)
     of_hidden = hidden[targets]
     lost = torch.bincount(step[(others.indices == targets) & ~of_hidden], minlength=len(values))
     won = torch.bincount(step[(own.indices == targets) & of_hidden], minlength=len(values))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fedunlearn.engines.base import Progress
@@ -31,6 +31,7 @@ def test_gamma_by_hand():
 
 @settings(deadline=None, max_examples=20)
 @given(st.integers(0, 10_000), st.integers(2, 25), st.integers(0, 5))
+@example(4022, 25, 4)  # thresholds that differ by a rounding error
 def test_no_gamma_is_better(seed, samples, least):
     stream = np.random.default_rng(seed)
     logits = torch.from_numpy(stream.normal(size=(samples, 4)).round(1))
