@@ -42,7 +42,7 @@ def _rebuild(screen: Console, options: argparse.Namespace) -> int:
 
     folder: Path = options.folder
     drawn, undrawn = sweep.draw_runs(folder, options.figures, not options.no_titles)
-    report = sweep.build(folder, not options.no_titles)
+    report = sweep.build(folder, not options.no_titles, options.figures)
     for said in report.headlines:
         screen.print(said, style="bold", soft_wrap=True)
     screen.print(formats.to_rich(report.summary, report.declared))

@@ -58,8 +58,17 @@ def draw(run: Run, names: Collection[str] | None = None, titled: bool = True) ->
 
 def has_titles(run: Run) -> bool:
     """Not if it was run with `report.titles=false`."""
+    return _chosen(run, "titles")
+
+
+def are_wanted(run: Run) -> bool:
+    """Not if it was run with `report.figures=false`."""
+    return _chosen(run, "figures")
+
+
+def _chosen(run: Run, name: str) -> bool:
     chosen = run.summary.config.get("report")
-    return not isinstance(chosen, Mapping) or chosen.get("titles") is not False
+    return not isinstance(chosen, Mapping) or chosen.get(name) is not False
 
 
 def _drawn(figures: Mapping[str, Callable[..., Figure | None]], folder: Path, titled: bool, *given: Any) -> list[Path]:

@@ -29,11 +29,12 @@ class Report:
     problems: tuple[str, ...]
 
 
-def build(folder: Path, titled: bool = True) -> Report:
+def build(folder: Path, titled: bool = True, again: bool = False) -> Report:
     """Write `runs.csv`, `table.md`, `table.tex`, the figures and `report.html` into `folder`, from the runs below it.
 
     Runs that failed, did not end or cannot be read are rows of `runs.csv` and are listed, with the reason, below the
-    table and in `problems`; they never stop the rest. If `folder` is itself a run's, its page is that of the run.
+    table and in `problems`; they never stop the rest. Figures are drawn if a run wants them, if older
+    ones lie there, or if asked for (`again`). If `folder` is itself a run's, its page is that of the run.
     Raises RequestError if `folder` is not there or holds no run.
     """
     folder = folder.resolve()
@@ -51,8 +52,9 @@ def build(folder: Path, titled: bool = True) -> Report:
         write_text(folder / "runs.csv", rows.to_csv(index=False, lineterminator="\n")),
         write_text(folder / "table.md", formats.paragraphs(said) + shown + _listed(problems)),
         write_text(folder / "table.tex", tables.to_latex(summary, declared) + _commented(problems)),
-        *figures.draw_sweep(rows, declared, folder, titled and all(map(figures.has_titles, found))),
     ]
+    if again or any(folder.glob("*.svg")) or any(map(figures.are_wanted, found)):
+        files += figures.draw_sweep(rows, declared, folder, titled and all(map(figures.has_titles, found)))
     alone = is_run(found, folder)
     own = page.write_run(found[0]) if alone else page.write_sweep(folder, everything, rows, summary, declared)
     return Report(said, rows, declared, summary, (*files, own), problems)
@@ -64,7 +66,7 @@ def is_run(found: list[Run], folder: Path) -> bool:
 
 
 def draw_runs(folder: Path, again: bool = False, titled: bool = True) -> tuple[list[Path], list[str]]:
-    """Draw the figures of every finished run below `folder` that has none, or of all `again`, and write their pages.
+    """Draw the figures that finished runs below `folder` want and lack, or those of all `again`; write all their pages.
 
     Returns what was written, and a sentence for each run whose files do not fit together.
     """
@@ -72,7 +74,7 @@ def draw_runs(folder: Path, again: bool = False, titled: bool = True) -> tuple[l
     undrawn: list[str] = []
     for run in (run for run in runs.find(folder) if run.status == "done"):
         try:
-            if again or not any((run.folder / "figures").glob("*.svg")):
+            if again or (figures.are_wanted(run) and not any((run.folder / "figures").glob("*.svg"))):
                 drawn += figures.draw(run, titled=titled)
             drawn.append(page.write_run(run))
         except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:

@@ -253,14 +253,16 @@ def write(outcome: pipeline.Outcome, summary: Summary, work: Path, draws: bool) 
     summarise.write_exhibits(work, summarise.exhibits(outcome))
     run = runs.Run(work, "done", "", summary)
     drawn: list[Path] = []
-    if draws:
+    pictures = draws and figures.are_wanted(run)
+    if pictures:
         drawn += figures.draw(run)
         watch.lap("figures")
+    if draws:
         drawn.append(page.write_run(run))
         watch.lap("report")
     if summary.spent:
         summary = replace(summary, spent={**summary.spent, "run": {**summary.spent["run"], **watch.seconds}})
-        figures.draw(replace(run, summary=summary), ("profile",) if draws else ())  # once more, with all that it shows
+        figures.draw(replace(run, summary=summary), ("profile",) if pictures else ())  # with all it shows
     summaries.write(work, summary)
     return summary, drawn
 

@@ -77,7 +77,8 @@ class SweepCallback(Callback):
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Draw the run that has just ended in this process."""
         if self._renderer:
-            self._renderer.draw(Path(config.hydra.runtime.output_dir))
+            draw = self._renderer.draw if config.report.figures else background.drawn  # a page alone is written at once
+            draw(Path(config.hydra.runtime.output_dir))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Build the sweep's report; exit status 1 if any run failed, or the report cannot be made."""

@@ -134,8 +134,9 @@ class OutputConfig:
 
 @dataclass(frozen=True)
 class ReportConfig:
-    """How figures look."""
+    """What is drawn, and how figures look."""
 
+    figures: bool = True  # false: draw no figures, which take seconds a run; fedunlearn-report DIR --figures does later
     titles: bool = True  # false: no titles above figures, for papers that have captions of their own
 
 

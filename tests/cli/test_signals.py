@@ -19,7 +19,7 @@ from fedunlearn.store import Artifact, Store
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
 TINY = ["data.limit=150", "partition.clients=3", "gates=warn", "unlearn.rounds=1", "retrain.seeds=1", "audit=quick"]
-TINY += ["audit.ausuc=null", "store.dir=store", "output.dir=out"]
+TINY += ["audit.ausuc=null", "store.dir=store", "output.dir=out", "report.figures=false"]
 START = {
     "fedunlearn": "from fedunlearn.cli.main import main",
     "fedunlearn-report": "from fedunlearn.cli.report import main",

@@ -13,7 +13,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ["data.limit=300", "partition.clients=3", "gates=warn", "train.rounds=12", "unlearn.rounds=2", "retrain.seeds=2"]
-TINY += ["audit=quick", "audit.ausuc=null"]
+TINY += ["audit=quick", "audit.ausuc=null", "report.figures=false"]
 
 
 def start(place: Path, *words: str) -> subprocess.Popen[str]:

@@ -11,87 +11,82 @@ from pathlib import Path
 
 import pytest
 
+from tests import forked
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory):
-    """The example with a method, installed into a folder of its own."""
-    return install("fedunlearn-example", tmp_path_factory)
+PACKAGES = {"fedunlearn-example": 3, "fedunlearn-audit": 3, "fedunlearn-regression": 5}  # and how many tests they bring
 
 
 @pytest.fixture(scope="module")
-def regression(tmp_path_factory):
-    """The example with a task."""
-    return install("fedunlearn-regression", tmp_path_factory)
+def sources(tmp_path_factory):
+    """Copies of the packages, in which building them may leave files."""
+    folder = tmp_path_factory.mktemp("sources")
+    for name in PACKAGES:
+        shutil.copytree(ROOT / "examples" / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
 
 
 @pytest.fixture(scope="module")
-def audit(tmp_path_factory):
-    """The example with an audit."""
-    return install("fedunlearn-audit", tmp_path_factory)
-
-
-def install(name, tmp_path_factory):
-    """The folder that the package was installed from, and the environment in which Python finds it."""
-    source = tmp_path_factory.mktemp("source") / name
-    shutil.copytree(ROOT / "examples" / name, source, ignore=shutil.ignore_patterns("__pycache__"))
-    site = tmp_path_factory.mktemp("site")
+def site(sources, tmp_path_factory):
+    """The folder that they are installed into."""
+    folder = tmp_path_factory.mktemp("site")
     offline = ["--no-index", "--no-deps", "--no-build-isolation", "--quiet"]
-    subprocess.run([sys.executable, "-m", "pip", "install", *offline, "--target", site, source], check=True)
+    packages = [sources / name for name in PACKAGES]
+    subprocess.run([sys.executable, "-m", "pip", "install", *offline, "--target", folder, *packages], check=True)
+    return folder
+
+
+def test_their_own_tests_pass(sources, site, tmp_path):
     path = os.pathsep.join([str(site), str(ROOT)])
-    return source, {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-
-
-def call(arguments, environment, folder):
-    return subprocess.run(
-        [sys.executable, "-m", *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
+    tests = [str(sources / name / "tests") for name in PACKAGES]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
-
-
-@pytest.mark.parametrize(("package", "passed"), [("installed", 3), ("audit", 3), ("regression", 5)])
-def test_its_own_tests_pass(package, passed, request, tmp_path):
-    source, environment = request.getfixturevalue(package)
-    done = call(["pytest", "-q", "-p", "no:cacheprovider", str(source / "tests")], environment, tmp_path)
     assert done.returncode == 0, done.stdout
-    assert f"{passed} passed" in done.stdout
+    assert f"{sum(PACKAGES.values())} passed" in done.stdout
 
 
-def test_its_method_runs_beside_ours(installed, tmp_path):
-    _, environment = installed
-    words = ["-m", "+experiment=quick", "method=uniform,head_mask", "data.limit=400", "audit=quick"]
-    done = call(
-        ["fedunlearn", *words, "gates=warn", "train.rounds=3", "train.local_epochs=1", "output.dir=out"],
-        environment,
-        tmp_path,
-    )
+@pytest.fixture(scope="module")
+def swept(site, tmp_path_factory):
+    """A sweep over the method of one package and one of ours, with the audit of another."""
+    folder = tmp_path_factory.mktemp("swept")
+    words = ["-m", "+experiment=quick", "method=uniform,head_mask", "+audit.confidence={temperature: 2}", "audit=quick"]
+    words += ["data.limit=400", "gates=warn", "train.rounds=3", "train.local_epochs=1", "report.figures=false"]
+    done = forked.command([*words, "output.dir=out"], folder, site)
     assert done.returncode == 0, done.stderr
-    summary = json.loads((tmp_path / "out" / "0_uniform_s0" / "summary.json").read_text())
+    return folder / "out"
+
+
+def test_their_method_runs_beside_ours(swept):
+    summary = json.loads((swept / "0_uniform_s0" / "summary.json").read_text())
     assert summary["config"]["method"] == {"name": "uniform", "amount": 1.0}
     assert summary["models"]["unlearned"] != summary["models"]["original"]
-    assert "uniform" in (tmp_path / "out" / "table.md").read_text()
+    assert "uniform" in (swept / "table.md").read_text()
 
 
-def test_its_audit_is_a_column_of_the_tables(audit, tmp_path):
-    _, environment = audit
-    words = ["+experiment=quick", "method=head_mask", "audit=quick", "data.limit=400", "gates=warn"]
-    done = call(["fedunlearn", *words, "+audit.confidence={temperature: 2}", "output.dir=out"], environment, tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "forget confidence" in (tmp_path / "out" / "report.html").read_text().lower()
-    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+def test_their_audit_is_a_column_of_the_tables(swept):
+    assert "forget confidence" in (swept / "report.html").read_text().lower()
+    summary = json.loads((swept / "1_head_mask_s0" / "summary.json").read_text())
     assert all(0.1 < model["forget_confidence"] <= 1 for model in summary["models"].values())
     assert summary["findings"]["forget_confidence"]["meaning"].startswith("mean probability of the most likely class")
 
 
-def test_mistakes_in_its_settings_are_one_sentence(installed, tmp_path):
-    _, environment = installed
-    done = call(["fedunlearn", "method=uniform", "method.amount=2"], environment, tmp_path)
+def test_mistakes_in_their_settings_are_one_sentence(site, tmp_path):
+    done = forked.command(["method=uniform", "method.amount=2"], tmp_path, site)
     assert done.returncode == 2
     assert done.stderr == "fedunlearn: method.amount must be a number above 0 and at most 1, not 2\n"
 
 
 DIABETES = ["dataset=diabetes", "model=perceptron", "request.classes=[0]", "+audit.prediction_error={}"]
 SHORT = ["train.rounds=6", "unlearn.rounds=2", "partition.clients=4", "retrain.seeds=2", "gates=warn"]
+SHORT += ["report.figures=false"]
 
 
 def summaries(folder):
@@ -99,11 +94,10 @@ def summaries(folder):
     return {summary["config"]["method"]["name"]: summary for summary in found}
 
 
-def test_a_task_of_another_package_is_trained_forgotten_audited_and_reported(regression, tmp_path):
-    _, environment = regression
+def test_a_task_of_another_package_is_trained_forgotten_audited_and_reported(site, tmp_path):
     methods = "gradient_ascent,fedosd,federaser"
     words = ["-m", *DIABETES, *SHORT, f"method={methods}", "output.dir=out"]
-    done = call(["fedunlearn", *words], environment, tmp_path)
+    done = forked.command(words, tmp_path, site)
     assert done.returncode == 0, done.stderr
     found = summaries(tmp_path / "out")
     assert set(found) == set(methods.split(","))
@@ -119,11 +113,10 @@ def test_a_task_of_another_package_is_trained_forgotten_audited_and_reported(reg
     assert "under 40" in (tmp_path / "out" / "report.html").read_text()
 
 
-def test_many_clients_of_another_task_train_as_one(regression, tmp_path):
-    _, environment = regression
+def test_many_clients_of_another_task_train_as_one(site, tmp_path):
     words = [*DIABETES, *SHORT, "method=finetune", "store.enabled=false"]
     for engine in ("local", "stacked"):
-        done = call(["fedunlearn", *words, f"engine={engine}", f"output.dir={engine}"], environment, tmp_path)
+        done = forked.command([*words, f"engine={engine}", f"output.dir={engine}"], tmp_path, site)
         assert done.returncode == 0, done.stderr
         assert "one by one" not in done.stdout
     models = [json.loads((tmp_path / name / "summary.json").read_text())["models"] for name in ("local", "stacked")]
@@ -140,7 +133,6 @@ def test_many_clients_of_another_task_train_as_one(regression, tmp_path):
         (["method=finetune", "model=cnn"], "model cnn is for images, and a sample of this dataset has the shape [10]"),
     ],
 )
-def test_what_a_task_does_not_define_is_one_sentence(regression, tmp_path, words, said):
-    _, environment = regression
-    done = call(["fedunlearn", *DIABETES, *words], environment, tmp_path)
+def test_what_a_task_does_not_define_is_one_sentence(site, tmp_path, words, said):
+    done = forked.command([*DIABETES, *words], tmp_path, site)
     assert (done.returncode, done.stderr) == (2, f"fedunlearn: {said}\n")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
+
+from tests import forked
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -43,17 +42,15 @@ def test_what_is_printed_runs_from_another_package(tmp_path):
         "train.rounds=3",
         "unlearn.rounds=2",
     ]
-    words += ["retrain.seeds=1", "audit=quick", "+audit.confidence={temperature: 2}", "output.dir=out"]
+    words += [
+        "retrain.seeds=1",
+        "audit=quick",
+        "+audit.confidence={temperature: 2}",
+        "output.dir=out",
+        "report.figures=false",
+    ]
     words += ["repair=shrink", "repair.by=0.2", "deploy.formats=[ternary]"]
-    path = os.pathsep.join([str(tmp_path / "site"), *filter(None, [os.environ.get("PYTHONPATH")])])
-    done = subprocess.run(
-        [sys.executable, "-m", "fedunlearn", *words],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    done = forked.command(words, tmp_path, tmp_path / "site")
     assert done.returncode == 0, done.stderr
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["config"]["method"] == {"name": "flatten", "strength": 2.0}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests import forked
 
 AUDIT = '''
 """How large the largest logit of forget samples is."""
@@ -41,30 +41,29 @@ AUDIT = Audit("logit_size", Size, measure, findings=DECLARED)
 '''
 WORDS = ["method=head_mask", "train.rounds=12", "train.local_epochs=3", "unlearn.rounds=1", "retrain.seeds=2"]
 WORDS += ["data.limit=900", "+audit.logit_size={scale: 3.0}", "audit.feature_map=null", "audit.cmia=null"]
+WORDS += ["report.figures=false", "output.dir=out"]
 
 
-def run(folder: Path, extra: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, store: Path, extra: str) -> subprocess.CompletedProcess[str]:
     site = folder / "site"
     info = site / "their_package-1.0.dist-info"
     info.mkdir(parents=True)
     (site / "their_audit.py").write_text(AUDIT.replace("EXTRA", extra))
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-package\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[fedunlearn.audits]\nlogit_size = their_audit:AUDIT\n")
-    path = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return subprocess.run(
-        [sys.executable, "-m", "fedunlearn", "-m", *WORDS, "output.dir=out", "store.dir=store"],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=400,
-    )
+    return forked.command(["-m", *WORDS, f"store.dir={store}"], folder, site)
 
 
 @pytest.fixture(scope="module")
-def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Models are trained once: audits alone depend on the audit's code."""
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory, store: Path) -> Path:
     folder = tmp_path_factory.mktemp("plugin")
-    done = run(folder, "")
+    done = run(folder, store, "")
     assert done.returncode == 0, done.stderr
     assert "Logit" in done.stdout, "a column of the table on the screen"
     return folder / "out"
@@ -98,15 +97,15 @@ def test_they_are_columns_of_the_tables_and_rows_of_the_pages(out: Path) -> None
     assert "Logit of its own" in (out / "report.html").read_text(), "in the table of all runs"
 
 
-def test_what_it_did_not_declare_is_an_error_that_names_audit_and_finding(tmp_path: Path) -> None:
-    done = run(tmp_path, '"secret": 1.0')
+def test_what_it_did_not_declare_is_an_error_that_names_audit_and_finding(tmp_path: Path, store: Path) -> None:
+    done = run(tmp_path, store, '"secret": 1.0')
     assert done.returncode == 1
     said = "the audit logit_size returned a finding that it does not declare: secret (declared: own_logit, sizes)"
     assert said in done.stderr and "Traceback" not in done.stderr
 
 
-def test_a_finding_that_is_no_number_is_null_and_every_file_is_strict_json(tmp_path: Path) -> None:
-    done = run(tmp_path, '"own_logit": float("nan"), "sizes": [1.0, float("inf"), 2.0]')
+def test_a_finding_that_is_no_number_is_null_and_every_file_is_strict_json(tmp_path: Path, store: Path) -> None:
+    done = run(tmp_path, store, '"own_logit": float("nan"), "sizes": [1.0, float("inf"), 2.0]')
     assert done.returncode == 0, done.stderr
     files = [path for path in tmp_path.joinpath("out").rglob("*") if path.suffix in (".json", ".jsonl")]
     assert {path.name for path in files} >= {"summary.json", "environment.json", "metrics.jsonl", "sweep.json"}

@@ -36,7 +36,7 @@ from fedunlearn.store.catalogue import damages
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
 TINY = ["data.limit=150", "partition.clients=3", "gates=warn", "train.rounds=3", "unlearn.rounds=2", "retrain.seeds=2"]
-TINY += ["audit=quick", "audit.ausuc=null"]
+TINY += ["audit=quick", "audit.ausuc=null", "report.figures=false"]
 FIGURE = "partition"  # the others are written in the same way, and drawing takes time
 JOBS = [["method=fucrt", "seed=0"], ["method=finetune", "seed=0"], ["method=finetune", "seed=1"]]
 KILLS = 25

@@ -40,6 +40,7 @@ def test_it_runs_from_elsewhere(wheel, tmp_path):
         "retrain.seeds=1",
         "output.dir=out",
         "audit=quick",
+        "report.figures=false",
     ]
     done = subprocess.run(
         [sys.executable, "-m", "fedunlearn", *words],

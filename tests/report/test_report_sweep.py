@@ -78,6 +78,19 @@ def test_figures_that_cannot_be_drawn_stop_no_other(tmp_path: Path, make_run: An
     assert sentence.startswith("the figures of a cannot be drawn")
 
 
+def test_figures_that_nobody_wants_are_drawn_once_somebody_asks(tmp_path: Path, make_run: Any) -> None:
+    make_run(tmp_path / "a", changes={"report": {"figures": False}})
+    assert [path.name for path in sweep.draw_runs(tmp_path)[0]] == ["report.html"]
+    assert sorted(path.name for path in sweep.build(tmp_path).files) == TEXTS
+    assert report.main([str(tmp_path), "--figures"]) == 0
+    of_all, of_run = (folder / "erasure_utility.svg" for folder in (tmp_path, tmp_path / "a" / "figures"))
+    assert of_run.is_file()
+    drawn = of_all.read_text()
+    of_all.write_text("of other runs")
+    sweep.build(tmp_path)
+    assert of_all.read_text() == drawn, "no figure of other runs stays behind"
+
+
 def test_figures_are_drawn_where_they_are_missing_or_again_if_asked(tmp_path: Path, make_run: Any) -> None:
     make_run(tmp_path / "a")
     sweep.draw_runs(tmp_path)

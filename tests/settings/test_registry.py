@@ -13,6 +13,7 @@ import pytest
 from fedunlearn.errors import RequestError
 from fedunlearn.federation.method import Method
 from fedunlearn.settings import registry
+from tests import forked
 
 GOOD = """
 from __future__ import annotations
@@ -76,18 +77,6 @@ def site(tmp_path, monkeypatch):
         del sys.modules[name]
 
 
-def command(site: Path, *words: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return subprocess.run(
-        [sys.executable, "-m", "fedunlearn", *words],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-
-
 @pytest.mark.parametrize("kind", registry.KINDS)
 def test_ours_are_what_their_kind_says_under_their_own_names(kind):
     module, _, cls = registry.KINDS[kind].member.partition(":")
@@ -142,7 +131,7 @@ def test_a_plugin_may_have_settings_that_must_be_given(site, tmp_path):
     code = GOOD.replace("= 1.0", "")
     plant(site, "good-pack", "planted_good", code, "[fedunlearn.methods]", "theirs = planted_good:THEIRS")
     assert registry.plugins("method").problems == ()
-    asked = command(site, "method=theirs", folder=tmp_path)
+    asked = forked.command(["method=theirs"], tmp_path, site)
     assert (asked.returncode, asked.stderr) == (2, "fedunlearn: method.amount must be a number, not None\n")
 
 
@@ -181,16 +170,16 @@ def test_the_command_goes_on_without_a_broken_plugin(tmp_path):
         f"fedunlearn: the {kind} 'broken' of the package broken-pack cannot be used (OSError: no disk)"
         for kind in registry.KINDS
     ]
-    helped = command(site, "--help", folder=tmp_path)
+    helped = forked.command(["--help"], tmp_path, site)
     assert helped.returncode == 0
     assert helped.stderr.splitlines() == sentences
     assert "head_mask" in helped.stdout and "broken" not in helped.stdout
 
-    asked = command(site, "method=broken", folder=tmp_path)
+    asked = forked.command(["method=broken"], tmp_path, site)
     assert asked.returncode == 2
     assert asked.stderr.splitlines() == [*sentences, sentences[list(registry.KINDS).index("method")]]
 
-    audit = command(site, "+audit.broken={}", folder=tmp_path)
+    audit = forked.command(["+audit.broken={}"], tmp_path, site)
     assert audit.returncode == 2
     assert audit.stderr.splitlines() == [*sentences, sentences[list(registry.KINDS).index("audit")]]
 
@@ -202,7 +191,7 @@ def test_the_command_goes_on_without_a_broken_plugin(tmp_path):
         "train.local_epochs=1",
         "unlearn.rounds=1",
     ]
-    ran = command(site, *words, "output.dir=out", folder=tmp_path)
+    ran = forked.command([*words, "report.figures=false", "output.dir=out"], tmp_path, site)
     assert ran.returncode == 0, ran.stderr
     assert ran.stderr.splitlines()[: len(sentences)] == sentences
     assert (tmp_path / "out" / "summary.json").is_file()
