@@ -29,7 +29,6 @@ def _carry_out(words: Sequence[str], folder: Path, site: Path | None) -> None:
     os.chdir(folder)
     for number, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-    sys.stdout, sys.stderr = (open(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))
     if site:
         sys.path.insert(0, str(site))
     sys.argv = ["fedunlearn", *words]
