@@ -24,6 +24,7 @@ ORDER = (
     ("models",),
     ("deploy",),
     ("tasks",),
+    ("augment",),
     ("federation",),
     ("engines", "methods", "repair"),
     ("results",),
@@ -40,6 +41,7 @@ ONLY = {
     "audits": {*GROUND, "settings", "data", "models", "tasks", "results"},
     "results": {*GROUND, "settings"},
     "deploy": {*GROUND, "settings"},
+    "augment": {*GROUND, "settings", "tasks"},
 }
 FLOOR = {room: floor for floor, rooms in enumerate(ORDER) for room in rooms}
 

@@ -23,6 +23,7 @@ from fedunlearn.federation import wire
 from fedunlearn.federation.client import (
     Briefing,
     Briefings,
+    augmenter_of,
     batch_order,
     client_app,
     client_of,
@@ -163,7 +164,8 @@ class StackedClients:
             data = objective.substitute(model, client) if objective.substitute else client
             decided = objective.assign(model, data, known)
             order = batch_order(briefing, client.number)
-            portion = stacking.portion(data, decided, briefing.work.spec.training, order)
+            augmenter = augmenter_of(briefing, client.number)
+            portion = stacking.portion(data, decided, briefing.work.spec.training, order, augmenter)
         except Exception as error:
             return error_reply(message, error)
         return Member(message, context, client, portion)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
 from fedunlearn.data.types import Inputs
+from fedunlearn.federation.augmenting import Augmenter, Drawn, joined, mixed_with
 from fedunlearn.federation.federation import ClientData
 from fedunlearn.federation.objective import Assignment, Constrain, Objective, Passes, RoundContext, Tensors
 from fedunlearn.federation.optimiser import descend
@@ -32,12 +33,17 @@ CLIP_GUARD = 1e-6  # added to the norm of a gradient, as torch.nn.utils.clip_gra
 
 @dataclass(frozen=True)
 class Portion:
-    """A client's portion of a stack: its data, what they are held against, and all of its batches in order."""
+    """A client's portion of a stack: its data, what they are held against, and all of its batches in order.
+
+    `drawn`: what was drawn for each of them, where images are augmented.
+    """
 
     client: ClientData
     samples: Assigned
     batches: list[Tensor]
     last: int  # number of the first batch of the last epoch
+    augmenter: Augmenter | None = None
+    drawn: tuple[Drawn, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -45,18 +51,25 @@ class Portion:
         return int((self.samples.weights != 0).sum())
 
     def batch(self, number: int) -> Batch:
-        """One of its batches."""
+        """One of its batches, of samples as they are."""
         chosen = self.batches[number]
         return Batch(self.client.inputs(chosen), self.samples.targets[chosen], self.samples.weights[chosen])
 
 
-def portion(client: ClientData, decided: Assignment, training: TrainConfig, order: torch.Generator) -> Portion:
+def portion(
+    client: ClientData,
+    decided: Assignment,
+    training: TrainConfig,
+    order: torch.Generator,
+    augmenter: Augmenter | None = None,
+) -> Portion:
     """What a client would go through in `sgd.train`, `order` shuffling likewise."""
     samples, epochs = assigned(decided, client), range(training.local_epochs)
     rows = samples.weights.nonzero()[:, 0]
     cut = [list(batches(rows, training.batch_size, order)) for _ in epochs]
     every = [batch for epoch in cut for batch in epoch]
-    return Portion(client, samples, every, len(every) - len(cut[-1]))
+    drawn = tuple(augmenter.drawn(len(batch)) for batch in every) if augmenter else ()
+    return Portion(client, samples, every, len(every) - len(cut[-1]), augmenter, drawn)
 
 
 class Gradients:
@@ -72,7 +85,7 @@ class Gradients:
         self.model, self.task, self.objective, self._bf16 = model, task, objective, bf16
         self._step = Around(model, self._held_against)
         self.moved: tuple[str, ...] | None = None
-        together = vmap(grad_and_value(self._loss, has_aux=True), in_dims=(0, None, 0, 0, 0, None, None, None))
+        together = vmap(grad_and_value(self._loss, has_aux=True), in_dims=(0, None, 0, 0, 0, 0, None, None, None))
         self._together = torch.compile(together, dynamic=True) if compiled else together
 
     def context(self, round_number: int, shared: Tensors, received: Tensors) -> RoundContext:
@@ -86,8 +99,9 @@ class Gradients:
 
         For a batch whose rows are [k, b, …].
         """
-        inputs, known = dict(batch.inputs), (context.shared, context.received, context.round)
-        gradients, (losses, kept) = self._together(stack, rest, inputs, batch.targets, batch.weights, *known)
+        told = dict(batch.inputs), batch.targets, batch.weights, dict(batch.mixed)
+        known = context.shared, context.received, context.round
+        gradients, (losses, kept) = self._together(stack, rest, *told, *known)
         return gradients, losses, kept
 
     def probe(self, batch: Batch, context: RoundContext) -> None:
@@ -95,7 +109,7 @@ class Gradients:
         self.model.train()
         parameters: Tensors = {name: value for name, value in self.model.named_parameters() if value.requires_grad}
         known = (context.shared, context.received, context.round)
-        loss, _ = self._loss(parameters, {}, batch.inputs, batch.targets, batch.weights, *known)
+        loss, _ = self._loss(parameters, {}, batch.inputs, batch.targets, batch.weights, batch.mixed, *known)
         gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
         self.moved = tuple(n for n, gradient in zip(parameters, gradients, strict=True) if gradient is not None)
 
@@ -118,9 +132,16 @@ class Gradients:
         return loss_and_kept
 
     def _held_against(
-        self, inputs: Inputs, targets: Tensor, weights: Tensor, shared: Tensors, received: Tensors, round_number: int
+        self,
+        inputs: Inputs,
+        targets: Tensor,
+        weights: Tensor,
+        mixed: Tensors,
+        shared: Tensors,
+        received: Tensors,
+        round_number: int,
     ) -> tuple[Tensor, Tensors]:
-        batch, context = Batch(inputs, targets, weights), self.context(round_number, shared, received)
+        batch, context = Batch(inputs, targets, weights, mixed=mixed), self.context(round_number, shared, received)
         with torch.autocast(weights.device.type, torch.bfloat16, enabled=self._bf16):
             said = self.objective.says(self.model, batch, context)
         said = _in_float32(said) if self._bf16 else said
@@ -227,7 +248,7 @@ class StackedData:
         self.device = portions[0].samples.weights.device
         self.clients, self.steps = len(portions), len(portions[0].batches)
         self.last = min(own.last for own in portions)  # first step of somebody's last epoch
-        self._inputs = inputs_of([own.client for own in portions])
+        self._everybody = together([own.client for own in portions])
         sizes = torch.tensor([len(own.client) for own in portions])
         self._starts = (sizes.cumsum(0) - sizes).to(self.device)
         self._targets = torch.cat([own.samples.targets for own in portions])
@@ -243,6 +264,7 @@ class StackedData:
                 plan[step, place] = batch[0].cpu()  # what fills a batch up is as harmless as what is in it
                 plan[step, place, : len(batch)], there[step, place, : len(batch)] = batch.cpu(), 1.0
         self._plan, self._there = plan.to(self.device), there.to(self.device)
+        self._augmenter, self._drawn = portions[0].augmenter, [own.drawn for own in portions]
         self.seconds = time.perf_counter() - started
 
     def batch(self, step: int) -> Batch:
@@ -251,22 +273,29 @@ class StackedData:
         lengths = self._lengths[step]
         positions = self._plan[step, : len(lengths), : max(lengths)]
         rows = (positions + self._starts[: len(lengths), None]).flatten()
-        inputs, targets, weights = self._inputs(rows), self._targets[rows], self._weights[rows]
+        targets = self._targets[rows].view(*positions.shape, *self._targets.shape[1:])
+        weights = self._weights[rows].view(positions.shape) * self._there[step, : len(lengths), : max(lengths)]
+        raw, mixed = self._everybody.taken(self._everybody.rows[rows]), Tensors()
+        if self._augmenter:
+            drawn = joined([own[step] for own in self._drawn[: len(lengths)]])
+            raw, share = self._augmenter(raw, drawn)
+            mixed = mixed_with(drawn, share, targets, weights)
+        inputs = self._everybody.prepare(raw)
         stacked = {name: values.reshape(*positions.shape, *values.shape[1:]) for name, values in inputs.items()}
-        weights = weights.view(positions.shape) * self._there[step, : len(lengths), : max(lengths)]
         self.seconds += time.perf_counter() - started
-        return Batch(stacked, targets.view(*positions.shape, *targets.shape[1:]), weights)
+        return Batch(stacked, targets, weights, mixed=mixed)
 
 
-def inputs_of(clients: list[ClientData]) -> Callable[[Tensor], Inputs]:
-    """Prepared inputs by row of all clients' data, one after the other."""
+def together(clients: list[ClientData]) -> ClientData:
+    """The samples of all clients, one client after the other. Raises ValueError where they differ in `prepare`."""
     first = clients[0]
-    if all(client.raw is first.raw and client.prepare == first.prepare for client in clients):
-        everybody = replace(first, rows=torch.cat([client.rows for client in clients]))
-        return everybody.inputs
-    each = [client.inputs(torch.arange(len(client), device=client.rows.device)) for client in clients]
-    table = {name: torch.cat([inputs[name] for inputs in each]) for name in each[0]}
-    return lambda rows: {name: values[rows] for name, values in table.items()}
+    if any(client.prepare != first.prepare for client in clients):
+        raise ValueError("clients prepare their inputs in different ways")
+    if all(client.raw is first.raw for client in clients):
+        return replace(first, rows=torch.cat([client.rows for client in clients]))
+    each = [client.taken(client.rows) for client in clients]
+    raw = {name: torch.cat([inputs[name] for inputs in each]) for name in each[0]}
+    return replace(first, raw=raw, rows=torch.arange(sum(map(len, clients)), device=first.rows.device))
 
 
 def _repeat(value: Tensor, times: int) -> Tensor:

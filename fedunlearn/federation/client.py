@@ -14,6 +14,7 @@ from flwr.clientapp import ClientApp
 
 from fedunlearn.federation import sgd, wire
 from fedunlearn.federation.adapters import RECORD, LowRank
+from fedunlearn.federation.augmenting import Augmenter, of_mixtures
 from fedunlearn.federation.federation import ClientData, Federation
 from fedunlearn.federation.method import Procedure
 from fedunlearn.federation.objective import Objective, RoundContext, Tensors
@@ -81,7 +82,8 @@ def _train(
         data = objective.substitute(model, client) if objective.substitute else client
         learner = learner_of(briefing, replica)
         told = learner.objective(objective)
-        outcome = sgd.train(model, data, told, known, spec.training, order, check, learner.optimiser)
+        augmenter = augmenter_of(briefing, client.number)
+        outcome = sgd.train(model, data, told, known, spec.training, order, check, learner.optimiser, augmenter)
         state = learner.settle()
         uploads = objective.uploads(model, client, replace(known, passes=outcome.passes))
     remember(client, spec, context, pack)
@@ -116,6 +118,14 @@ def batch_order(briefing: Briefing, number: int) -> torch.Generator:
     """What shuffles the batches of client `number` in a round."""
     spec = briefing.work.spec
     return torch_stream(spec.seed, spec.stage, "batches", briefing.round, number)
+
+
+def augmenter_of(briefing: Briefing, number: int) -> Augmenter | None:
+    """What changes the images that client `number` trains on in a round, if anything does."""
+    spec = briefing.work.spec
+    if spec.augment is None:
+        return None
+    return Augmenter.of(spec.augment, torch_stream(spec.seed, spec.stage, "augment", briefing.round, number))
 
 
 def train_reply(
@@ -163,7 +173,8 @@ def work_of(spec: str) -> Work:
     read = StageSpec.from_json(spec)
     procedure: Procedure = registry.find(read.kind, read.method)
     settings: Any = parse(procedure.settings, read.settings, read.kind)
-    return Work(read, procedure, settings, procedure.objective(settings, read))
+    objective = procedure.objective(settings, read)
+    return Work(read, procedure, settings, of_mixtures(objective) if read.augment else objective)
 
 
 @dataclass(frozen=True)

@@ -53,8 +53,11 @@ class ClientData:
 
     def inputs(self, positions: Tensor | None = None) -> Inputs:
         """What a model eats, of the samples at `positions` (None: of all): by name, one row for each."""
-        rows = self.rows if positions is None else self.rows[positions]
-        return self.prepare({name: values[rows] for name, values in self.raw.items()})
+        return self.prepare(self.taken(self.rows if positions is None else self.rows[positions]))
+
+    def taken(self, rows: Tensor) -> Inputs:
+        """Rows of `raw`, as the split holds them."""
+        return {name: values[rows] for name, values in self.raw.items()}
 
 
 @dataclass(frozen=True)

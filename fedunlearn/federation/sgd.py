@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fedunlearn.data.types import Inputs
+from fedunlearn.federation.augmenting import Augmenter, mixed_with
 from fedunlearn.federation.federation import ClientData
 from fedunlearn.federation.objective import Assignment, Objective, Passes, RoundContext, Tensors
 from fedunlearn.federation.optimiser import Sgd
@@ -54,16 +55,17 @@ def train(
     order: torch.Generator,
     check: Callable[[], None] = never,
     optimiser: Sgd | None = None,
+    augmenter: Augmenter | None = None,
 ) -> Trained:
     """Train `model`, which holds what was received, in place on the client's data.
 
     `order` shuffles; `check` is called before every step, and what it raises ends the training. `optimiser`: the
-    model's, if there is one from an earlier round.
+    model's, if there is one from an earlier round. `augmenter`: what is done to the images of every batch.
     """
     model.eval()
     samples = assigned(objective.assign(model, client, context), client)
     model.train()
-    feed = Feed(client, samples, training)
+    feed = Feed(client, samples, training, augmenter)
     optimiser = optimiser or Sgd(dict(model.named_parameters()))
     optimiser.begin()
     processed, losses = 0, list[Tensor]()
@@ -102,12 +104,18 @@ def assigned(decided: Assignment, client: ClientData) -> Assigned:
 
 
 class Feed:
-    """A client's batches. Its inputs are fetched an epoch at a time where they are few, and else batch by batch."""
+    """A client's batches. Its inputs are fetched an epoch at a time where they are few, and else batch by batch.
 
-    def __init__(self, client: ClientData, samples: Assigned, training: TrainConfig) -> None:
+    Augmented ones are made batch by batch.
+    """
+
+    def __init__(
+        self, client: ClientData, samples: Assigned, training: TrainConfig, augmenter: Augmenter | None = None
+    ) -> None:
         self._client, self._samples, self._size = client, samples, training.batch_size
+        self._augmenter = augmenter
         width = sum(math.prod(values.shape[1:]) for values in client.raw.values())
-        self._few = FLOAT * len(client) * width <= FETCH_AT_ONCE
+        self._few = augmenter is None and FLOAT * len(client) * width <= FETCH_AT_ONCE
         weights = samples.weights
         self._plain = bool((weights == 1).all())
         self._rows = torch.arange(len(weights), device=weights.device) if self._plain else weights.nonzero()[:, 0]
@@ -126,6 +134,9 @@ class Feed:
         table = self._fetch(everything) if self._few else {}
         parts = {name: torch.split(rows, lengths) for name, rows in table.items()}
         for i, chosen in enumerate(pieces):
+            if self._augmenter:
+                yield chosen, self._augmented(self._augmenter, chosen, targets[i], weights[i])
+                continue
             inputs = {name: values[i] for name, values in parts.items()} if parts else self._fetch(chosen)
             yield chosen, Batch(inputs, targets[i], weights[i], self._plain)
 
@@ -134,6 +145,14 @@ class Feed:
         inputs = self._client.inputs(positions)
         self.seconds += time.perf_counter() - started
         return inputs
+
+    def _augmented(self, augmenter: Augmenter, chosen: Tensor, targets: Tensor, weights: Tensor) -> Batch:
+        started = time.perf_counter()
+        drawn, client = augmenter.drawn(len(chosen)), self._client
+        raw, share = augmenter(client.taken(client.rows[chosen]), drawn)
+        batch = Batch(client.prepare(raw), targets, weights, self._plain, mixed_with(drawn, share, targets, weights))
+        self.seconds += time.perf_counter() - started
+        return batch
 
 
 @torch.no_grad()

@@ -13,6 +13,14 @@ from fedunlearn.settings.schema import parse, plain
 
 
 @dataclass(frozen=True)
+class Augment:
+    """An augmentation by its name, and its settings as plain data."""
+
+    name: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class StageSpec:
     """One stage of a run: original training, one retraining, unlearning, or the repair of a model.
 
@@ -21,6 +29,7 @@ class StageSpec:
     `forget_classes` is empty below class level, `forget_clients` at every level but theirs; `level` is the request's;
     `variant`: number of the variant of the federation that the stage is about, whose clients lack some of the forget
     samples (None: the whole one). `adapter`: how clients train factors in place of weights (None: they do not).
+    `augment`: what is done to the images that clients train on (None: nothing).
     """
 
     stage: str
@@ -35,6 +44,7 @@ class StageSpec:
     variant: int | None = None
     kind: Literal["method", "repair"] = "method"
     adapter: Lora | None = None
+    augment: Augment | None = None
 
     @property
     def retain_classes(self) -> tuple[int, ...]:

@@ -18,9 +18,16 @@ ROUNDED = ("deploy.backend", "deploy.group_size")  # of models in other formats 
 ELSEWHERE = ("data.root", "data.download")  # where a machine keeps the data says nothing about the run
 
 
-def telling_settings(format: str, repair: str = "") -> tuple[str, ...]:
+def telling_settings(config: Mapping[str, Any], format: str, repair: str = "") -> tuple[str, ...]:
     """The parts of a configuration that tell settings apart that read the same."""
-    return (*SETTING, *(() if format == FLOAT32 else ROUNDED), *(("repair",) if repair else ()))
+    more = {"augment": augmented(config), "repair": repair}
+    return (*SETTING, *(() if format == FLOAT32 else ROUNDED), *(part for part, there in more.items() if there))
+
+
+def augmented(config: Mapping[str, Any]) -> str:
+    """`flip_crop`, the augmentation of a run's images; empty for none."""
+    name = str((config.get("augment") or {}).get("name", "none"))
+    return "" if name == "none" else name
 
 
 def adapted(config: Mapping[str, Any]) -> str:
@@ -41,9 +48,9 @@ def form(format: str, repair: str = "") -> str:
 
 
 def setting(config: Mapping[str, Any], class_names: Sequence[str] = (), format: str = FLOAT32, repair: str = "") -> str:
-    """`mnist, lenet, dirichlet α=0.1, 10 clients, forgetting class 3 (three), at int4`.
+    """`mnist, lenet, dirichlet α=0.1, 10 clients, augmented by blur, forgetting class 3 (three), at int4`.
 
-    What is not in `config` is left out, and so is float32.
+    What is not in `config` is left out, and so are no augmentation and float32.
     """
     names = [str((config.get(part) or {}).get("name", "")) for part in ("dataset", "model", "partition")]
     spread = config.get("partition") or {}
@@ -54,6 +61,7 @@ def setting(config: Mapping[str, Any], class_names: Sequence[str] = (), format: 
     parts = (
         *names,
         clients,
+        f"augmented by {augmented(config)}" if augmented(config) else "",
         f"forgetting {forgotten}" if forgotten else "",
         form(format, repair),
     )

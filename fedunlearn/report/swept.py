@@ -8,7 +8,7 @@ from typing import Any
 from fedunlearn.plain import flat
 
 PREFIX = "swept."  # of the columns of `tables.tidy` that hold such a number
-SECTIONS = ("partition", "train", "unlearn", "retrain", "select", "data", "request", "method", "adapter")
+SECTIONS = ("partition", "train", "unlearn", "retrain", "select", "data", "request", "method", "augment", "adapter")
 
 
 def columns_of(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:

@@ -60,7 +60,10 @@ def frame_of(runs: list[Run]) -> pd.DataFrame:
         rows[number] |= more
     settings = names.told_apart(
         [row["setting"] for row in rows],
-        [names.parts_of(run.summary.config, names.telling_settings(run.format, run.repair)) for run in runs],
+        [
+            names.parts_of(run.summary.config, names.telling_settings(run.summary.config, run.format, run.repair))
+            for run in runs
+        ],
     )
     labels = names.told_apart(
         [

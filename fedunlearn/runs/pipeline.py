@@ -13,9 +13,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fedunlearn.audits.base import Findings
+from fedunlearn.augment.base import Augmentation
 from fedunlearn.deploy import backends
 from fedunlearn.errors import RequestError, listed
-from fedunlearn.federation import adaptable
+from fedunlearn.federation import adaptable, augmentable
 from fedunlearn.federation.clock import Stopwatch
 from fedunlearn.federation.federation import Federation
 from fedunlearn.federation.method import Method
@@ -86,6 +87,7 @@ def run(config: RunConfig, console: Console, tracker: Tracker = SILENT) -> Outco
     for remark in early.method_remarks(config):
         console.warn(remark)
     check_adapter(config, federations.opened(config))
+    check_augmented_method(config, federations.opened(config))
     return carried_out(config, steps.of_run, console, tracker)
 
 
@@ -96,6 +98,7 @@ def carried_out(config: RunConfig, plan: Plan, console: Console, tracker: Tracke
     backends.check(config.deploy)
     federation = federations.opened(config)
     check_repair(config, federation)
+    check_augmentation(config, federation)
     for remark in early.remarks(config, federation):
         console.warn(remark)
     planned = plan(config, federation)
@@ -167,3 +170,22 @@ def check_repair(config: RunConfig, federation: Federation) -> None:
             linear_head(federation.models.fresh(0))
         except RequestError as error:
             raise RequestError(f"repair {repair.name} cannot mend model={config.model.name}: {error}") from error
+
+
+def check_augmentation(config: RunConfig, federation: Federation) -> None:
+    """Can the images of the data set be augmented, and the repair train on them? Raises RequestError."""
+    augmentation, repair = registry.find(Augmentation, config.augment.name), registry.find(Repair, config.repair.name)
+    augmentable.check(augmentation, federation.dataset)
+    spec = Setting(config, federation).spec(steps.REPAIR, config.repair, config.train)
+    if repair.rounds(config.repair.settings):
+        objective = repair.objective(config.repair.settings, replace(spec, kind="repair"))
+        augmentable.check_mixing(augmentation, f"repair {repair.name}", objective)
+
+
+def check_augmented_method(config: RunConfig, federation: Federation) -> None:
+    """Can the method train on images that are augmented so? Raises RequestError."""
+    augmentation, method = registry.find(Augmentation, config.augment.name), registry.find(Method, config.method.name)
+    spec = steps.unlearning_spec(Setting(config, federation), config.unlearning_budget())
+    if method.rounds(config.train.rounds, config.unlearn.rounds):
+        objective = method.objective(config.method.settings, spec)
+        augmentable.check_mixing(augmentation, f"method {method.name}", objective)

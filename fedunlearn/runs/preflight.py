@@ -24,6 +24,8 @@ def check(config: RunConfig) -> None:
     federation = federations.opened(config)
     pipeline.check_adapter(config, federation)
     pipeline.check_repair(config, federation)
+    pipeline.check_augmentation(config, federation)
+    pipeline.check_augmented_method(config, federation)
     if config.store.enabled:
         check_store(config, federation)
 

@@ -28,7 +28,7 @@ from fedunlearn.engines.base import traits as engine_traits
 from fedunlearn.federation.federation import Federation
 from fedunlearn.federation.method import MakeStrategy, Method
 from fedunlearn.federation.repair import Repair
-from fedunlearn.federation.spec import StageSpec
+from fedunlearn.federation.spec import Augment, StageSpec
 from fedunlearn.models.lora import Lora
 from fedunlearn.runs import running
 from fedunlearn.runs.running import AUDITING, CONVERTING, TRAINING, Code, Members
@@ -183,7 +183,13 @@ class Setting:
             classes=self.federation.dataset.classes,
             settings=plain(method.settings) if method.settings is not None else {},
             variant=self.variant,
+            augment=self._augment(),
         )
+
+    def _augment(self) -> Augment | None:
+        """What every stage of the run that trains does to its images."""
+        chosen = self.config.augment
+        return None if chosen.name == "none" else Augment(chosen.name, plain(chosen.settings))
 
     def with_request(self, spec: StageSpec) -> StageSpec:
         """The same, and what is to be forgotten."""
@@ -334,8 +340,8 @@ def _history(setting: Setting, original: Step, server: MakeStrategy) -> Step:
     told = replace(spec, forget_clients=tuple(sorted(setting.config.request.clients)))
     work = replace(original.work, spec=told, server=server)
     again = _trained(setting, HISTORY, HISTORY, work, {"server": method})
-    code = running.behind(_members(setting, ("method", spec.method), ("method", method)), TRAINING)
-    return replace(again, name=_title(HISTORY, setting.variant), code=code)
+    members = _members(setting, _augmentation(setting), ("method", spec.method), ("method", method))
+    return replace(again, name=_title(HISTORY, setting.variant), code=running.behind(members, TRAINING))
 
 
 def _audits(setting: Setting, story: RunSteps) -> Iterator[Step]:
@@ -391,7 +397,7 @@ def _trained(setting: Setting, role: str, kind: str, work: Training, more: Deter
         "rounds": work.rounds,
         **(more or {}),
     }
-    code = running.behind(_members(setting, (spec.kind, spec.method)), TRAINING)
+    code = running.behind(_members(setting, _augmentation(setting), (spec.kind, spec.method)), TRAINING)
     title = _title(spec.stage, setting.variant)
     return Step(role, kind, title, work, code, own, variant=setting.variant)
 
@@ -402,6 +408,10 @@ def _members(setting: Setting, *more: tuple[str, str]) -> Members:
     kinds = {"dataset": config.dataset, "partitioner": config.partition, "model": config.model, "engine": config.engine}
     chosen = {**{kind: choice.name for kind, choice in kinds.items()}, "task": setting.federation.task.name}
     return (*chosen.items(), *more)
+
+
+def _augmentation(setting: Setting) -> tuple[str, str]:
+    return "augmentation", setting.config.augment.name
 
 
 def _title(stage: str, variant: int | None) -> str:

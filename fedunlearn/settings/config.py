@@ -172,6 +172,7 @@ class RunConfig:
     store: StoreConfig = field(default_factory=StoreConfig)
     output: OutputConfig = field(default_factory=OutputConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
+    augment: Choice = Choice("none", None)
     adapter: Choice = Choice("none", None)
     repair: Choice = Choice("none", None)
     tracking: Choice = Choice("none", None)
@@ -198,6 +199,7 @@ CHOSEN_SECTIONS = {
     "model": "model",
     "partition": "partitioner",
     "method": "method",
+    "augment": "augmentation",
     "adapter": "adapter",
     "repair": "repair",
     "engine": "engine",
@@ -234,7 +236,7 @@ def essence(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def load(mapping: Mapping[str, Any]) -> RunConfig:
     """Check a composed configuration and freeze it. Raises RequestError."""
-    left = {"engine": "local", "adapter": "none", "repair": "none", "tracking": "none"}
+    left = {"engine": "local", "augment": "none", "adapter": "none", "repair": "none", "tracking": "none"}
     given = {**{group: {"name": name} for group, name in left.items()}, **mapping}
     chosen = {key: _choose(kind, key, given.pop(key, None)) for key, kind in CHOSEN_SECTIONS.items()}
     audits = given.pop("audit", None) or {}

@@ -6,8 +6,8 @@ what a request can name and a partition skews; what it is held against is its *t
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -23,13 +23,15 @@ class Batch:
 
     `inputs`: prepared, on the device, one row for each of b samples; `targets`: [b] or whatever the task says;
     `weights`: float [b], 0 leaves a sample out of the loss (that is how ragged batches are filled up). `plain`: it is
-    known that all of them are 1, so that a weighted mean is a mean.
+    known that all of them are 1, so that a weighted mean is a mean. `mixed`: where inputs are mixtures of two samples,
+    `targets` and `weights` of the second ones, and the `share` of the first ones, scalar (`federation.augmenting`).
     """
 
     inputs: Inputs
     targets: Tensor
     weights: Tensor
     plain: bool = False
+    mixed: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Outputs(Protocol):

@@ -34,6 +34,8 @@ def test_request_in_words(request_: dict[str, Any], text: str) -> None:
 def test_setting_in_words_leaves_out_what_is_not_known() -> None:
     config = {"dataset": {"name": "mnist"}, "partition": {"name": "dirichlet", "alpha": 0.1, "clients": 1000}}
     assert names.setting(config) == "mnist, dirichlet α=0.1, 1,000 clients"
+    assert names.setting({**config, "augment": {"name": "blur"}}).endswith("1,000 clients, augmented by blur")
+    assert names.setting({**config, "augment": {"name": "none"}}) == names.setting(config)
     assert names.setting({}) == ""
 
 
