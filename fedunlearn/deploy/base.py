@@ -44,6 +44,14 @@ class Format:
     about: str = ""
 
 
+@dataclass(frozen=True)
+class Floor:
+    """A format whose bins weights must leave; `group_size` as in `rounded`."""
+
+    format: str
+    group_size: int | None = None
+
+
 def rounded(weight: Tensor, format: Format, group_size: int | None = None) -> Rounded:
     """The weights [outputs, …] of a layer in a format, every output channel by itself.
 

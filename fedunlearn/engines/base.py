@@ -31,7 +31,8 @@ if TYPE_CHECKING:  # methods build on this package; here only their type is need
 Rounds = list[dict[str, Any]]
 Say = Callable[[str], None]
 Workers = Count | Literal["auto"]  # auto: one per core
-ADAPTER = "adapter: "  # first letters of what a checkpoint's memory holds of adapters
+# First letters of what a checkpoint's memory holds beside the method's own: of adapters, and for a floor.
+ADAPTER, ANCHOR = "adapter: ", "anchor: "
 GRACE = 1.0  # seconds more than a client's own limit, so that one that notices by itself can say so
 
 
@@ -159,8 +160,7 @@ def run_stage(
         strategy.cost.seconds = time.perf_counter() - started
         strategy.cost.profile = added(begin.cost.get("profile", {}), breakdown(strategy.watch.seconds, at_once))
         history = [*latest[0].history, entry]
-        factors = {ADAPTER + name: value for name, value in strategy.factors.items()}
-        kept = (dict(strategy.shared), {**strategy.memory, **factors}, dict(strategy.notes))
+        kept = (dict(strategy.shared), memory_of(strategy), dict(strategy.notes))
         latest[0] = Progress(state, *kept, history, asdict(strategy.cost))
         after_round(latest[0])
         strategy.watch.lap(CHECKPOINT)
@@ -173,12 +173,18 @@ def run_stage(
     return latest[0]
 
 
+def memory_of(strategy: UnlearningStrategy) -> Tensors:
+    """Everything that the server remembers, in one dictionary."""
+    parts = {"": strategy.memory, ADAPTER: strategy.factors, ANCHOR: strategy.anchor}
+    return {start + name: value for start, part in parts.items() for name, value in part.items()}
+
+
 def restore(strategy: UnlearningStrategy, begin: Progress) -> None:
     """Put a checkpoint's memory back into a fresh strategy."""
     strategy.shared, strategy.notes = dict(begin.shared), dict(begin.notes)
-    kept = {name.removeprefix(ADAPTER): value for name, value in begin.memory.items() if name.startswith(ADAPTER)}
-    strategy.memory = {name: value for name, value in begin.memory.items() if not name.startswith(ADAPTER)}
-    strategy.factors.update(kept)
+    for start, part in ((ADAPTER, strategy.factors), (ANCHOR, strategy.anchor)):
+        part.update({name.removeprefix(start): value for name, value in begin.memory.items() if name.startswith(start)})
+    strategy.memory = {name: value for name, value in begin.memory.items() if not name.startswith((ADAPTER, ANCHOR))}
     for name, value in begin.cost.items():
         setattr(strategy.cost, name, value)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal
 
+from fedunlearn.deploy.base import Floor
 from fedunlearn.models.lora import Lora
 from fedunlearn.settings.config import TrainConfig
 from fedunlearn.settings.schema import parse, plain
@@ -30,6 +31,7 @@ class StageSpec:
     `variant`: number of the variant of the federation that the stage is about, whose clients lack some of the forget
     samples (None: the whole one). `adapter`: how clients train factors in place of weights (None: they do not).
     `augment`: what is done to the images that clients train on (None: nothing).
+    `floor`: the bins that a weight must leave to move at all (None: it moves freely).
     """
 
     stage: str
@@ -45,6 +47,7 @@ class StageSpec:
     kind: Literal["method", "repair"] = "method"
     adapter: Lora | None = None
     augment: Augment | None = None
+    floor: Floor | None = None
 
     @property
     def retain_classes(self) -> tuple[int, ...]:

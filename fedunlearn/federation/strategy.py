@@ -20,7 +20,7 @@ from flwr.serverapp.strategy import Strategy
 from torch import Tensor
 
 from fedunlearn.errors import HopelessError, RunError, listed
-from fedunlearn.federation import replies, wire
+from fedunlearn.federation import floor, replies, wire
 from fedunlearn.federation.adapters import RECORD, FactorExchange
 from fedunlearn.federation.clock import AGGREGATION, CLIENT_DATA, CLIENT_WORK, PREPARATION, WAITING, Stopwatch
 from fedunlearn.federation.exchange import Exchange
@@ -70,7 +70,8 @@ class UnlearningStrategy(Strategy):
     so a stage resumes exactly. While a stage runs, `clients` can be queried in any round, `new_model(seed)` is a
     freshly initialised model, and `sizes` are the numbers of samples that the clients hold, by number (the engine
     provides all three). `layout`: how models lie in the vectors that travel, the same as that of the start. `factors`:
-    what goes on from round to round where clients train adapters, also part of the checkpoint.
+    what goes on from round to round where clients train adapters, and `anchor`: the weights that a floor holds on to,
+    are also part of the checkpoint.
     """
 
     clients: Clients
@@ -90,6 +91,7 @@ class UnlearningStrategy(Strategy):
         self._roster: list[int] = []  # node id of client 0, 1, …
         self.layout = Layout({}, {}, {})
         self.factors: Tensors = {}
+        self.anchor: Tensors = {}
         self._asked = Asked(0, 0)
 
     # What a method may change ------------------------------------------------------------------------------------
@@ -135,6 +137,8 @@ class UnlearningStrategy(Strategy):
         self.layout = Layout.of(model)
         self._roster = self._roll_call(grid)
         self.clients = Clients(self, grid)
+        if self.spec.floor and not resumed:
+            self.anchor = floor.anchor(self.new_model(0), model)
         start = model if resumed else self.prepare(model, self.clients)
         self._check_finite({**start, **self.shared})
         self.watch.lap(PREPARATION)
@@ -180,7 +184,7 @@ class UnlearningStrategy(Strategy):
         self.losses.append(loss / total.weight)
         average = self._exchange.average(total)
         self._check_finite(average)
-        model = self.after_round(self.cost.rounds, average)
+        model = self._held(self.after_round(self.cost.rounds, average))
         self._check_finite({**model, **self.shared})
         self.watch.lap(AGGREGATION)
         return self.pack(self.flat(model)), MetricRecord({"loss": loss / total.weight})
@@ -207,6 +211,10 @@ class UnlearningStrategy(Strategy):
     def named(self, arrays: ArrayRecord) -> Tensors:
         """The tensors in a record of vectors."""
         return self.layout.views(wire.unpack(arrays, self.device))
+
+    def _held(self, model: Tensors) -> Tensors:
+        """The model without the steps that are below the stage's floor."""
+        return floor.kept(self.spec.floor, self.anchor, model) if self.spec.floor else model
 
     def _content(self, spec: StageSpec, tensors: dict[str, Tensors], **task: str | int) -> RecordDict:
         record = ConfigRecord({"spec": spec.to_json(), "layout": self.layout.digest, **task})

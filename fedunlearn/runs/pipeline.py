@@ -151,6 +151,16 @@ def check_method(config: RunConfig) -> None:
             f"method {method.name} forgets at {listed(sorted(method.levels))} level, but the request is for {level}s"
         )
     method.check(config.method.settings, config)
+    check_floor(method, config)
+
+
+def check_floor(method: Method, config: RunConfig) -> None:
+    """Does the method take steps that a floor can keep out? Raises RequestError."""
+    fresh = "starts from a fresh model" if method.start == "fresh" else ""
+    edits = method.rounds(config.train.rounds, max(1, config.unlearn.rounds)) == 0
+    why = fresh or ("edits weights without training" if edits else "")
+    if why and config.unlearn.min_step:
+        raise RequestError(f"unlearn.min_step does not go with method {method.name}, which {why}")
 
 
 def check_adapter(config: RunConfig, federation: Federation) -> None:

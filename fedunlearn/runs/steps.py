@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from fedunlearn.deploy.base import Floor
 from fedunlearn.engines.base import traits as engine_traits
 from fedunlearn.federation.federation import Federation
 from fedunlearn.federation.method import MakeStrategy, Method
@@ -270,7 +271,8 @@ def unlearning_spec(setting: Setting, training: TrainConfig) -> StageSpec:
     """What clients are told when a model is to be unlearned."""
     adapter = setting.config.adapter.settings
     told = setting.with_request(setting.spec("unlearn", setting.config.method, training))
-    return replace(told, adapter=adapter if isinstance(adapter, Lora) else None)
+    floor = Floor(least, setting.config.deploy.group_size) if (least := setting.config.unlearn.min_step) else None
+    return replace(told, adapter=adapter if isinstance(adapter, Lora) else None, floor=floor)
 
 
 STORY: Mapping[str, Maker] = {ORIGINAL: _original, RETRAINED: _retrained, UNLEARNED: _unlearned}
@@ -397,7 +399,8 @@ def _trained(setting: Setting, role: str, kind: str, work: Training, more: Deter
         "rounds": work.rounds,
         **(more or {}),
     }
-    code = running.behind(_members(setting, _augmentation(setting), (spec.kind, spec.method)), TRAINING)
+    floor = [("format", spec.floor.format)] if spec.floor else []
+    code = running.behind(_members(setting, _augmentation(setting), (spec.kind, spec.method), *floor), TRAINING)
     title = _title(spec.stage, setting.variant)
     return Step(role, kind, title, work, code, own, variant=setting.variant)
 

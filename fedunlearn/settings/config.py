@@ -68,6 +68,8 @@ class UnlearnConfig:
     momentum: Annotated[float, AtLeast(0), Below(1)] | None = None
     weight_decay: NonNegative | None = None
     participation: Share | None = None
+    # a format such as int4: a weight moves only if it leaves its bin there, in deploy.group_size (docs/deploy.md)
+    min_step: str | None = None
 
 
 @dataclass(frozen=True)
@@ -190,7 +192,8 @@ class RunConfig:
 
     def unlearning_budget(self) -> TrainConfig:
         """`unlearn` with its nulls filled from `train`; `rounds` is at least 1 only where a method trains."""
-        given = {key: value for key, value in plain(self.unlearn).items() if value is not None and key != "rounds"}
+        own = {key: value for key, value in plain(self.unlearn).items() if key not in ("rounds", "min_step")}
+        given = {key: value for key, value in own.items() if value is not None}
         return TrainConfig(**{**plain(self.train), **given, "rounds": self.unlearn.rounds})
 
 
@@ -248,7 +251,7 @@ def load(mapping: Mapping[str, Any]) -> RunConfig:
         if settings is not None
     )
     config = parse(RunConfig, {**given, **chosen, "audit": measured})
-    for name in config.deploy.formats:
+    for name in filter(None, (*config.deploy.formats, config.unlearn.min_step)):
         registry.find("format", name)  # raises where there is none
     return config
 
