@@ -50,6 +50,27 @@ def test_it_is_part_of_every_key_of_what_trains():
     assert keys("augment=blur")["original"] != keys("augment=blur", "augment.strength=2")["original"]
 
 
+@pytest.mark.parametrize("augment", ["none", "blur"])
+def test_what_comes_after_a_stage_does_not_change_its_key(augment):
+    """So that runs that augment alike share all stages up to where they part."""
+    one = keys(f"augment={augment}", "method=relabel")
+    other = keys(f"augment={augment}", "method=finetune", "repair=finetune", "audit=default")
+    assert {label for label in one if one[label] == other[label]} == {"original", "retrained_0"}
+    more = keys(f"augment={augment}", "method=relabel", "repair=finetune")
+    assert {label for label in more if more[label] == one.get(label)} == set(one)
+
+
+def test_a_model_that_was_made_elsewhere_does_not_depend_on_it():
+    def given(*words):
+        config = command_line.read([*TINY, *words], conf_dir())
+        federation = open_federation(config)
+        made = steps.of_model(config, federation, federation.models.fresh(0).state_dict()).models
+        return {step.label: step.key for step in made}
+
+    plain, blurred = given(), given("augment=blur")
+    assert {label for label in plain if plain[label] == blurred[label]} == {"unlearned"}
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
