@@ -3,7 +3,7 @@
     python experiments/deployment/run_local.py [--folder DIR] [key=value ...]
 
 Everything (keys, certificates, Flower's own files, results) is put into the folder; all processes are stopped at the
-end. Then a third SuperNode, whose key nobody registered, is shown to be refused. Exit status 0: all went well.
+end. A third SuperNode, whose key nobody registered, is shown to be refused. Exit status 0: all went well.
 """
 
 from __future__ import annotations
@@ -55,8 +55,9 @@ def main() -> int:
         for number in (0, 1):
             command(folder, "flwr", "supernode", "register", str(folder / f"node-{number}.pub"), "loopback")
             running.enter_context(supernode(folder, f"node-{number}", port, number))
+        stranger = running.enter_context(supernode(folder, "stranger", port, 2))
         status = run(folder, asked.overrides)
-        refused = is_refused(folder, port)
+        refused = is_refused(stranger)
     print(f"run: {'done' if status == 0 else 'failed'}; unknown SuperNode: {'refused' if refused else 'NOT refused'}")
     print(f"everything is in {folder}")
     return 0 if status == 0 and refused else 1
@@ -70,13 +71,12 @@ def run(folder: Path, overrides: list[str]) -> int:
     return subprocess.run(words, env=environment(folder), cwd=folder, check=False).returncode
 
 
-def is_refused(folder: Path, port: int) -> bool:
+def is_refused(stranger: subprocess.Popen) -> bool:
     """Does the SuperLink turn away a SuperNode whose key was not registered?"""
-    with supernode(folder, "stranger", port, 2) as process:
-        try:
-            return process.wait(PATIENCE) != 0
-        except subprocess.TimeoutExpired:
-            return False
+    try:
+        return stranger.wait(PATIENCE) != 0
+    except subprocess.TimeoutExpired:
+        return False
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Figures and pages of a sweep's runs, drawn in a process of their own while the next run trains."""
+"""Figures and pages of a sweep's runs, drawn in processes of their own while the next run trains."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+from joblib import cpu_count
+
 from fedunlearn.errors import RequestError
 from fedunlearn.report import sweep
 
 YIELDING = 10  # niceness: training goes first
+MOST = 4  # processes that draw: each holds some 250 MB
 
 
 class BackgroundRenderer:
@@ -21,7 +24,8 @@ class BackgroundRenderer:
 
     def __init__(self) -> None:
         context = multiprocessing.get_context("spawn")  # a fork would inherit the locks of whatever threads there are
-        self._pool = ProcessPoolExecutor(1, context, initializer=_stand_back)
+        # A second process starts where one cannot keep up: at the end of a sweep, whoever waits waits for these alone.
+        self._pool = ProcessPoolExecutor(min(MOST, cpu_count()), context, initializer=_stand_back)
         self._drawings: list[Future[list[str]]] = []
 
     def draw(self, folder: Path) -> None:

@@ -13,7 +13,14 @@ import yaml
 from fedunlearn.cli import main
 
 TINY = ["+experiment=demo", "dataset.train=20", "dataset.test=10", "gates=warn", "train.rounds=1", "unlearn.rounds=1"]
-TINY += ["retrain.seeds=1", "audit=quick", "model.width=2", "partition.clients=2", "partition.alpha=5"]
+TINY += [
+    "retrain.seeds=1",
+    "audit=quick",
+    "model.width=2",
+    "partition.clients=2",
+    "partition.alpha=5",
+    "report.figures=false",
+]
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 TINY = ["data.limit=200", "train.rounds=1", "unlearn.rounds=1", "retrain.seeds=1", "audit=quick", "partition.clients=3"]
+TINY += ["report.figures=false"]
 
 
 @pytest.fixture

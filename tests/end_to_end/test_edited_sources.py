@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = ["data.limit=300", "partition.clients=3", "gates=warn", "train.rounds=12", "unlearn.rounds=2", "retrain.seeds=2"]
+TINY = ["data.limit=300", "partition.clients=3", "gates=warn", "train.rounds=4", "unlearn.rounds=2", "retrain.seeds=2"]
 TINY += ["audit=quick", "audit.ausuc=null", "report.figures=false"]
 
 

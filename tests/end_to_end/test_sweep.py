@@ -21,7 +21,7 @@ from fedunlearn.runs.resources import Slot
 
 TINY = [
     *("data.limit=200", "partition.clients=4", "gates=warn", "train.rounds=2", "unlearn.rounds=1", "retrain.seeds=1"),
-    *("audit=quick", "audit.ausuc=null"),
+    *("audit=quick", "audit.ausuc=null", "report.figures=false"),
 ]
 GRID = ["-m", "method=finetune,head_mask", "seed=0,1"]
 FOLDERS = ["0_finetune_s0", "1_finetune_s1", "2_head_mask_s0", "3_head_mask_s1"]
@@ -230,6 +230,6 @@ def test_joblib_runs_jobs_side_by_side_and_a_failure_is_exit_status_1(tmp_path, 
     cores = len(os.sched_getaffinity(0))
     environment = json.loads((tmp_path / "sweep" / "0_head_mask_s0" / "environment.json").read_text())
     assert environment["workers"] == max(1, cores // 2)
-    assert {path.name for path in (tmp_path / "sweep").iterdir()} >= {"runs.csv", "table.md", "erasure_utility.svg"}
+    assert {path.name for path in (tmp_path / "sweep").iterdir()} >= {"runs.csv", "table.md", "report.html"}
     assert report_cli.main([str(tmp_path / "sweep"), "--status"]) == 1
     assert "1 done, 1 failed, 0 missing" in capsys.readouterr().out

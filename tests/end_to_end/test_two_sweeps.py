@@ -18,7 +18,7 @@ from fedunlearn.report import figures
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="processes are forked")
 
 TINY = ["data.limit=150", "partition.clients=3", "gates=warn", "train.rounds=2", "unlearn.rounds=1", "retrain.seeds=2"]
-TINY += ["audit=quick", "audit.ausuc=null"]
+TINY += ["audit=quick", "audit.ausuc=null", "report.figures=false"]
 GRID = ["-m", "method=finetune,head_mask", "seed=0"]
 STAGES = 1 + 2 + 2  # an original, two retrained and two unlearned models
 PRELOADED = [
