@@ -23,6 +23,7 @@ from pathlib import Path, PurePosixPath
 
 OURS = "fedunlearn"
 DIGITS = 24  # of a digest, as of a key in the store
+NOT_INSTALLED = "not installed"
 Stamp = tuple[int, ...]
 
 
@@ -148,11 +149,11 @@ def reached(start: str, among: Iterable[SourceFile]) -> tuple[SourceFile, ...]:
 
 @cache
 def version(distribution: str) -> str:
-    """The version of an installed distribution."""
+    """The version of an installed distribution, or `NOT_INSTALLED`."""
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
-        return "not installed"
+        return NOT_INSTALLED
 
 
 def _imported(node: ast.AST, package: str) -> Iterator[str]:

@@ -173,13 +173,15 @@ class Audit:
 
     `tasks`: the tasks that it is defined for; EVERY for one that only reads what a view always has. `findings`: the
     declarations of what it returns, or a function from its settings to them. `shadows(settings)`: how
-    many shadow models it needs, each of them trained and unlearned for it.
+    many shadow models it needs, each of them trained and unlearned for it. `libraries(settings)`: the distributions
+    that it needs beyond fedunlearn's own; their versions are part of its keys, and a run that lacks one is refused.
     """
 
     name: str
     settings: type
     measure: Callable[[Evidence, Reference, Any], Findings]
     shadows: Callable[[Any], int] = lambda settings: 0
+    libraries: Callable[[Any], tuple[str, ...]] = lambda settings: ()
     findings: tuple[Finding, ...] | Callable[[Any], tuple[Finding, ...]] = ()
     tasks: frozenset[str] = CLASSIFICATION
     about: str = ""  # for those who read conf/

@@ -54,9 +54,9 @@ def _example(axes: Axes, image: np.ndarray, number: int, said: dict[str, Any], n
     grey: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 255} if image.shape[2] == 1 else {}
     axes.imshow(image[:, :, 0] if grey else image[:, :, :3], interpolation="nearest", **grey)
     label = said["original"]["label"][number]
-    axes.set_title(_short(names[label]), loc="center", fontweight="bold", fontsize=SMALL + 0.5, pad=2)
+    axes.set_title(short_name(names[label]), loc="center", fontweight="bold", fontsize=SMALL + 0.5, pad=2)
     for line, (model, found) in enumerate(said.items()):
-        text = f"{_short(names[found['answer'][number]])} {100 * found['sure'][number]:.0f} %"
+        text = f"{short_name(names[found['answer'][number]])} {100 * found['sure'][number]:.0f} %"
         right = found["answer"][number] == label
         axes.text(
             0.5, -0.05 - 0.13 * line, text, transform=axes.transAxes, ha="center", va="top", fontsize=SMALL,
@@ -65,7 +65,8 @@ def _example(axes: Axes, image: np.ndarray, number: int, said: dict[str, Any], n
     axes.text(0.5, -0.47, " ", transform=axes.transAxes, fontsize=SMALL)  # room, which the next row keeps off
 
 
-def _short(name: str) -> str:
+def short_name(name: str) -> str:
+    """A class's name, cut off where it would not fit below a picture."""
     return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
 
 
@@ -95,7 +96,7 @@ def _matrix(axes: Axes, counts: np.ndarray, names: list[str], forgotten: list[in
         for label in forgotten:
             axes.axhline(label, color=UNLEARNED, linewidth=0.4)
         return
-    short = [_short(name) for name in names]
+    short = [short_name(name) for name in names]
     style.name_columns(axes, short)
     axes.set_yticks(range(len(names)), short)
     for (row, column), share in np.ndenumerate(shares):

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from fedunlearn.report import (
     answers_figure,
+    attention_figure,
     cost_figure,
     feature_map_figure,
     partition_figure,
@@ -32,6 +33,7 @@ OF_A_RUN: dict[str, Callable[..., Figure | None]] = {
     "class_flow": run_figures.class_flow,
     "feature_map": feature_map_figure.feature_map,
     "examples": answers_figure.examples,
+    "attention": attention_figure.attention,
     "confusion": answers_figure.confusion,
     "partition": partition_figure.partition,
     "clients": answers_figure.clients,

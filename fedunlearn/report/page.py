@@ -35,6 +35,7 @@ CAPTIONS = {
     "distance_cost": "Distance to retraining against time",
     "class_flow": "Where the forgotten samples go",
     "confusion": "What is taken for what",
+    "attention": "Where the models look",
     "partition": "Who holds what",
     "clients": "What each client is left with",
 }

@@ -10,18 +10,33 @@ from fedunlearn.results.findings import Finding, by_name
 from fedunlearn.results.verdict import SURFACE, UTILITY
 from fedunlearn.settings import registry
 from fedunlearn.settings.config import RunConfig
+from fedunlearn.sources import NOT_INSTALLED, version
 from fedunlearn.tasks.base import defined
 
 
 def declared(config: RunConfig) -> dict[str, Finding]:
     """What the run's audits of its task declare, by name and in order. Raises RequestError if two declare the same."""
-    task = registry.find("dataset", config.dataset.name).task
-    audits: list[tuple[Audit, Any]] = [(registry.find("audit", each.name), each.settings) for each in config.audit]
-    measured = [(audit, settings) for audit, settings in audits if defined(audit.tasks, task)]
     try:
-        return by_name(finding for audit, settings in measured for finding in audit.declared(settings))
+        return by_name(finding for audit, settings in _measured(config) for finding in audit.declared(settings))
     except ValueError as error:
         raise RequestError(str(error)) from error
+
+
+def check_libraries(config: RunConfig) -> None:
+    """Is everything installed that the run's audits need? Raises RequestError, naming what to install."""
+    for audit, settings in _measured(config):
+        for library in audit.libraries(settings):
+            if version(library) == NOT_INSTALLED:
+                raise RequestError(
+                    f"audit.{audit.name} needs the package {library}, which is not installed: pip install {library}"
+                )
+
+
+def _measured(config: RunConfig) -> list[tuple[Audit, Any]]:
+    """The run's audits that its task defines, with their settings."""
+    task = registry.find("dataset", config.dataset.name).task
+    audits = [(registry.find("audit", each.name), each.settings) for each in config.audit]
+    return [(audit, settings) for audit, settings in audits if defined(audit.tasks, task)]
 
 
 def expected(task: str) -> list[str]:

@@ -24,7 +24,7 @@ from fedunlearn.federation.repair import Repair
 from fedunlearn.models.base import linear_head
 from fedunlearn.runs import early, federations, steps
 from fedunlearn.runs.console import Console
-from fedunlearn.runs.declarations import declared
+from fedunlearn.runs.declarations import check_libraries, declared
 from fedunlearn.runs.runner import Runner
 from fedunlearn.runs.step_model import StepModel
 from fedunlearn.runs.steps import BARE, ORIGINAL, RETRAINED, UNLEARNED, Form, RunSteps, Setting, Step
@@ -95,6 +95,7 @@ def carried_out(config: RunConfig, plan: Plan, console: Console, tracker: Tracke
     """All steps of the plan. Raises as `run` does."""
     watch = Stopwatch()
     declared(config)  # raises where two audits declare the same
+    check_libraries(config)
     backends.check(config.deploy)
     federation = federations.opened(config)
     check_repair(config, federation)

@@ -370,7 +370,7 @@ def _audit(setting: Setting, story: RunSteps, subject: Step, choice: Choice, var
         "audit",
         f"{choice.name} of {subject.label}",
         Measuring(choice),
-        running.behind((("audit", choice.name), *_members(setting)), AUDITING),
+        running.behind((("audit", choice.name), *_members(setting)), (*AUDITING, *_libraries(choice))),
         {"audit": plain(choice), "seed": setting.config.seed, "request": _request(setting)},
         {"subject": (subject,), **reference, **(across if variants else {})},
     )
@@ -380,6 +380,11 @@ def _measures(choice: Choice) -> bool:
     """Does the audit find more than what pictures are drawn from? Models are pictured in float32 alone."""
     declared = registry.find("audit", choice.name).declared(choice.settings)
     return any(finding.kind != "figure" for finding in declared)
+
+
+def _libraries(choice: Choice) -> tuple[str, ...]:
+    """What an audit needs beyond what all of them do."""
+    return tuple(registry.find("audit", choice.name).libraries(choice.settings))
 
 
 def _variants_of(choice: Choice) -> int:

@@ -181,12 +181,12 @@ def metric_lines(outcome: Outcome) -> list[dict[str, Any]]:
 
 
 def exhibits(outcome: Outcome) -> dict[str, dict[str, FigureData]]:
-    """The content of exhibits/NAME.json by name, each by model."""
+    """The content of exhibits/NAME.json by name, each by model. Models are pictured in float32 alone."""
     found: dict[str, dict[str, FigureData]] = {}
-    for subject, findings in outcome.findings.items():
-        for name, value in findings.items():
+    for each in outcome.models:
+        for name, value in each.findings.items() if each.step.form == BARE else ():
             if isinstance(value, dict):
-                found.setdefault(name, {})[subject] = value
+                found.setdefault(name, {})[each.step.label] = value
     return found
 
 
