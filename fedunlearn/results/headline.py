@@ -52,28 +52,27 @@ def of_run(summary: Summary) -> str:
     """The sentence on one run, however it ended."""
     it, told = forgotten(summary), _told(title(summary), [summary])
     first = _sentence(f"{_clause(told, it)}{_evidence(summary, told.word, it)}{_price([told])}")
-    return " ".join(filter(None, [first, _repaired(summary, told), _deployed(summary, told)]))
+    mended = _repaired(summary, told) if summary.repaired else ""
+    shipped = _deployed(summary.after_repair(), told, "repaired, at") if summary.repaired else ""
+    return " ".join(filter(None, [first, mended, _deployed(summary, told), shipped]))
 
 
 def _repaired(summary: Summary, whole: Told) -> str:
-    """A sentence on the models after the repair; empty if there was none."""
-    if summary.repaired is None:
-        return ""
+    """A sentence on the models after the repair."""
     told, chosen = _told(title(summary), [summary.after_repair()]), summary.config.get("repair")
     name = str(chosen.get("name", "")).replace("_", " ") if isinstance(chosen, Mapping) else ""
     by = f" by {cut(name)}" if name else ""
     return _sentence(f"repaired{by}, {_at_format(told.word, told.why, whole, pronoun(summary))}")
 
 
-def _deployed(summary: Summary, whole: Told) -> str:
+def _deployed(summary: Summary, whole: Told, at: str = "at") -> str:
     """A sentence on the models in other formats, those that came to the same together; empty if there are none."""
     groups: dict[tuple[str, str], list[str]] = {}
     for name in summary.deployed:
         told, lost = _told(title(summary), [summary.at(name)]), _lost(summary, name)
         groups.setdefault((told.word, lost or told.why), []).append(name)
-    clauses = [
-        f"at {_listed(names)} {_at_format(word, why, whole, pronoun(summary))}" for (word, why), names in groups.items()
-    ]
+    it = pronoun(summary)
+    clauses = [f"{at} {_listed(names)} {_at_format(word, why, whole, it)}" for (word, why), names in groups.items()]
     return _sentence("; ".join(clauses)) if clauses else ""
 
 

@@ -232,3 +232,15 @@ def test_a_sentence_says_what_a_repair_makes_of_it() -> None:
     assert second("erased") == "Repaired by average logit gap, the verdict is the same."
     assert second("suppressed") == "Repaired by average logit gap, FUCRT only hid it."
     assert second(None).startswith("Repaired by average logit gap, there is no verdict: ")
+
+
+def test_a_sentence_says_what_becomes_of_repaired_models_in_other_formats() -> None:
+    mended = Deployed(models=ERASED.models, verdict=verdict("erased"))
+    hidden = replace(mended, verdict=verdict("suppressed"))
+    formats = {"int8": replace(mended, repaired=mended), "int4": replace(mended, repaired=hidden)}
+    config = {**ERASED.config, "repair": {"name": "finetune"}}
+    summary = replace(ERASED, config=config, repaired=mended, deployed=formats)
+    assert of_run(summary).removeprefix(f"{of_run(ERASED)} ") == (
+        "Repaired by finetune, the verdict is the same. At int8 and int4 the verdict is the same. "
+        "Repaired, at int8 the verdict is the same; repaired, at int4 FUCRT only hid it."
+    )
