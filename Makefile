@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# uv takes a fourth of pip's time. It does not know of an index that only pip is told of: then pip does it.
+INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --editable
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow lint format conf docs site wheel release-check clean
@@ -12,7 +14,8 @@ help: ## show this list
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet uv
+	$(INSTALL) '.[dev]' || $(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
 demo: $(READY) ## FUCRT and two controls against twelve retrained models, on letters drawn on the spot (160 core seconds)
@@ -40,7 +43,7 @@ docs: $(READY) ## write the table of findings in docs/audits.md from what the au
 	$(BIN)/python docs/reference.py
 
 site: $(READY) ## the documentation's site in dist/site; a broken link is an error
-	$(BIN)/python -c 'import mkdocs, gen_files' 2>/dev/null || $(BIN)/python -m pip install --quiet --editable '.[docs]'
+	$(BIN)/python -c 'import mkdocs, gen_files' 2>/dev/null || $(INSTALL) '.[docs]' || $(BIN)/python -m pip install --quiet --editable '.[docs]'
 	DISABLE_MKDOCS_2_WARNING=true NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 wheel: $(READY) ## build the wheel into dist/
