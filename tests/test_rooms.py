@@ -22,7 +22,7 @@ ORDER = (
     ("store",),
     ("data",),
     ("models",),
-    ("deploy",),
+    ("deploy", "select"),
     ("tasks",),
     ("augment",),
     ("federation",),
@@ -42,6 +42,7 @@ ONLY = {
     "results": {*GROUND, "settings"},
     "deploy": {*GROUND, "settings"},
     "augment": {*GROUND, "settings", "tasks"},
+    "select": {*GROUND, "settings"},
 }
 FLOOR = {room: floor for floor, rooms in enumerate(ORDER) for room in rooms}
 

@@ -119,11 +119,13 @@ def run_stage(
     after_round: Callable[[Progress], None],
     server: MakeStrategy | None = None,
     say: Say = lambda text: None,
+    first: Tensors | None = None,
 ) -> Progress:
     """Run the rounds that are left of a stage of `rounds` rounds; `begin` is a start or a checkpoint.
 
     `after_round` is called with a checkpoint after the preparation and after every round. `server` takes the place of
-    the method's own. `say` tells the user what the engine could not do as asked.
+    the method's own. `say` tells the user what the engine could not do as asked. `first`: the model that the stage
+    began with, if `begin` is a checkpoint of a stage for which clients select samples.
     Raises RunError when too few clients answer.
     """
     keep_freed()
@@ -134,7 +136,7 @@ def run_stage(
     strategy = (server or procedure.strategy)(settings, spec, engine.pack, federation.device)
     strategy.new_model = federation.models.fresh
     strategy.sizes = [len(part) for part in federation.of_stage(spec).parts]
-    strategy.min_replies = asked.min_replies
+    strategy.min_replies, strategy.first = asked.min_replies, first
     restore(strategy, begin)
     resumed = bool(begin.history)
     latest = [begin]

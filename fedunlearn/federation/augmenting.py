@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 from fedunlearn.augment.base import Augmentation
 from fedunlearn.data.types import Inputs
 from fedunlearn.federation.objective import Objective, RoundContext
-from fedunlearn.federation.spec import Augment
+from fedunlearn.federation.spec import Plugin
 from fedunlearn.settings import registry
 from fedunlearn.settings.schema import parse
 from fedunlearn.tasks.base import Batch
@@ -47,7 +47,7 @@ class Augmenter:
     stream: torch.Generator
 
     @staticmethod
-    def of(asked: Augment, stream: torch.Generator) -> Augmenter:
+    def of(asked: Plugin, stream: torch.Generator) -> Augmenter:
         """From what the stage says."""
         member = registry.find(Augmentation, asked.name)
         return Augmenter(member, parse(member.settings, asked.settings, "augment"), stream)

@@ -12,7 +12,7 @@ import torch
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from fedunlearn.federation import sgd, wire
+from fedunlearn.federation import selection, sgd, wire
 from fedunlearn.federation.adapters import RECORD, LowRank
 from fedunlearn.federation.augmenting import Augmenter, of_mixtures
 from fedunlearn.federation.federation import ClientData, Federation
@@ -20,13 +20,13 @@ from fedunlearn.federation.method import Procedure
 from fedunlearn.federation.objective import Objective, RoundContext, Tensors
 from fedunlearn.federation.pool import Replica
 from fedunlearn.federation.spec import StageSpec
-from fedunlearn.federation.strategy import ROLL_CALL
+from fedunlearn.federation.strategy import ROLL_CALL, SELECT
 from fedunlearn.models.lora import merged
 from fedunlearn.randomness import torch_stream
 from fedunlearn.settings import registry
 from fedunlearn.settings.schema import parse
 
-MEMORY = "memory"  # first word of a record in a client's Flower context
+MEMORY, SELECTED = "memory", "selected"  # first words of records in a client's Flower context
 
 
 def client_app(
@@ -148,6 +148,9 @@ def _query(briefing: Briefing, context: Context, federation: Federation, pack: w
     metrics = MetricRecord({"partition-id": partition_id(context)})
     if briefing.query == ROLL_CALL:
         return RecordDict({"uploads": pack({}), "metrics": metrics})
+    if briefing.query == SELECT:
+        _select(briefing, context, federation, pack)
+        return RecordDict({"uploads": pack({}), "metrics": metrics})
     work, client = briefing.work, client_of(briefing, context, federation)
     with federation.models.lent() as replica:
         replica.flat.load(briefing.vectors)
@@ -155,6 +158,17 @@ def _query(briefing: Briefing, context: Context, federation: Federation, pack: w
             answer = work.procedure.queries[briefing.query](replica.model, client, work.settings, work.spec)
     remember(client, work.spec, context, pack)
     return RecordDict({"uploads": pack(answer), "metrics": metrics})
+
+
+def _select(briefing: Briefing, context: Context, federation: Federation, pack: wire.Pack) -> None:
+    """Choose what the client has for the rest of the stage."""
+    spec = briefing.work.spec
+    client = federation.of_stage(spec).client(partition_id(context))
+    with federation.models.lent() as replica:
+        replica.flat.load(briefing.vectors)
+        with torch.no_grad():
+            positions = selection.kept(replica.model, client, spec)
+    _keep(context, SELECTED, spec, pack({"positions": positions}))
 
 
 @dataclass(frozen=True)
@@ -236,20 +250,34 @@ def client_of(briefing: Briefing, context: Context, federation: Federation) -> C
     """The data of the client that is to work, what it kept from earlier messages, and what came with this one."""
     spec = briefing.work.spec
     client = federation.of_stage(spec).client(partition_id(context))
+    if spec.select:
+        client = selection.only(client, _kept(context, SELECTED, spec, federation.device)["positions"])
     client.shared.update(briefing.shared)
-    if context.state and _kept_under(spec) in context.state:
-        client.memory.update(wire.tensors(context.state, _kept_under(spec), federation.device))
+    if context.state and _name(MEMORY, spec) in context.state:
+        client.memory.update(_kept(context, MEMORY, spec, federation.device))
     return client
 
 
 def remember(client: ClientData, spec: StageSpec, context: Context, pack: wire.Pack) -> None:
     """Keep the client's memory in its Flower context until its next message, but no longer than the stage."""
     if client.memory:
-        for name in [name for name in context.state if name.startswith(MEMORY)]:
-            del context.state[name]
-        context.state[_kept_under(spec)] = pack(client.memory)
+        _keep(context, MEMORY, spec, pack(client.memory))
 
 
-def _kept_under(spec: StageSpec) -> str:
+def _keep(context: Context, what: str, spec: StageSpec, record: ArrayRecord) -> None:
+    """Put a record into a client's context in place of those that earlier messages left there."""
+    for name in [name for name in context.state if name.startswith(what)]:
+        del context.state[name]
+    context.state[_name(what, spec)] = record
+
+
+def _kept(context: Context, what: str, spec: StageSpec, device: torch.device) -> Tensors:
+    """What a client kept earlier in the stage. Raises RuntimeError if there is nothing."""
+    if _name(what, spec) not in context.state:
+        raise RuntimeError(f"nothing {what} was kept for {spec.stage}: an earlier message must have failed")
+    return wire.tensors(context.state, _name(what, spec), device)
+
+
+def _name(what: str, spec: StageSpec) -> str:
     """Some engines keep a client's context from stage to stage."""
-    return f"{MEMORY} {spec.stage} {spec.variant}"
+    return f"{what} {spec.stage} {spec.variant}"

@@ -14,8 +14,8 @@ from fedunlearn.settings.schema import parse, plain
 
 
 @dataclass(frozen=True)
-class Augment:
-    """An augmentation by its name, and its settings as plain data."""
+class Plugin:
+    """What a stage uses of a kind of plug-in: its name, and its settings as plain data."""
 
     name: str
     settings: dict[str, Any] = field(default_factory=dict)
@@ -30,8 +30,9 @@ class StageSpec:
     `forget_classes` is empty below class level, `forget_clients` at every level but theirs; `level` is the request's;
     `variant`: number of the variant of the federation that the stage is about, whose clients lack some of the forget
     samples (None: the whole one). `adapter`: how clients train factors in place of weights (None: they do not).
-    `augment`: what is done to the images that clients train on (None: nothing).
-    `floor`: the bins that a weight must leave to move at all (None: it moves freely).
+    `augment`: what is done to the images that clients train on (None: nothing). `select`: by which selector they choose
+    the retain samples that they replay (None: they replay all). `floor`: the bins that a weight must leave to move at
+    all (None: it moves freely).
     """
 
     stage: str
@@ -46,7 +47,8 @@ class StageSpec:
     variant: int | None = None
     kind: Literal["method", "repair"] = "method"
     adapter: Lora | None = None
-    augment: Augment | None = None
+    augment: Plugin | None = None
+    select: Plugin | None = None
     floor: Floor | None = None
 
     @property

@@ -34,6 +34,7 @@ from fedunlearn.settings.config import TrainConfig
 
 Tensors = dict[str, Tensor]
 ROLL_CALL = "roll_call"  # the query that every client answers with its number
+SELECT = "select"  # the query at which every client selects what it keeps for the stage, and says nothing of it
 FOREVER = 1e9  # seconds
 TRAVELS = ("model", RECORD)  # records whose bytes the exchange knows
 
@@ -68,15 +69,17 @@ class UnlearningStrategy(Strategy):
     `shared`: tensors that travel to the clients with the model in every round (prototypes, masks …). `memory`:
     tensors that stay on the server. `notes`: plain data for the summary. All three are part of the round checkpoint,
     so a stage resumes exactly. While a stage runs, `clients` can be queried in any round, `new_model(seed)` is a
-    freshly initialised model, and `sizes` are the numbers of samples that the clients hold, by number (the engine
-    provides all three). `layout`: how models lie in the vectors that travel, the same as that of the start. `factors`:
-    what goes on from round to round where clients train adapters, and `anchor`: the weights that a floor holds on to,
-    are also part of the checkpoint.
+    freshly initialised model, `sizes` are the numbers of samples that the clients hold, by number, and `first` is the
+    model that the stage began with, if that is not the one that it goes on from (the engine provides all four).
+    `layout`: how models lie in the vectors that travel, the same as that of the start. `factors`: what goes on from
+    round to round where clients train adapters, and `anchor`: the weights that a floor holds on to, are also part of
+    the checkpoint.
     """
 
     clients: Clients
     sizes: Sequence[int] = ()
     new_model: Callable[[int], Network]
+    first: Tensors | None = None
 
     def __init__(self, settings: Any, spec: StageSpec, pack: wire.Pack, device: torch.device) -> None:
         self.settings, self.spec, self.pack, self.device = settings, spec, pack, device
@@ -139,6 +142,8 @@ class UnlearningStrategy(Strategy):
         self.clients = Clients(self, grid)
         if self.spec.floor and not resumed:
             self.anchor = floor.anchor(self.new_model(0), model)
+        if self.spec.select:
+            self._have_selected(model, resumed)
         start = model if resumed else self.prepare(model, self.clients)
         self._check_finite({**start, **self.shared})
         self.watch.lap(PREPARATION)
@@ -215,6 +220,13 @@ class UnlearningStrategy(Strategy):
     def _held(self, model: Tensors) -> Tensors:
         """The model without the steps that are below the stage's floor."""
         return floor.kept(self.spec.floor, self.anchor, model) if self.spec.floor else model
+
+    def _have_selected(self, model: Tensors, resumed: bool) -> None:
+        """Have all clients select what they replay. To have them do it again after an interruption costs no bytes."""
+        before = self.cost.bytes_down, self.cost.bytes_up
+        self.clients.total(SELECT, self.first or model)
+        if resumed:
+            self.cost.bytes_down, self.cost.bytes_up = before
 
     def _content(self, spec: StageSpec, tensors: dict[str, Tensors], **task: str | int) -> RecordDict:
         record = ConfigRecord({"spec": spec.to_json(), "layout": self.layout.digest, **task})

@@ -13,7 +13,7 @@ from fedunlearn.settings.config import FLOAT32
 # Parts of a configuration that make two runs comparable (the rounds of unlearning are among them because retraining
 # goes on for as long), and those that tell methods apart.
 SETTING = ("dataset", "data", "model", "partition", "request", "train", "retrain", "unlearn.rounds", "audit")
-VARIANT = ("method", "unlearn")
+VARIANT = ("method", "unlearn", "select")
 ROUNDED = ("deploy.backend", "deploy.group_size")  # of models in other formats than float32
 ELSEWHERE = ("data.root", "data.download")  # where a machine keeps the data says nothing about the run
 

@@ -91,6 +91,7 @@ def _row(run: Run) -> dict[str, Any]:
         "format": run.format,
         "repair": run.repair,
         "adapter": names.adapted(config).removeprefix(" by "),
+        "select": run.chosen("select"),
         "forget": names.request(config.get("request") or {}, classes),
         "status": run.status,
         "reason": run.reason,

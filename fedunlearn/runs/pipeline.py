@@ -16,7 +16,7 @@ from fedunlearn.audits.base import Findings
 from fedunlearn.augment.base import Augmentation
 from fedunlearn.deploy import backends
 from fedunlearn.errors import RequestError, listed
-from fedunlearn.federation import adaptable, augmentable
+from fedunlearn.federation import adaptable, augmentable, selection
 from fedunlearn.federation.clock import Stopwatch
 from fedunlearn.federation.federation import Federation
 from fedunlearn.federation.method import Method
@@ -153,6 +153,7 @@ def check_method(config: RunConfig) -> None:
         )
     method.check(config.method.settings, config)
     check_floor(method, config)
+    selection.check(config)
 
 
 def check_floor(method: Method, config: RunConfig) -> None:

@@ -91,6 +91,7 @@ class Runner:
         if saved:
             self.console.say(f"{step.name}: going on after round {begin.cost['rounds']} of {work.rounds}")
             self._track(step, begin.history)
+        first = self._begin(step).model if saved and work.spec.select else None
         with self.console.progress(step.name, work.rounds) as advance:
 
             def after_round(progress: Progress) -> None:
@@ -102,7 +103,7 @@ class Runner:
                 self._track(step, progress.history[-1:])
 
             done = run_stage(
-                work.spec, begin, work.rounds, self.federation, self.config, after_round, work.server, self._warn
+                work.spec, begin, work.rounds, self.federation, self.config, after_round, work.server, self._warn, first
             )
         return self._without_clients(step, artifact_of(done))
 

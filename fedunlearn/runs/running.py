@@ -12,7 +12,7 @@ from fedunlearn.settings import registry
 from fedunlearn.sources import OURS, SourceFile, Sources, package, plugin, reached, version
 
 # Rooms whose members take part one by one: a member stands with what it imports. Every other room takes part whole.
-MEMBERS = ("augment", "methods", "repair", "audits", "deploy")
+MEMBERS = ("augment", "methods", "repair", "audits", "deploy", "select")
 # What only shows, or decides what is run: no number of a model or an audit can come from here.
 SHOWING = ("__main__.py", "api", "cli", "report", "results", "tracking")
 SUMMING_UP = ("curves", "summarise")  # of runs/, with results/: from models and findings to a summary
@@ -21,6 +21,7 @@ SHOWING_RUNS = (
     *("resources", "submission", "sweep"),
 )
 TRAINING = ("torch", "torchvision", "flwr", "numpy")
+SELECTING = ("scikit-learn", "scipy")  # besides
 CONVERTING = {"reference": ("torch",), "torchao": ("torch", "torchao")}  # by backend
 AUDITING = (*TRAINING, "scikit-learn", "scipy")
 

@@ -26,13 +26,14 @@ from torch import Tensor
 
 from fedunlearn.deploy.base import Floor
 from fedunlearn.engines.base import traits as engine_traits
+from fedunlearn.federation import selection
 from fedunlearn.federation.federation import Federation
 from fedunlearn.federation.method import MakeStrategy, Method
 from fedunlearn.federation.repair import Repair
-from fedunlearn.federation.spec import Augment, StageSpec
+from fedunlearn.federation.spec import Plugin, StageSpec
 from fedunlearn.models.lora import Lora
 from fedunlearn.runs import running
-from fedunlearn.runs.running import AUDITING, CONVERTING, TRAINING, Code, Members
+from fedunlearn.runs.running import AUDITING, CONVERTING, SELECTING, TRAINING, Code, Members
 from fedunlearn.settings import registry
 from fedunlearn.settings.config import FLOAT32, Choice, DeployConfig, RunConfig, TrainConfig
 from fedunlearn.settings.schema import plain
@@ -187,10 +188,10 @@ class Setting:
             augment=self._augment(),
         )
 
-    def _augment(self) -> Augment | None:
+    def _augment(self) -> Plugin | None:
         """What every stage of the run that trains does to its images."""
         chosen = self.config.augment
-        return None if chosen.name == "none" else Augment(chosen.name, plain(chosen.settings))
+        return None if chosen.name == "none" else Plugin(chosen.name, plain(chosen.settings))
 
     def with_request(self, spec: StageSpec) -> StageSpec:
         """The same, and what is to be forgotten."""
@@ -272,7 +273,8 @@ def unlearning_spec(setting: Setting, training: TrainConfig) -> StageSpec:
     adapter = setting.config.adapter.settings
     told = setting.with_request(setting.spec("unlearn", setting.config.method, training))
     floor = Floor(least, setting.config.deploy.group_size) if (least := setting.config.unlearn.min_step) else None
-    return replace(told, adapter=adapter if isinstance(adapter, Lora) else None, floor=floor)
+    chosen = selection.of_method(setting.config)
+    return replace(told, adapter=adapter if isinstance(adapter, Lora) else None, floor=floor, select=chosen)
 
 
 STORY: Mapping[str, Maker] = {ORIGINAL: _original, RETRAINED: _retrained, UNLEARNED: _unlearned}
@@ -300,7 +302,7 @@ def _repaired(setting: Setting, source: Step) -> Step:
     rounds, training = repair.rounds(chosen.settings), repair.pace(chosen.settings, setting.config.train)
     stage = f"{REPAIR}_{source.label}"  # with batches in an order of its own, as if every model were repaired alone
     told = setting.with_request(setting.spec(stage, chosen, replace(training, rounds=max(1, rounds))))
-    work = Training(replace(told, kind="repair"), rounds)
+    work = Training(replace(told, kind="repair", select=selection.of_repair(setting.config)), rounds)
     mended = _trained(setting, source.role, REPAIR, work, {"request": _request(setting)})
     form = replace(source.form, repaired=True)
     return replace(mended, inputs={"start": (source,)}, number=source.number, form=form)
@@ -404,8 +406,8 @@ def _trained(setting: Setting, role: str, kind: str, work: Training, more: Deter
         "rounds": work.rounds,
         **(more or {}),
     }
-    floor = [("format", spec.floor.format)] if spec.floor else []
-    code = running.behind(_members(setting, _augmentation(setting), (spec.kind, spec.method), *floor), TRAINING)
+    members = _members(setting, _augmentation(setting), (spec.kind, spec.method), *_of_stage(spec))
+    code = running.behind(members, (*TRAINING, *(SELECTING if spec.select else ())))
     title = _title(spec.stage, setting.variant)
     return Step(role, kind, title, work, code, own, variant=setting.variant)
 
@@ -420,6 +422,12 @@ def _members(setting: Setting, *more: tuple[str, str]) -> Members:
 
 def _augmentation(setting: Setting) -> tuple[str, str]:
     return "augmentation", setting.config.augment.name
+
+
+def _of_stage(spec: StageSpec) -> Members:
+    """What takes part in a stage only if it is asked for."""
+    floor = (("format", spec.floor.format),) if spec.floor else ()
+    return (*floor, ("selector", spec.select.name)) if spec.select else floor
 
 
 def _title(stage: str, variant: int | None) -> str:

@@ -19,6 +19,7 @@ from fedunlearn.data.partition import counts
 from fedunlearn.deploy import backends
 from fedunlearn.deploy.base import Quantiser
 from fedunlearn.errors import RequestError
+from fedunlearn.federation import selection
 from fedunlearn.federation.federation import Federation
 from fedunlearn.files import write_text
 from fedunlearn.plain import finite, shortened
@@ -32,7 +33,7 @@ from fedunlearn.runs.curves import round_values
 from fedunlearn.runs.declarations import declared, expected
 from fedunlearn.runs.pipeline import Outcome
 from fedunlearn.runs.step_model import COSTS, StepModel
-from fedunlearn.runs.steps import BARE, ORIGINAL, REPAIRED, RETRAINED, UNLEARNED, Form
+from fedunlearn.runs.steps import BARE, ORIGINAL, REPAIRED, RETRAINED, UNLEARNED, Form, Training
 from fedunlearn.settings import registry
 from fedunlearn.settings.config import FLOAT32, RunConfig
 from fedunlearn.settings.schema import plain
@@ -75,7 +76,7 @@ def summarise(outcome: Outcome, command: str) -> Summary:
         repair=plain(mended[0].notes) if mended else {},
         class_names=tuple(federation.dataset.class_names),
         forget_classes=tuple(federation.request.classes),
-        samples=samples,
+        samples=samples | _replayed(outcome),
         partition=_partition(federation),
         cost={stage: _cost(models) for stage, models in stages.items()},
         cached={stage: all(model.cached for model in models) for stage, models in stages.items()},
@@ -251,6 +252,12 @@ def _samples(federation: Federation) -> dict[str, int]:
         for split, mask in zip(("train", "test"), forget, strict=True)
         for part, rows in (("forget", mask), ("retain", ~mask))
     }
+
+
+def _replayed(outcome: Outcome) -> dict[str, int]:
+    """How many retain samples clients had while they unlearned; nothing of a model that was made elsewhere."""
+    work = outcome.of(UNLEARNED)[0].step.work
+    return {"replayed_train": selection.replayed(outcome.federation, work.spec)} if isinstance(work, Training) else {}
 
 
 def _partition(federation: Federation) -> Partition:

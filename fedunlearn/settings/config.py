@@ -176,6 +176,7 @@ class RunConfig:
     report: ReportConfig = field(default_factory=ReportConfig)
     augment: Choice = Choice("none", None)
     adapter: Choice = Choice("none", None)
+    select: Choice = Choice("all", None)
     repair: Choice = Choice("none", None)
     tracking: Choice = Choice("none", None)
     sweep: SweepConfig = field(default_factory=SweepConfig)
@@ -204,6 +205,7 @@ CHOSEN_SECTIONS = {
     "method": "method",
     "augment": "augmentation",
     "adapter": "adapter",
+    "select": "selector",
     "repair": "repair",
     "engine": "engine",
     "tracking": "tracker",
@@ -239,7 +241,14 @@ def essence(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def load(mapping: Mapping[str, Any]) -> RunConfig:
     """Check a composed configuration and freeze it. Raises RequestError."""
-    left = {"engine": "local", "augment": "none", "adapter": "none", "repair": "none", "tracking": "none"}
+    left = {
+        "engine": "local",
+        "augment": "none",
+        "select": "all",
+        "adapter": "none",
+        "repair": "none",
+        "tracking": "none",
+    }
     given = {**{group: {"name": name} for group, name in left.items()}, **mapping}
     chosen = {key: _choose(kind, key, given.pop(key, None)) for key, kind in CHOSEN_SECTIONS.items()}
     audits = given.pop("audit", None) or {}

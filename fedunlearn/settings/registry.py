@@ -68,6 +68,7 @@ KINDS = {
         Kind("model", "fedunlearn.models", "MODELS", "fedunlearn.models.base:ModelFamily"),
         Kind("method", "fedunlearn.methods", "METHODS", "fedunlearn.federation.method:Method"),
         Kind("augmentation", "fedunlearn.augment", "AUGMENTATIONS", "fedunlearn.augment.base:Augmentation"),
+        Kind("selector", "fedunlearn.select", "SELECTORS", "fedunlearn.select.base:Selector"),
         Kind("adapter", "fedunlearn.models.lora", "ADAPTERS", "fedunlearn.models.lora:Adapter"),
         Kind("repair", "fedunlearn.repair", "REPAIRS", "fedunlearn.federation.repair:Repair"),
         Kind("engine", "fedunlearn.engines", "ENGINES", "fedunlearn.engines.base:Engine"),

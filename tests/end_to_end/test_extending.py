@@ -25,6 +25,7 @@ def test_what_is_printed_runs_from_another_package(tmp_path):
     (package / "confidence.py").write_text(printed("Confidence") + 'AUDIT = AUDITS["confidence"]\n')
     (package / "shrink.py").write_text(printed("Shrink") + 'REPAIR = REPAIRS["shrink"]\n')
     (package / "ternary.py").write_text(printed("Ternary") + 'FORMAT = FORMATS["ternary"]\n')
+    (package / "outskirts.py").write_text(printed("Outskirts") + 'SELECTOR = SELECTORS["outskirts"]\n')
     info = tmp_path / "site" / "my_package-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
@@ -33,6 +34,7 @@ def test_what_is_printed_runs_from_another_package(tmp_path):
         "[fedunlearn.audits]\nconfidence = my_package.confidence:AUDIT\n"
         "[fedunlearn.repairs]\nshrink = my_package.shrink:REPAIR\n"
         "[fedunlearn.formats]\nternary = my_package.ternary:FORMAT\n"
+        "[fedunlearn.selectors]\noutskirts = my_package.outskirts:SELECTOR\n"
     )
     words = [
         "method=flatten",
@@ -49,7 +51,7 @@ def test_what_is_printed_runs_from_another_package(tmp_path):
         "output.dir=out",
         "report.figures=false",
     ]
-    words += ["repair=shrink", "repair.by=0.2", "deploy.formats=[ternary]"]
+    words += ["repair=shrink", "repair.by=0.2", "deploy.formats=[ternary]", "select=outskirts", "select.share=0.3"]
     done = forked.command(words, tmp_path, tmp_path / "site")
     assert done.returncode == 0, done.stderr
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
@@ -57,6 +59,8 @@ def test_what_is_printed_runs_from_another_package(tmp_path):
     assert summary["config"]["audit"]["confidence"] == {"temperature": 2.0}
     assert summary["models"]["unlearned"] != summary["models"]["original"]
     assert summary["config"]["repair"] == {"name": "shrink", "by": 0.2}
+    assert summary["config"]["select"] == {"name": "outskirts", "share": 0.3, "to": None, "components": 16}
+    assert summary["samples"]["replayed_train"] < 0.4 * summary["samples"]["retain_train"]
     assert summary["models"]["repaired"] != summary["models"]["unlearned"]
     assert summary["deployed"]["ternary"]["models"]["unlearned"] != summary["models"]["unlearned"]
     assert all(0.1 < values["forget_confidence"] < 1 for values in summary["models"].values())  # of ten classes

@@ -9,6 +9,7 @@ import torch
 from fedunlearn.cli import command_line
 from fedunlearn.engines.base import Progress, round_limit, run_stage, traits, worker_count
 from fedunlearn.errors import RequestError
+from fedunlearn.federation import selection
 from fedunlearn.federation.federation import open_federation
 from fedunlearn.federation.strategy import FOREVER
 from fedunlearn.runs.steps import Setting
@@ -29,6 +30,7 @@ def run(method, *words, rounds=2):
     federation = open_federation(config)
     setting = Setting(config, federation)
     spec = setting.with_request(setting.spec("unlearn", Choice(method, config.method.settings), config.train))
+    spec = replace(spec, select=selection.of_method(config))
     begin = Progress(federation.models.fresh(0).state_dict())
     return run_stage(spec, begin, rounds, federation, config, lambda progress: None)
 
@@ -60,7 +62,8 @@ def test_one_worker_and_three_give_the_same_bits(method):
 
 
 def test_ray_gives_the_same_bits():
-    assert_same(run("fucrt", rounds=1), run("fucrt", "engine=ray", "engine.workers=2", rounds=1))
+    words = ("select=energy", "select.share=0.5")
+    assert_same(run("fucrt", *words, rounds=1), run("fucrt", *words, "engine=ray", "engine.workers=2", rounds=1))
 
 
 def test_ray_gives_a_repair_the_same_bits():

@@ -14,7 +14,7 @@ from fedunlearn.errors import RequestError
 from fedunlearn.federation import augmentable, sgd
 from fedunlearn.federation.augmenting import Augmenter, Drawn, joined, mixed_with, of_mixtures
 from fedunlearn.federation.objective import Assignment, Objective, everything, task_loss
-from fedunlearn.federation.spec import Augment, StageSpec
+from fedunlearn.federation.spec import Plugin, StageSpec
 from fedunlearn.settings import registry
 from fedunlearn.settings.config import TrainConfig
 from fedunlearn.tasks.base import CLASSIFICATION, Batch
@@ -25,7 +25,7 @@ NAMES = [name for name in registry.built_in("augmentation") if name != "none"]
 
 
 def augmenter(name: str, seed: int = 0, **settings: float) -> Augmenter:
-    return Augmenter.of(Augment(name, settings), torch.Generator().manual_seed(seed))
+    return Augmenter.of(Plugin(name, settings), torch.Generator().manual_seed(seed))
 
 
 def trained(federation, context_of, number=0, objective=Objective(everything), **how):  # noqa: B008
@@ -109,7 +109,7 @@ def test_a_stack_sees_the_same_images_as_clients_one_by_one(make_federation, con
 
 
 def test_a_stage_says_how_its_images_are_augmented():
-    spec = StageSpec("train", 0, "fedavg", TRAINING, 4, augment=Augment("mixup", {"strength": 0.5}))
+    spec = StageSpec("train", 0, "fedavg", TRAINING, 4, augment=Plugin("mixup", {"strength": 0.5}))
     read = StageSpec.from_json(spec.to_json())
     assert read.augment == spec.augment
     assert Augmenter.of(read.augment, torch.Generator()).settings.strength == 0.5

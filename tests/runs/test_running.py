@@ -226,6 +226,24 @@ def test_what_each_room_matters_to(path: str, matters: set[str], monkeypatch: py
     assert {name for name in before if before[name] != after[name]} == matters
 
 
+@pytest.mark.parametrize(
+    ("path", "matters"),
+    [("select/energy.py", {"energy"}), ("select/distance.py", {"energy"}), ("select/base.py", {"energy", "random"})],
+)
+def test_a_selector_matters_where_it_selects(path: str, matters: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {"none": METHOD, **{name: (*METHOD, ("selector", name)) for name in ("energy", "random")}}
+
+    def found() -> dict[str, object]:
+        behind.cache_clear()
+        return {name: behind(members, TRAINING).determinants for name, members in asked.items()}
+
+    before = found()
+    edited(path, monkeypatch)
+    after = found()
+    behind.cache_clear()
+    assert {name for name in before if before[name] != after[name]} == matters
+
+
 @pytest.mark.parametrize("path", ["results/verdict.py", "results/gates.py", "runs/summarise.py"])
 def test_what_sums_a_run_up_is_in_its_signature_alone(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     before = running.summing_up().determinants

@@ -147,6 +147,7 @@ def test_a_further_role_needs_a_function_and_nothing_else(monkeypatch: pytest.Mo
     [
         (["method=head_mask"], {ORIGINAL, RETRAINED}),
         (["unlearn.lr=0.01"], {ORIGINAL, RETRAINED}),
+        (["select=energy"], {ORIGINAL, RETRAINED}),
         (["request.classes=[3]"], {ORIGINAL}),
         (["request.classes=[]", "request.clients=[1]"], {ORIGINAL}),
         (["retrain.seeds=1"], {ORIGINAL, UNLEARNED}),
@@ -167,6 +168,23 @@ def test_what_each_setting_changes(words: list[str], same: set[str]) -> None:
     assert {role for role in roles if keys(first, role) == keys(other, role)} == same
     if same != set(roles):
         assert first.signature() != other.signature()
+
+
+def test_a_selector_is_in_the_keys_of_the_stages_in_which_clients_select() -> None:
+    words = ["method=finetune", "repair=finetune"]
+    every, some, other, less = (
+        planned(*words, *more)
+        for more in ([], ["select=energy"], ["select=herding"], ["select=energy", "select.share=0.2"])
+    )
+    assert len({only(run, UNLEARNED).key for run in (every, some, other, less)}) == 4
+    for role in (ORIGINAL, RETRAINED):
+        first, *others = ([step.key for step in run.of(role)] for run in (every, some, other, less))
+        assert all(keys == first for keys in others)
+        repaired = [run.of(role, steps.REPAIRED)[0].key for run in (every, some, other, less)]
+        assert len(set(repaired)) == 4
+    assert set(only(some, UNLEARNED).determinants()["versions"]) >= {"torch", "scikit-learn"}
+    asks = [planned("method=finetune", "repair=average_logit_gap", *more) for more in ([], ["select=energy"])]
+    assert asks[0].of(ORIGINAL, steps.REPAIRED)[0].key == asks[1].of(ORIGINAL, steps.REPAIRED)[0].key
 
 
 def test_the_level_of_a_request_is_in_keys() -> None:
