@@ -238,22 +238,23 @@ def _declared() -> Iterator[Finding]:
     for which, samples in SETS.items():
         yield Finding(
             f"attention_{which}_kl",
-            f"KL of answers ({samples})",
+            f"KL of answers ({which})",
             f"divergence of its class probabilities from the retrained models', in nats ({samples})",
             "distance",
             "0 to 18.4",
         )
         for logit, asked in LOGITS.items():
             name, where = f"attention_{which}_{logit}", f"({samples}, {asked})"
+            short = f"({which}, {asked})"
             yield Finding(
                 f"{name}_flat",
-                f"flat maps {where}",
+                f"flat maps {short}",
                 f"share of its maps of evidence that say nothing of where, and are left out of the next {where}",
                 scale="0 to 1",
             )
             for measured, (label, meaning, direction, scale) in WORDS.items():
                 told = f"{meaning} {'from' if direction == 'distance' else 'with'} the retrained models' {where}"
-                yield Finding(f"{name}_{measured}", f"{label} {where}", told, direction, scale)
+                yield Finding(f"{name}_{measured}", f"{label} {short}", told, direction, scale)
 
 
 NUMBERS = tuple(_declared())
