@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # uv takes a fourth of pip's time. It does not know of an index that only pip is told of: then pip does it.
-INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --editable
+INSTALL := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --editable
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow lint format conf docs site wheel release-check clean
