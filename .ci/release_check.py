@@ -27,7 +27,7 @@ def main() -> None:
             print(f"Python {version}: all dependencies can be had together")
         run(sys.executable, "-m", "venv", str(folder / "env"))
         programs = folder / "env" / "bin"
-        run(sys.executable, "-m", "uv", "pip", "install", "--quiet", "--compile-bytecode", "--python", str(programs / "python"), str(wheel))
+        run(sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", str(programs / "python"), str(wheel))
         run(str(programs / "fedunlearn"), "--version", cwd=folder)
         run(str(programs / "fedunlearn"), *QUICK, f"output.dir={folder / 'run'}", cwd=folder)
         assert (folder / "run" / "report.html").is_file(), "the quick job left no page"
