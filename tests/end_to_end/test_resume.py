@@ -36,7 +36,7 @@ from fedunlearn.store.catalogue import damages
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
 TINY = ["data.limit=150", "partition.clients=3", "gates=warn", "train.rounds=3", "unlearn.rounds=2", "retrain.seeds=2"]
-TINY += ["audit=quick", "audit.ausuc=null", "report.figures=false"]
+TINY += ["audit=quick", "audit.ausuc=null"]
 FIGURE = "partition"  # the others are written in the same way, and drawing takes time
 JOBS = [["method=fucrt", "seed=0"], ["method=finetune", "seed=0"], ["method=finetune", "seed=1"]]
 KILLS = 25
@@ -314,6 +314,7 @@ def test_a_killed_joblib_sweep_goes_on(tmp_path):
     places = [f"output.dir={tmp_path / 'sweep'}", f"store.dir={tmp_path / 'store'}"]
     words = ["-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "method=finetune,head_mask", "seed=0"]
     arguments = [sys.executable, "-m", "fedunlearn", *words, *TINY, *places, "retrain.seeds=1"]
+    arguments += ["report.figures=false"]
     options = {"env": {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}, "stdout": subprocess.DEVNULL}
     with subprocess.Popen(arguments, **options) as first:
         wait_for(lambda: list((tmp_path / "store").glob("*train/*.checkpoint/[0-9]*")), 120)
