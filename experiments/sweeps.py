@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
+import re
 import shlex
 import subprocess
 import sys
@@ -15,6 +17,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -27,7 +30,10 @@ from fedunlearn.report import runs, tables
 from fedunlearn.report.formats import UNKNOWN, fixed, quantity
 from fedunlearn.results.findings import named
 from fedunlearn.results.provenance import environment
+from fedunlearn.runs import job
 from fedunlearn.runs.declarations import declared
+from fedunlearn.runs.resources import Slot
+from fedunlearn.sources import remember
 
 ROOT = Path(__file__).resolve().parents[1]
 INTERRUPTED = 130
@@ -143,6 +149,38 @@ def run(sweeps: Sequence[Sweep], place: Location) -> pd.DataFrame:
         if status not in (0, 1):  # 1: a run failed, which the others need not wait for
             sys.exit(status)
     return table(sweeps, place.work)
+
+
+def settle() -> None:
+    """Once, before runs in this process, as the command does: the sources of now count, and Flower is quiet."""
+    remember()
+    logging.getLogger("flwr").setLevel(logging.ERROR)  # what it says takes time
+
+
+def run_here(sweep: Sweep, place: Location) -> list[Path]:
+    """The sweep's jobs, one after another in this process and without figures; what is finished is not run again.
+
+    The folder of each.
+    """
+    asked = jobs(sweep)
+    folders = [place.work / sweep.name / str(number) for number in range(len(asked))]
+    for number, (folder, words) in enumerate(zip(folders, asked, strict=True)):
+        given = [*words, *place.data_words(), f"output.dir={folder}", f"store.dir={place.store}"]
+        print(f"{sweep.name} {number + 1} of {len(asked)}", flush=True)
+        config = command_line.read(given, main.conf_dir())
+        job.execute(config, folder, given, Slot(number, len(asked), draws=False), quiet=True)
+    return folders
+
+
+def jobs(sweep: Sweep) -> list[list[str]]:
+    """The words of each job; what varies first varies least, so that runs of the same data follow each other."""
+    return [list(words) for words in product(*map(_values, sweep.words))]
+
+
+def _values(word: str) -> list[str]:
+    """`seed=0,1` is two words; commas in brackets are of one value."""
+    key, _, value = word.partition("=")
+    return [f"{key}={each}" for each in re.split(r",(?![^\[]*\])", value)]
 
 
 def run_apart(groups: Sequence[Sequence[Sweep]], place: Location) -> pd.DataFrame:

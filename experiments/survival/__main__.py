@@ -12,20 +12,12 @@ them. Audited are accuracy and AUSUC alone: a verdict needs three more audits an
 
 from __future__ import annotations
 
-import logging
-from itertools import product
-
 import pandas as pd
 
 from experiments import sweeps
 from experiments.survival import answers, forms, page, planted
-from experiments.sweeps import Location, Sweep
-from fedunlearn import sources
-from fedunlearn.cli import command_line
-from fedunlearn.cli.main import conf_dir
+from experiments.sweeps import Location, Sweep, jobs
 from fedunlearn.files import write_text
-from fedunlearn.runs import job
-from fedunlearn.runs.resources import Slot
 
 SEEDS = "seed=0,1,2"
 FORMATS = "deploy.formats=[int8,int4,int3]"
@@ -50,8 +42,7 @@ MENDED = {  # training on retain data after FUCRT: plain, on int4 weights, and w
 
 def main() -> None:
     asked = sweeps.plain_parser("survival", __doc__).parse_args()
-    sources.remember()
-    logging.getLogger("flwr").setLevel(logging.ERROR)  # as the command does: what it says takes time
+    sweeps.settle()
     plan = quick() if asked.quick else [*fashion(), *cifar()]
     with sweeps.place_of(asked) as place:
         sweeps.check_data(["digits"] if asked.quick else ["fashion_mnist", "cifar10"], place)
@@ -106,25 +97,7 @@ def control(sweep: Sweep) -> Sweep:
 
 def run(sweep: Sweep, place: Location) -> pd.DataFrame:
     """The jobs of a sweep, one after another; what is finished is not run again. A row for each form of each."""
-    asked = jobs(sweep)
-    folders = [place.work / sweep.name / str(number) for number in range(len(asked))]
-    for number, (folder, words) in enumerate(zip(folders, asked, strict=True)):
-        given = [*words, *place.data_words(), f"output.dir={folder}", f"store.dir={place.store}"]
-        print(f"{sweep.name} {number + 1} of {len(asked)}", flush=True)
-        config = command_line.read(given, conf_dir())
-        job.execute(config, folder, given, Slot(number, len(asked), draws=False), quiet=True)
-    return forms.table(sweep.name, folders)
-
-
-def jobs(sweep: Sweep) -> list[list[str]]:
-    """The words of each job, seeds outermost, so that runs of the same data follow each other."""
-    values = (_values(word) for word in sweep.words)
-    return [list(words) for words in product(*values)]
-
-
-def _values(word: str) -> list[str]:
-    key, _, value = word.partition("=")
-    return [f"{key}={each}" for each in value.split(",")] if key in ("seed", "method") else [word]
+    return forms.table(sweep.name, sweeps.run_here(sweep, place))
 
 
 if __name__ == "__main__":

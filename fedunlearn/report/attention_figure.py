@@ -50,17 +50,22 @@ def attention(run: Run, sheet: Sheet = WIDE) -> Figure | None:
 def _block(part: SubFigure, images: np.ndarray, found: dict[str, Any], logit: str, names: list[str]) -> None:
     lines = part.subplots(len(images), 1 + len(found), squeeze=False)
     for number, (line, image) in enumerate(zip(lines, images, strict=True)):
-        _show(line[0], image, None, names[found["original"]["label"][number]], "black")
+        show_map(line[0], image, None, names[found["original"]["label"][number]])
         for axes, (model, each) in zip(line[1:], found.items(), strict=True):
             maps = np.array(each[logit], dtype=float).reshape(len(images), *(int(side) for side in each["side"]))
             said = names[each["answer"][number]] if logit == "predicted" else ""
-            _show(axes, image, maps[number], said, COLOURS[model])
+            show_map(axes, image, maps[number], said, COLOURS[model])
     for axes, (model, colour) in zip(lines[0][1:], COLOURS.items(), strict=False):
         axes.set_title(model, loc="center", fontsize=SMALL, color=colour, pad=2)
 
 
-def _show(axes: Axes, image: np.ndarray, evidence: np.ndarray | None, below: str, colour: str) -> None:
-    """The image; in grey and pale below a map, if there is one."""
+def show_map(
+    axes: Axes, image: np.ndarray, evidence: np.ndarray | None, below: str = "", colour: str = "black"
+) -> None:
+    """The image; in grey and pale below a map, if there is one.
+
+    `image`: [H, W, 1 or 3] within [0, 1]; `evidence`: [h, w] within [-1, 1]; `below`: words, in a colour.
+    """
     height, width = image.shape[:2]
     place: dict[str, Any] = {"extent": (0, width, height, 0)}
     colours = image if image.shape[2] == 3 else np.repeat(image[:, :, :1], 3, axis=2)
