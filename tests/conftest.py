@@ -23,7 +23,7 @@ from fedunlearn.federation.objective import RoundContext
 from fedunlearn.models.base import Network
 from fedunlearn.tasks.classification import TASKS
 
-LONGEST = "test_a_superlink_and_two_supernodes_give_the_bits_of_the_local_engine"
+LONGEST = "test_a_method_edited_during_the_first_job_of_a_sweep"
 
 
 def blobs(per_class: int, classes: int, seed: int) -> Split:
