@@ -104,3 +104,15 @@ def fedunlearn_command(monkeypatch, capsys):
         return status, *capsys.readouterr()
 
     return run
+
+
+@pytest.fixture(scope="session")
+def fictions() -> Dataset:
+    """Four authors with two facts each, and the world."""
+    for name in ("tokenizers", "transformers", "rouge_score"):
+        pytest.importorskip(name)
+    from fedunlearn.data import sources
+    from fedunlearn.data.fictions import FictionsSettings
+    from fedunlearn.settings.config import Choice, DataConfig
+
+    return sources.load(Choice("fictions", FictionsSettings(authors=4, facts=2, vocabulary=400)), DataConfig(), 0)

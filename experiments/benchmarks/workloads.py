@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fedunlearn.data.types import Dataset, Normaliser, Request, Split, labelled_images
+from fedunlearn.data.types import Dataset, Normaliser, Request, Sample, Split, labelled_images
 from fedunlearn.federation.federation import Federation
 from fedunlearn.models.base import Network, build
 from fedunlearn.models.cnn import CnnSettings
@@ -46,14 +46,15 @@ class Workload:
     @property
     def training(self) -> TrainConfig:
         share = self.asked / self.clients
-        return TrainConfig(self.rounds, self.epochs, self.batch, self.lr, self.momentum, self.decay, share)
+        pace = {"lr": self.lr, "momentum": self.momentum, "weight_decay": self.decay, "participation": share}
+        return TrainConfig(self.rounds, self.epochs, self.batch, **pace)
 
     def fresh_model(self, seed: int) -> Network:
         """The model that everybody trains; its weights depend on `seed` alone."""
         settings: Any = ResNetSettings(norm="group")
         if self.model == "cnn":
             settings = CnnSettings(width=self.width, feature_dim=4 * self.width)
-        return build(self.model, settings, self.shape, lambda width: nn.Linear(width, CLASSES), seed)
+        return build(self.model, settings, Sample(self.shape), lambda width: nn.Linear(width, CLASSES), seed)
 
     def plain_model(self, seed: int) -> nn.Sequential:
         """The same model from images to logits, as a module that knows nothing of federations."""

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from fedunlearn.data.types import Sample
 from fedunlearn.models.base import Network, build
 from fedunlearn.settings import registry
 
@@ -55,7 +56,7 @@ def compared(family: str, settings: dict[str, Any], shape: tuple[int, int, int],
 def laid_out(family: str, settings: dict[str, Any], shape: tuple[int, int, int], channels_last: bool) -> Network:
     """A fresh model of that layout."""
     chosen = registry.find("model", family).settings(**settings)
-    model = build(family, chosen, shape, lambda width: nn.Linear(width, CLASSES), 0)
+    model = build(family, chosen, Sample(shape), lambda width: nn.Linear(width, CLASSES), 0)
     model.channels_last = channels_last
     return model.laid_out(torch.device("cpu"))
 

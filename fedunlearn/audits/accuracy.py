@@ -53,7 +53,7 @@ DECLARED = (
     Finding(
         "forget_accuracy",
         "forget accuracy",
-        "share of the test samples of forgotten classes that are still called by their name",
+        "share of the test samples of forgotten classes (of text: of their tokens) that are still called right",
         "up",
         "0 to 1",
         headline=True,
@@ -62,14 +62,14 @@ DECLARED = (
     Finding(
         "retain_accuracy",
         "retain accuracy",
-        "share of the test samples of the other classes that are called right",
+        "share of the test samples of the other classes (of text: of their tokens) that are called right",
         scale="0 to 1",
         headline=True,
     ),
     Finding(
         "forget_accuracy_train",
         "forget accuracy (train)",
-        "share of the training samples to be forgotten that are called right",
+        "share of the training samples to be forgotten (of text: of their tokens) that are called right",
         "up",
         "0 to 1",
         stands_in_for="forget_accuracy",
@@ -78,7 +78,7 @@ DECLARED = (
     Finding(
         "retain_accuracy_train",
         "retain accuracy (train)",
-        "share of the other training samples that are called right",
+        "share of the other training samples (of text: of their tokens) that are called right",
         scale="0 to 1",
     ),
     Finding("class_accuracy", "accuracy by class", "the accuracy on each class", scale="0 to 1", kind="list"),

@@ -31,14 +31,15 @@ class LinearProbeSettings:
 def measure(evidence: Evidence, reference: Reference, settings: LinearProbeSettings) -> Findings:
     """`probe_accuracy` over all classes and `probe_forget_accuracy` on forgotten ones (None below class level).
 
-    Both are shares of test samples in [0, 1]. Every model is probed with the same training samples.
+    Both are shares of test samples in [0, 1]. Every model is probed with the same training samples. Of text, a class is
+    a group.
     """
     stream = numpy_stream(reference.seed, "audit", "linear_probe")
-    chosen = stratified(evidence.train.labels, settings.samples, stream)
+    chosen = stratified(evidence.train.groups, settings.samples, stream)
     # features that are constant in the chosen samples are only centred; float64 lets lbfgs converge alike everywhere
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    probe.fit(evidence.train.features[chosen].astype(np.float64), evidence.train.labels[chosen])
-    right = probe.predict(evidence.test.features.astype(np.float64)) == evidence.test.labels
+    probe.fit(evidence.train.features[chosen].astype(np.float64), evidence.train.groups[chosen])
+    right = probe.predict(evidence.test.features.astype(np.float64)) == evidence.test.groups
     forget = evidence.test.forget
     return {
         "probe_accuracy": float(right.mean()),
@@ -75,6 +76,7 @@ AUDITS = {
         LinearProbeSettings,
         measure,
         findings=DECLARED,
+        tasks=frozenset({"classification", "language"}),
         about="is the forgotten class still in the features?",
     )
 }

@@ -15,8 +15,6 @@ from fedunlearn.models.base import Network
 from fedunlearn.settings import registry
 from fedunlearn.tasks.base import Batch, Task
 
-CHUNK = 512  # samples at a time; fixed, because the last bits of a convolution can depend on it
-
 
 def observe(
     model: Network,
@@ -55,10 +53,10 @@ def viewed(
         piece = split.at(rows).to(device)
         batch = Batch(prepare(piece.inputs), piece.targets, torch.ones(len(piece), device=device))
         said = task.outputs(model, batch.inputs)
-        parts = {"features": said.features, **task.kept(said), "score": task.score(said, batch)}
+        parts = {"features": said.features, **task.kept(said, batch), "score": task.score(said, batch)}
         return {name: part.cpu() for name, part in parts.items()}
 
-    found = side_by_side([partial(said_of, rows) for rows in torch.split(torch.arange(len(split)), CHUNK)])
+    found = side_by_side([partial(said_of, rows) for rows in torch.split(torch.arange(len(split)), task.at_once)])
     kept = {name: torch.cat([part[name] for part in found]).numpy() for name in found[0]}
     if not all(np.isfinite(values).all() for values in kept.values()):
         raise RunError("the model's outputs are not finite numbers, so that no audit can read them")

@@ -46,7 +46,7 @@ def planted(dataset: Dataset, request: Request, backdoor: Backdoor, seed: int) -
 def _check(dataset: Dataset, request: Request, backdoor: Backdoor) -> None:
     if dataset.task != "classification" or "images" not in dataset.train.inputs:
         raise RequestError(f"request.backdoor marks images with a class, which dataset={dataset.name} does not have")
-    _, height, width = dataset.shape
+    _, height, width = dataset.sample.shape
     if request.level != "client":
         raise RequestError(f"request.backdoor needs clients to forget, but this request is at {request.level} level")
     if backdoor.target >= dataset.classes:

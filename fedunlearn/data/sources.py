@@ -11,8 +11,8 @@ import hashlib
 import math
 import tempfile
 import zlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, is_dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, is_dataclass
 from functools import partial
 from http.client import HTTPException
 from pathlib import Path
@@ -44,7 +44,8 @@ class DatasetSource:
 
     `prepare(train)`: what turns the inputs of a split into those of a model, given the training set; images are
     normalised by their own mean and standard deviation unless the literature has published others. `task`: what is
-    learnt. Ours ignore `seed`, which is there for generated data.
+    learnt. `suits`: what the rest of a configuration is unless somebody says otherwise, in the layout of conf/, such as
+    `{"model": "decoder", "train": {"lr": 0.002}}`. Ours ignore `seed`, which is there for generated data.
     """
 
     name: str
@@ -53,6 +54,7 @@ class DatasetSource:
     prepare: Callable[[Split], Prepare] = lambda train: Normaliser(*_statistics(train.inputs["images"]))
     task: str = "classification"
     about: str = ""  # for those who read conf/
+    suits: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -68,11 +70,11 @@ def load(chosen: Choice, data: DataConfig, seed: int) -> Dataset:
     source = registry.find("dataset", chosen.name)
     root = Path(data.root or "data").expanduser()
     try:
-        train, test, names, remarks = Splits(*source.read(chosen.settings, root, data.download, seed))
+        train, test, names, remarks, brought = Splits(*source.read(chosen.settings, root, data.download, seed))
     except OSError as error:
         raise RequestError(f"{chosen.name} cannot be read from {root}: {error}") from error
     train, test = _limited(train, test, data.limit)
-    prepare = source.prepare(train)
+    prepare = brought or source.prepare(train)
     if not is_dataclass(type(prepare)):  # the text of anything else names a place in memory, and keys are made of it
         raise RequestError(f"dataset={chosen.name} must prepare inputs by a frozen dataclass, not by {prepare!r}")
     told = _fingerprint(train, test, names, prepare)

@@ -7,16 +7,21 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from fedunlearn.data.types import Split
+from fedunlearn.data.types import Prepare, Split
 
 
 class Splits(NamedTuple):
-    """What a dataset's source reads. `remarks`: sentences that its user should know, such as what was left out."""
+    """What a dataset's source reads.
+
+    `remarks`: sentences that its user should know, such as what was left out. `prepare`: as of the source, where the
+    samples alone do not say it, such as which text their tokens stand for.
+    """
 
     train: Split
     test: Split
     names: tuple[str, ...]  # of the groups
     remarks: tuple[str, ...] = ()
+    prepare: Prepare | None = None
 
 
 def stratified(labels: np.ndarray, count: int, stream: np.random.Generator, leave: int = 0) -> np.ndarray:

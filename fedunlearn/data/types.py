@@ -50,6 +50,18 @@ def labelled_images(images: Tensor, labels: Tensor) -> Split:
 
 
 @dataclass(frozen=True)
+class Sample:
+    """What a model has to know of the samples that it is for.
+
+    `shape`: of the first input, such as channels, height and width of an image; `vocabulary`: how many tokens there
+    are, 0 for what is no text.
+    """
+
+    shape: tuple[int, ...]
+    vocabulary: int = 0
+
+
+@dataclass(frozen=True)
 class Dataset:
     """Training and test samples of one task.
 
@@ -73,9 +85,10 @@ class Dataset:
         return len(self.class_names)
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """Of a sample's first input: channels, height and width of an image."""
-        return tuple(next(iter(self.train.inputs.values())).shape[1:])
+    def sample(self) -> Sample:
+        """What its samples are like."""
+        first = next(iter(self.train.inputs.values()))
+        return Sample(tuple(first.shape[1:]), getattr(self.prepare, "vocabulary", 0))
 
 
 @dataclass(frozen=True)

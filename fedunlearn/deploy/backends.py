@@ -38,7 +38,7 @@ def check(deploy: DeployConfig) -> None:
 
 
 def plan(network: nn.Module, deploy: DeployConfig) -> Plan:
-    """What becomes of the weights of a model's convolutions and linear layers."""
+    """What becomes of the weights of a model's convolutions, linear layers and embeddings."""
     names, tensors = weights_of(network), network.state_dict()
     can = [deploy.backend == "reference" or torchao.can_round(tensors[name]) for name in names]
     return Plan(

@@ -1,7 +1,7 @@
 """What a format is: weights rounded to a grid, and the model that computes with them.
 
-Weight-only quantisation after training, as the weights are read back: a convolution or a linear layer computes in
-float32 with the weights that the format can hold. Its bias, and every other layer, stay as they are.
+Weight-only quantisation after training, as the weights are read back: a convolution, a linear layer or an embedding
+computes in float32 with the weights that the format can hold. Its bias, and every other layer, stay as they are.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-LAYERS = (nn.Conv2d, nn.Linear)
+LAYERS = (nn.Conv2d, nn.Linear, nn.Embedding)
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def rounded(weight: Tensor, format: Format, group_size: int | None = None) -> Ro
 
 
 def weights_of(network: nn.Module) -> list[str]:
-    """The names of the tensors that formats round: the weights of convolutions and linear layers."""
+    """The names of the tensors that formats round: the weights of convolutions, linear layers and embeddings."""
     layers = [(name, module) for name, module in network.named_modules() if isinstance(module, LAYERS)]
     return [f"{name}.weight" if name else "weight" for name, _ in layers]
 

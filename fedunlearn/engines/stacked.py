@@ -43,7 +43,9 @@ from fedunlearn.settings.schema import Count, Positive, Share
 ON_CPU = 8  # clients in a stack where memory is no guide
 MOST = 256
 SPARE = 0.7  # share of the free memory of a GPU that a stack may fill
-COPIES = 6  # of the parameters, for every client: value, gradient, momentum, two temporary ones, and the reply
+# Of the parameters, for every client: value, gradient, what the optimiser remembers (AdamW: twice), two temporary
+# ones, and the reply.
+COPIES = 7
 
 
 @dataclass(frozen=True)

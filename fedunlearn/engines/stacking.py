@@ -22,7 +22,7 @@ from fedunlearn.data.types import Inputs
 from fedunlearn.federation.augmenting import Augmenter, Drawn, joined, mixed_with
 from fedunlearn.federation.federation import ClientData
 from fedunlearn.federation.objective import Assignment, Constrain, Objective, Passes, RoundContext, Tensors
-from fedunlearn.federation.optimiser import descend
+from fedunlearn.federation.optimiser import descend, slots
 from fedunlearn.federation.sgd import Assigned, Trained, assigned, batches, never
 from fedunlearn.models.base import Around, Network
 from fedunlearn.settings.config import TrainConfig
@@ -53,7 +53,9 @@ class Portion:
     def batch(self, number: int) -> Batch:
         """One of its batches, of samples as they are."""
         chosen = self.batches[number]
-        return Batch(self.client.inputs(chosen), self.samples.targets[chosen], self.samples.weights[chosen])
+        beside = {name: rows[chosen] for name, rows in self.samples.beside.items()}
+        held = self.samples.targets[chosen], self.samples.weights[chosen]
+        return Batch(self.client.inputs(chosen), *held, beside=beside)
 
 
 def portion(
@@ -85,7 +87,7 @@ class Gradients:
         self.model, self.task, self.objective, self._bf16 = model, task, objective, bf16
         self._step = Around(model, self._held_against)
         self.moved: tuple[str, ...] | None = None
-        together = vmap(grad_and_value(self._loss, has_aux=True), in_dims=(0, None, 0, 0, 0, 0, None, None, None))
+        together = vmap(grad_and_value(self._loss, has_aux=True), in_dims=(0, None, 0, 0, 0, 0, 0, None, None, None))
         self._together = torch.compile(together, dynamic=True) if compiled else together
 
     def context(self, round_number: int, shared: Tensors, received: Tensors) -> RoundContext:
@@ -99,9 +101,9 @@ class Gradients:
 
         For a batch whose rows are [k, b, …].
         """
-        told = dict(batch.inputs), batch.targets, batch.weights, dict(batch.mixed)
+        held = batch.targets, batch.weights, dict(batch.mixed), dict(batch.beside)
         known = context.shared, context.received, context.round
-        gradients, (losses, kept) = self._together(stack, rest, *told, *known)
+        gradients, (losses, kept) = self._together(stack, rest, dict(batch.inputs), *held, *known)
         return gradients, losses, kept
 
     def probe(self, batch: Batch, context: RoundContext) -> None:
@@ -109,7 +111,8 @@ class Gradients:
         self.model.train()
         parameters: Tensors = {name: value for name, value in self.model.named_parameters() if value.requires_grad}
         known = (context.shared, context.received, context.round)
-        loss, _ = self._loss(parameters, {}, batch.inputs, batch.targets, batch.weights, batch.mixed, *known)
+        held = batch.targets, batch.weights, batch.mixed, batch.beside
+        loss, _ = self._loss(parameters, {}, batch.inputs, *held, *known)
         gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
         self.moved = tuple(n for n, gradient in zip(parameters, gradients, strict=True) if gradient is not None)
 
@@ -137,11 +140,13 @@ class Gradients:
         targets: Tensor,
         weights: Tensor,
         mixed: Tensors,
+        beside: Tensors,
         shared: Tensors,
         received: Tensors,
         round_number: int,
     ) -> tuple[Tensor, Tensors]:
-        batch, context = Batch(inputs, targets, weights, mixed=mixed), self.context(round_number, shared, received)
+        batch = Batch(inputs, targets, weights, mixed=mixed, beside=beside)
+        context = self.context(round_number, shared, received)
         with torch.autocast(weights.device.type, torch.bfloat16, enabled=self._bf16):
             said = self.objective.says(self.model, batch, context)
         said = _in_float32(said) if self._bf16 else said
@@ -200,7 +205,7 @@ def _descend(
     client is in its last epoch.
     """
     rest = {name: value for name, value in context.received.items() if name not in stack}
-    momenta = {name: torch.zeros_like(value) for name, value in stack.items()}
+    memory = [{name: torch.zeros_like(value) for name, value in stack.items()} for _ in range(slots(training))]
     totals, kept = torch.zeros(data.clients, device=data.device), list[Tensors]()
     for step in range(data.steps):
         check()
@@ -211,8 +216,8 @@ def _descend(
         kept.append(said if step >= data.last else {})
         if gradients.objective.clip is not None:
             slopes = clipped(slopes, gradients.objective.clip)
-        moving = [momenta[name][:active] for name in now]
-        descend(list(now.values()), [slopes[name].contiguous() for name in now], moving, training)
+        remembered = [[slot[name][:active] for name in now] for slot in memory]
+        descend(list(now.values()), [slopes[name].contiguous() for name in now], remembered, training, step)
         if gradients.objective.constrain:
             _constrain(gradients.objective.constrain, now, rest, context)
         totals[:active] += losses
@@ -253,6 +258,8 @@ class StackedData:
         self._starts = (sizes.cumsum(0) - sizes).to(self.device)
         self._targets = torch.cat([own.samples.targets for own in portions])
         self._weights = torch.cat([own.samples.weights for own in portions])
+        known = portions[0].samples.beside
+        self._beside = {name: torch.cat([own.samples.beside[name] for own in portions]) for name in known}
         self._lengths = [
             [len(own.batches[step]) for own in portions if step < len(own.batches)] for step in range(self.steps)
         ]
@@ -273,17 +280,21 @@ class StackedData:
         lengths = self._lengths[step]
         positions = self._plan[step, : len(lengths), : max(lengths)]
         rows = (positions + self._starts[: len(lengths), None]).flatten()
-        targets = self._targets[rows].view(*positions.shape, *self._targets.shape[1:])
+        targets = _in_rows(self._targets[rows], positions)
         weights = self._weights[rows].view(positions.shape) * self._there[step, : len(lengths), : max(lengths)]
         raw, mixed = self._everybody.taken(self._everybody.rows[rows]), Tensors()
+        known = {name: _in_rows(values[rows], positions) for name, values in self._beside.items()}
         if self._augmenter:
             drawn = joined([own[step] for own in self._drawn[: len(lengths)]])
             raw, share = self._augmenter(raw, drawn)
-            mixed = mixed_with(drawn, share, targets, weights)
-        inputs = self._everybody.prepare(raw)
-        stacked = {name: values.reshape(*positions.shape, *values.shape[1:]) for name, values in inputs.items()}
+            mixed = mixed_with(drawn, share, targets, weights, known)
+        inputs = {name: _in_rows(values, positions) for name, values in self._everybody.prepare(raw).items()}
         self.seconds += time.perf_counter() - started
-        return Batch(stacked, targets, weights, mixed=mixed)
+        return Batch(inputs, targets, weights, mixed=mixed, beside=known)
+
+
+def _in_rows(values: Tensor, positions: Tensor) -> Tensor:
+    return values.reshape(*positions.shape, *values.shape[1:])
 
 
 def together(clients: list[ClientData]) -> ClientData:

@@ -32,7 +32,7 @@ from torch.func import functional_call
 from fedunlearn.federation import wire
 from fedunlearn.federation.exchange import Exchange
 from fedunlearn.federation.objective import Objective, RoundContext
-from fedunlearn.federation.optimiser import Sgd
+from fedunlearn.federation.optimiser import Optimiser
 from fedunlearn.federation.replies import Sent
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.federation.totals import Total
@@ -70,7 +70,7 @@ class LowRank:
         frozen = {name for name in factors if settings.frozen and name.startswith(settings.frozen)}
         self._frozen = {name: factors[name] for name in frozen}
         self.moving = {name: nn.Parameter(factors[name].clone()) for name in factors if name not in frozen}
-        self.optimiser = Sgd(self.moving)
+        self.optimiser = Optimiser(self.moving)
         self._others = {name: received[name] for name, _ in model.named_parameters()}
         self._still = [module for module in model.modules() if getattr(module, "running_mean", None) is not None]
 

@@ -7,7 +7,7 @@ what is audited are images as they are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +25,8 @@ from fedunlearn.tasks.base import Batch
 
 IMAGES = "images"  # the input that is augmented, uint8 [n, C, H, W]
 WHITE = 255
+BESIDE = "beside/"  # prefix of what is known beside the second samples of mixtures
+NOTHING: Mapping[str, Tensor] = {}
 
 
 @dataclass(frozen=True)
@@ -70,17 +72,20 @@ class Augmenter:
         return {**raw, IMAGES: (images * WHITE).round().clamp(0, WHITE).to(torch.uint8)}, share
 
 
-def mixed_with(drawn: Drawn, share: Tensor | None, targets: Tensor, weights: Tensor) -> dict[str, Tensor]:
-    """`Batch.mixed` of a batch with these targets and weights [b], or of all batches of a stack, [k, b]."""
+def mixed_with(
+    drawn: Drawn, share: Tensor | None, targets: Tensor, weights: Tensor, beside: Mapping[str, Tensor] = NOTHING
+) -> dict[str, Tensor]:
+    """`Batch.mixed` of a batch with these targets and weights [b, …], or of all batches of a stack, [k, b, …]."""
     if share is None:
         return {}
     partners = drawn.partners.to(targets.device)
-    other = targets.flatten(0, weights.dim() - 1)[partners].view_as(targets)
-    return {
-        "targets": other,
-        "weights": weights.flatten()[partners].view_as(weights),
-        "share": share.view_as(weights)[..., 0],
-    }
+
+    def of_partners(values: Tensor) -> Tensor:
+        return values.flatten(0, weights.dim() - 1)[partners].view_as(values)
+
+    known = {BESIDE + name: of_partners(values) for name, values in beside.items()}
+    own = {"targets": of_partners(targets), "weights": of_partners(weights), "share": share.view_as(weights)[..., 0]}
+    return {**own, **known}
 
 
 def joined(drawn: Sequence[Drawn]) -> Drawn:
@@ -100,7 +105,8 @@ def of_mixtures(own: Objective) -> Objective:
         first = own.loss(outputs, batch, context)
         if not batch.mixed:
             return first
-        other = replace(batch, targets=batch.mixed["targets"], weights=batch.mixed["weights"])
+        beside = {name: batch.mixed[BESIDE + name] for name in batch.beside}
+        other = replace(batch, targets=batch.mixed["targets"], weights=batch.mixed["weights"], beside=beside)
         share = batch.mixed["share"]
         return share * first + (1 - share) * own.loss(outputs, other, context)
 

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from fedunlearn.data.types import Split
 from fedunlearn.federation.federation import Federation
-from fedunlearn.federation.sgd import EVALUATION_BATCH
 from fedunlearn.tasks.base import Batch
 
 State = dict[str, Tensor]
@@ -32,7 +31,7 @@ def scores(federation: Federation, state: State, split: Split, workers: int = 1)
 
     Raises FloatingPointError where what it puts out is not finite: then it says nothing at all.
     """
-    pieces = torch.split(torch.arange(len(split), device=federation.device), EVALUATION_BATCH)
+    pieces = torch.split(torch.arange(len(split), device=federation.device), federation.task.at_once)
     task, prepare = federation.task, federation.dataset.prepare
 
     @torch.no_grad()
@@ -43,7 +42,7 @@ def scores(federation: Federation, state: State, split: Split, workers: int = 1)
             model.load_state_dict(state)
             model.eval()
             said = task.outputs(model, batch.inputs)
-            finite = torch.stack([part.isfinite().all() for part in (said.features, *task.kept(said).values())])
+            finite = torch.stack([part.isfinite().all() for part in (said.features, *task.kept(said, batch).values())])
             return task.score(said, batch), finite.all()
 
     with ThreadPoolExecutor(workers) as pool:

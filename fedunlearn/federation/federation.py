@@ -22,7 +22,7 @@ from fedunlearn.randomness import derive
 from fedunlearn.settings import config as configuration
 from fedunlearn.settings import registry
 from fedunlearn.settings.config import RunConfig
-from fedunlearn.tasks.base import Task
+from fedunlearn.tasks.base import Batch, Task
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,11 @@ class ClientData:
 
     def __len__(self) -> int:
         return len(self.groups)
+
+    def batch(self, positions: Tensor) -> Batch:
+        """The samples at `positions`, each of which counts, with their own targets."""
+        weights = torch.ones(len(positions), device=positions.device)
+        return Batch(self.inputs(positions), self.targets[positions], weights, plain=True)
 
     def inputs(self, positions: Tensor | None = None) -> Inputs:
         """What a model eats, of the samples at `positions` (None: of all): by name, one row for each."""
@@ -165,12 +170,12 @@ def open_federation(config: RunConfig) -> Federation:
     if config.request.backdoor:
         dataset = backdoor.planted(dataset, wanted, config.request.backdoor, config.seed)
     task: Task = registry.find("task", dataset.task)
-    model, shape, head = config.model, dataset.shape, lambda width: task.head(width, dataset)
+    model, sample = config.model, dataset.sample
     return Federation(
         dataset,
         parts,
         wanted,
-        lambda seed: build(model.name, model.settings, shape, head, seed),
+        lambda seed: build(model.name, model.settings, sample, lambda width: task.head(width, dataset), seed),
         device,
         config.seed,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -52,13 +52,17 @@ class RoundContext:
     model: Network
     passes: Passes | None = None
 
-    @torch.no_grad()
     def said(self, batch: Batch) -> Any:
         """What the received model says of a batch, in evaluation mode and without a gradient; for distillation."""
+        return self.said_by(self.received, batch)
+
+    @torch.no_grad()
+    def said_by(self, tensors: Tensors, batch: Batch) -> Any:
+        """The same of another model, such as one that the server sent along, with these parameters and buffers."""
         training = self.model.training
         self.model.eval()
         try:
-            weights = {f"model.{name}": value for name, value in self.received.items()}
+            weights = {f"model.{name}": value for name, value in tensors.items()}
             return functional_call(Around(self.model, self.task.outputs), weights, (self.model, batch.inputs))
         finally:
             self.model.train(training)
@@ -70,11 +74,13 @@ class Assignment:
 
     `weights`: float [n], of the sample in the loss: 0 leaves it out, and below 0 its loss is to rise. `labels`: what
     it is held against instead of its own target, where the method changes that: a target of the task each, or for
-    classes also soft labels, float [n, classes].
+    classes also soft labels, float [n, classes]. `beside`: what else the loss has to know of each sample, by name,
+    [n, …], such as how likely another model finds it: worked out once, and not in every batch.
     """
 
     weights: Tensor
     labels: Tensor | None = None
+    beside: Tensors = field(default_factory=dict)
 
 
 # Given the received model and the client's data, the assignment of the round.

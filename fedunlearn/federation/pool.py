@@ -10,7 +10,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from fedunlearn.federation.optimiser import Sgd
+from fedunlearn.federation.optimiser import Optimiser
 from fedunlearn.models.base import Network
 from fedunlearn.models.flat import Flat, Layout, Tensors
 
@@ -20,7 +20,7 @@ class Replica:
 
     def __init__(self, model: Network) -> None:
         self.model, self.flat = model, Flat(model)
-        self.optimiser = Sgd(dict(model.named_parameters()))
+        self.optimiser = Optimiser(dict(model.named_parameters()))
 
 
 class ModelPool:

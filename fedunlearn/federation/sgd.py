@@ -14,7 +14,7 @@ from fedunlearn.data.types import Inputs
 from fedunlearn.federation.augmenting import Augmenter, mixed_with
 from fedunlearn.federation.federation import ClientData
 from fedunlearn.federation.objective import Assignment, Objective, Passes, RoundContext, Tensors
-from fedunlearn.federation.optimiser import Sgd
+from fedunlearn.federation.optimiser import Optimiser
 from fedunlearn.models.base import Network
 from fedunlearn.settings.config import TrainConfig
 from fedunlearn.tasks.base import Batch
@@ -54,7 +54,7 @@ def train(
     training: TrainConfig,
     order: torch.Generator,
     check: Callable[[], None] = never,
-    optimiser: Sgd | None = None,
+    optimiser: Optimiser | None = None,
     augmenter: Augmenter | None = None,
 ) -> Trained:
     """Train `model`, which holds what was received, in place on the client's data.
@@ -66,7 +66,7 @@ def train(
     samples = assigned(objective.assign(model, client, context), client)
     model.train()
     feed = Feed(client, samples, training, augmenter)
-    optimiser = optimiser or Sgd(dict(model.named_parameters()))
+    optimiser = optimiser or Optimiser(dict(model.named_parameters()))
     optimiser.begin()
     processed, losses = 0, list[Tensor]()
     seen, kept = list[Tensor](), list[Tensors]()
@@ -92,15 +92,16 @@ def train(
 
 @dataclass(frozen=True)
 class Assigned:
-    """What a client's samples are held against in a round, and how much each counts: [n, …] and float [n]."""
+    """What a client's samples are held against in a round, how much each counts, and what else is known of them."""
 
     targets: Tensor
     weights: Tensor
+    beside: Tensors
 
 
 def assigned(decided: Assignment, client: ClientData) -> Assigned:
     """An assignment with the client's own targets where the method left them alone."""
-    return Assigned(client.targets if decided.labels is None else decided.labels, decided.weights)
+    return Assigned(client.targets if decided.labels is None else decided.labels, decided.weights, decided.beside)
 
 
 class Feed:
@@ -131,14 +132,16 @@ class Feed:
         lengths = list(map(len, pieces))
         targets = torch.split(self._samples.targets[everything], lengths)
         weights = torch.split(self._samples.weights[everything], lengths)
+        beside = {name: torch.split(rows[everything], lengths) for name, rows in self._samples.beside.items()}
         table = self._fetch(everything) if self._few else {}
         parts = {name: torch.split(rows, lengths) for name, rows in table.items()}
         for i, chosen in enumerate(pieces):
+            known = {name: values[i] for name, values in beside.items()}
             if self._augmenter:
-                yield chosen, self._augmented(self._augmenter, chosen, targets[i], weights[i])
+                yield chosen, self._augmented(self._augmenter, chosen, targets[i], weights[i], known)
                 continue
             inputs = {name: values[i] for name, values in parts.items()} if parts else self._fetch(chosen)
-            yield chosen, Batch(inputs, targets[i], weights[i], self._plain)
+            yield chosen, Batch(inputs, targets[i], weights[i], self._plain, beside=known)
 
     def _fetch(self, positions: Tensor) -> Inputs:
         started = time.perf_counter()
@@ -146,11 +149,14 @@ class Feed:
         self.seconds += time.perf_counter() - started
         return inputs
 
-    def _augmented(self, augmenter: Augmenter, chosen: Tensor, targets: Tensor, weights: Tensor) -> Batch:
+    def _augmented(
+        self, augmenter: Augmenter, chosen: Tensor, targets: Tensor, weights: Tensor, beside: Tensors
+    ) -> Batch:
         started = time.perf_counter()
         drawn, client = augmenter.drawn(len(chosen)), self._client
         raw, share = augmenter(client.taken(client.rows[chosen]), drawn)
-        batch = Batch(client.prepare(raw), targets, weights, self._plain, mixed_with(drawn, share, targets, weights))
+        mixed = mixed_with(drawn, share, targets, weights, beside)
+        batch = Batch(client.prepare(raw), targets, weights, self._plain, mixed, beside)
         self.seconds += time.perf_counter() - started
         return batch
 
@@ -184,7 +190,12 @@ def observed(model: Network, client: ClientData, positions: Tensor) -> dict[str,
     In evaluation mode, a bounded number of samples at a time.
     """
     model.eval()
-    parts = torch.split(positions, EVALUATION_BATCH)  # one that is empty, if there are no positions
-    said = [client.task.outputs(model, client.inputs(part)) for part in parts]
-    kept = [{"features": each.features, **client.task.kept(each)} for each in said]
+    task, parts = client.task, torch.split(positions, client.task.at_once)  # an empty one, if there are no positions
+
+    def said_of(part: Tensor) -> dict[str, Tensor]:
+        batch = client.batch(part)
+        said = task.outputs(model, batch.inputs)
+        return {"features": said.features, **task.kept(said, batch)}
+
+    kept = [said_of(part) for part in parts]
     return {name: torch.cat([each[name] for each in kept]) for name in kept[0]}

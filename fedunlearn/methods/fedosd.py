@@ -167,7 +167,7 @@ def retain_gradient(model: Network, client: ClientData, settings: FedOSD, spec: 
     parameters = list(model.parameters())
     total = [torch.zeros_like(parameter) for parameter in parameters]
     for part in torch.split(held, EVALUATION_BATCH) if len(held) else ():
-        batch = Batch(client.inputs(part), client.targets[part], torch.ones(len(part), device=held.device))
+        batch = client.batch(part)
         with torch.enable_grad():
             said = client.task.outputs(model, batch.inputs)
             value = client.task.losses(said, batch).sum() / len(held)

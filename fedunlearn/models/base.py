@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from fedunlearn.data.types import Inputs
+from fedunlearn.data.types import Inputs, Sample
 from fedunlearn.errors import RequestError
 from fedunlearn.randomness import derive
 from fedunlearn.settings import registry
@@ -51,7 +52,7 @@ class Network(nn.Module):
         return self
 
     def features(self, inputs: Inputs) -> Tensor:
-        """Penultimate representation z, float [n, d]."""
+        """Penultimate representation z, float [n, d]; of text, float [n, T, d], one for each token."""
         # Images come channels-last, and one such input is enough for a convolution to compute and answer likewise.
         given = inputs.values() if self.channels_last else [values.contiguous() for values in inputs.values()]
         features: Tensor = self.encoder(*given)
@@ -98,23 +99,35 @@ class ModelFamily:
     """A registered architecture. `encoder(settings, shape)` returns the feature extractor and its output width d.
 
     `shape`: of a sample's first input, such as (C, H, W). Raises RequestError from `encoder` where it does not fit.
-    `channels_last`: is the memory layout of that name the faster one on a CPU? (docs/scaling.md)
+    `channels_last`: is the memory layout of that name the faster one on a CPU? (docs/scaling.md) `whole(settings,
+    sample)`: encoder and head, for an architecture that is more than an encoder of one shape under the task's head: a
+    language model depends on the vocabulary, and may bring a head of its own. `files(settings)`: what initial weights
+    are read from; their content is part of store keys.
     """
 
     name: str
     settings: type
-    encoder: Callable[[Any, tuple[int, ...]], tuple[nn.Module, int]]
+    encoder: Callable[[Any, tuple[int, ...]], tuple[nn.Module, int]] | None = None
     about: str = ""  # for those who read conf/
     channels_last: bool = False
+    whole: Callable[[Any, Sample], tuple[nn.Module, nn.Module]] | None = None
+    files: Callable[[Any], tuple[Path, ...]] = lambda settings: ()
+
+    def parts(self, settings: Any, sample: Sample, head: Callable[[int], nn.Module]) -> tuple[nn.Module, nn.Module]:
+        """Encoder and head of a model for such samples, with `head(d)` on d features unless it brings its own."""
+        if self.whole:
+            return self.whole(settings, sample)
+        assert self.encoder is not None, f"model {self.name} has neither an encoder nor a whole"
+        encoder, width = self.encoder(settings, sample.shape)
+        return encoder, head(width)
 
 
-def build(name: str, settings: Any, shape: tuple[int, ...], head: Callable[[int], nn.Module], seed: int) -> Network:
+def build(name: str, settings: Any, sample: Sample, head: Callable[[int], nn.Module], seed: int) -> Network:
     """A freshly initialised model; its weights depend on `seed` alone. `head(d)`: a head on d features."""
-    family = registry.find("model", name)
+    family: ModelFamily = registry.find("model", name)
     with _SEEDED, torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "init"))
-        encoder, width = family.encoder(settings, shape)
-        return Network(encoder, head(width), family.channels_last)
+        return Network(*family.parts(settings, sample, head), family.channels_last)
 
 
 def image_shape(model: str, shape: tuple[int, ...], smallest: int) -> tuple[int, int, int]:

@@ -24,6 +24,7 @@ Tensors = dict[str, Tensor]
 KINDS: Mapping[str, tuple[type[nn.Module], ...]] = {
     "conv": (nn.Conv1d, nn.Conv2d, nn.Conv3d),
     "linear": (nn.Linear,),
+    "embedding": (nn.Embedding,),
 }
 A, B = "A/", "B/"  # prefixes of a layer's factors, before the name of its weight
 
@@ -34,7 +35,7 @@ class Lora:
 
     rank: Count = 8  # r, of every layer's update in a round
     alpha: Positive = 8.0  # α: the update counts α/r times
-    # kinds of layers, conv and linear, or patterns of their names, such as encoder.* (the others stay as they are)
+    # kinds of layers (conv, linear, embedding), or patterns of their names, such as encoder.*; the others stay
     targets: tuple[str, ...] = ("conv", "linear")
     # mean of the merged updates (product; fedex goes on from mean factors), of B with A frozen, or of A and of B apart
     aggregation: Literal["product", "ffa", "fedex", "naive"] = "product"

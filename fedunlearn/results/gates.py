@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-LEARNT = 0.3  # the original model is at least this far from chance (0) towards perfection (1)
 GATES = {
     "original_learnt_task": "the original model did not learn the task",
     "original_learnt_forget": "the original model did not learn what is to be forgotten",
@@ -23,24 +22,27 @@ def sentence(name: str) -> str:
     return GATES.get(name, f"gate {name!r} was not passed")
 
 
-def needed(chance: float) -> float:
-    """The accuracy from which on a model has learnt something, given that of one that knows nothing."""
-    return chance + LEARNT * (1 - chance)
+def needed(chance: float, learnt: float) -> float:
+    """The accuracy from which on a model has learnt enough: that share of the way from chance to perfection."""
+    return chance + learnt * (1 - chance)
 
 
-def check(original: Numbers, retrained: Sequence[Numbers], chance: float, unseen_at_chance: bool) -> dict[str, bool]:
+def check(
+    original: Numbers, retrained: Sequence[Numbers], chance: float, unseen_at_chance: bool, learnt: float
+) -> dict[str, bool]:
     """Which gates were passed. Those whose audit was switched off or is not defined for the run are left out.
 
-    `chance`: the accuracy of a model that knows nothing; `unseen_at_chance`: no model is better on what it never saw.
+    `chance`: the accuracy of a model that knows nothing; `unseen_at_chance`: no model is better on what it never saw;
+    `learnt`: how far from chance towards perfection the original model must be.
     """
-    learnt = needed(chance)
+    enough = needed(chance, learnt)
     gates: dict[str, bool] = {}
     task, forget = original.get("retain_accuracy"), original.get("forget_accuracy")
     unseen = [seed.get("forget_accuracy") for seed in retrained]
     if task is not None:
-        gates["original_learnt_task"] = task >= learnt
+        gates["original_learnt_task"] = task >= enough
     if forget is not None:
-        gates["original_learnt_forget"] = forget >= learnt
+        gates["original_learnt_forget"] = forget >= enough
     if unseen_at_chance and forget is not None:
         gates["retrained_at_chance"] = all(score is not None and score <= chance for score in unseen)
     return gates

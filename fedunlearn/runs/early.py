@@ -49,12 +49,14 @@ def check_learnt(config: RunConfig, federation: Federation, original: StepModel)
     forget, retain = split_scores(last["scores"], federation)
     scores = {"retain_accuracy": retain, "forget_accuracy": forget}
     chance = federation.task.chance(federation.dataset)
-    failed = [name for name, passed in gates.check(scores, (), chance, unseen_at_chance=False).items() if not passed]
+    learnt = federation.task.learnt
+    found = gates.check(scores, (), chance, unseen_at_chance=False, learnt=learnt)
+    failed = [name for name, passed in found.items() if not passed]
     if failed:
         said = {"original_learnt_task": retain, "original_learnt_forget": forget}[failed[0]]
         train = config.train
         raise HopelessError(
             f"{gates.sentence(failed[0])}: its accuracy there is {said:.2f} after round {last['round']}, and a verdict "
-            f"needs {gates.needed(chance):.2f} (guessing gives {chance:.2f}). Train longer or with other steps "
+            f"needs {gates.needed(chance, learnt):.2f} (guessing gives {chance:.2f}). Train longer or with other steps "
             f"(train.rounds={train.rounds}, train.lr={train.lr:g}), or go on all the same with gates=warn"
         )

@@ -18,7 +18,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -372,7 +373,10 @@ def _audit(setting: Setting, story: RunSteps, subject: Step, choice: Choice, var
         "audit",
         f"{choice.name} of {subject.label}",
         Measuring(choice),
-        running.behind((("audit", choice.name), *_members(setting)), (*AUDITING, *_libraries(choice))),
+        running.behind(
+            (("audit", choice.name), *_members(setting)),
+            (*AUDITING, *setting.federation.task.libraries, *_libraries(choice)),
+        ),
         {"audit": plain(choice), "seed": setting.config.seed, "request": _request(setting)},
         {"subject": (subject,), **reference, **(across if variants else {})},
     )
@@ -399,7 +403,7 @@ def _trained(setting: Setting, role: str, kind: str, work: Training, more: Deter
     config, spec = setting.config, work.spec
     own = {
         "data": {"fingerprint": setting.federation.dataset.fingerprint, "clients": _clients(setting, spec)},
-        "model": plain(config.model),
+        "model": _model(config.model),
         "device": setting.federation.device.type,
         "engine": engine_traits(config.engine),
         "spec": plain(spec),
@@ -407,9 +411,25 @@ def _trained(setting: Setting, role: str, kind: str, work: Training, more: Deter
         **(more or {}),
     }
     members = _members(setting, _augmentation(setting), (spec.kind, spec.method), *_of_stage(spec))
-    code = running.behind(members, (*TRAINING, *(SELECTING if spec.select else ())))
+    code = running.behind(members, (*TRAINING, *setting.federation.task.libraries, *(SELECTING if spec.select else ())))
     title = _title(spec.stage, setting.variant)
     return Step(role, kind, title, work, code, own, variant=setting.variant)
+
+
+def _model(choice: Choice) -> Determinants:
+    """An architecture with its settings, and what is in the files that its initial weights are read from."""
+    files = registry.find("model", choice.name).files(choice.settings)
+    return {
+        **plain(choice),
+        **({"files": [_content(path, path.stat().st_mtime_ns) for path in files]} if files else {}),
+    }
+
+
+@lru_cache(maxsize=64)
+def _content(path: Path, changed: int) -> str:
+    """The hash of a file that was last changed then."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _members(setting: Setting, *more: tuple[str, str]) -> Members:

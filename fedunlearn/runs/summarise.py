@@ -125,7 +125,7 @@ def _in_form(outcome: Outcome, findings: Mapping[str, Finding], form: Form) -> D
     original, unlearned = (_numbers(found[role][0], findings) for role in (ORIGINAL, UNLEARNED))
     mean = {name: _mean([seed.get(name) for seed in seeds]) for name in seeds[0]}
     chance = task.chance(federation.dataset)
-    passed = gates.check(original, seeds, chance, task.unseen_at_chance)
+    passed = gates.check(original, seeds, chance, task.unseen_at_chance, task.learnt)
     samples, models = _samples(federation), Compared(original, unlearned, seeds)
     after = replace(form, repaired=True)
     repaired = _in_form(outcome, findings, after) if form != after and outcome.of(UNLEARNED, after) else None

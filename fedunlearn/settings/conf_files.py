@@ -14,7 +14,7 @@ import io
 import textwrap
 import tokenize
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -49,7 +49,7 @@ def files(conf: Path) -> Iterator[tuple[Path, str]]:
     """Every generated file below the folder `conf`, and what belongs into it."""
     for group, kind in CHOSEN_SECTIONS.items():
         for member in registry.ours(kind):
-            yield conf / group / f"{member.name}.yaml", member_file(member)
+            yield conf / group / f"{member.name}.yaml", with_company(group, member)
     for name, head in HEADS.items():
         path = conf / "audit" / f"{name}.yaml"
         yield path, head + audit_file(list(yaml.safe_load(path.read_text("utf-8"))))
@@ -59,7 +59,24 @@ def files(conf: Path) -> Iterator[tuple[Path, str]]:
 
 def member_file(member: registry.Member) -> str:
     """`name: …`, then the settings with their defaults."""
-    return _aligned([((f"name: {member.name}", member.about), None), *_lines(member.settings)])
+    return _aligned(_member(member))
+
+
+def with_company(group: str, member: registry.Member) -> str:
+    """The same; with the members of other groups, and the settings, that suit it, if it says which."""
+    suits: Mapping[str, Any] = getattr(member, "suits", {})
+    if not suits:
+        return member_file(member)
+    others = "".join(f"  - override /{other}: {name}\n" for other, name in suits.items() if isinstance(name, str))
+    settings = {section: values for section, values in suits.items() if not isinstance(values, str)}
+    rest: str = yaml.safe_dump(settings, sort_keys=False)
+    own = _aligned([((f"{group}:", ""), None)]) + _aligned(_member(member), indent="  ")
+    head = f"# @package _global_\ndefaults:\n{others}"
+    return f"{head}\n{own}\n# What suits it; whatever is said on a command line comes first.\n{rest}"
+
+
+def _member(member: registry.Member) -> Block:
+    return [((f"name: {member.name}", member.about), None), *_lines(member.settings)]
 
 
 def audit_file(names: list[str]) -> str:

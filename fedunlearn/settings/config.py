@@ -43,8 +43,9 @@ class TrainConfig:
     rounds: Count = 30
     local_epochs: Count = 1
     batch_size: Count = 20
+    optimiser: Literal["sgd", "adamw"] = "sgd"  # of clients, anew in every round
     lr: Positive = 0.03
-    momentum: Annotated[float, AtLeast(0), Below(1)] = 0.9
+    momentum: Annotated[float, AtLeast(0), Below(1)] = 0.9  # of SGD; β1 of AdamW
     weight_decay: NonNegative = 5e-4
     participation: Share = 1.0  # share of the clients asked in a round, at least one of them
     evaluate_every: Whole = 1  # rounds from one test of the global model to the next; 0: only after the last
@@ -64,6 +65,7 @@ class UnlearnConfig:
     rounds: Whole = 10
     local_epochs: Count | None = None
     batch_size: Count | None = None
+    optimiser: Literal["sgd", "adamw"] | None = None
     lr: Positive | None = None
     momentum: Annotated[float, AtLeast(0), Below(1)] | None = None
     weight_decay: NonNegative | None = None

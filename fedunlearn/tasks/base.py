@@ -25,6 +25,7 @@ class Batch:
     `weights`: float [b], 0 leaves a sample out of the loss (that is how ragged batches are filled up). `plain`: it is
     known that all of them are 1, so that a weighted mean is a mean. `mixed`: where inputs are mixtures of two samples,
     `targets` and `weights` of the second ones, and the `share` of the first ones, scalar (`federation.augmenting`).
+    `beside`: what a method knows of each sample, by name (`Assignment.beside`).
     """
 
     inputs: Inputs
@@ -32,6 +33,7 @@ class Batch:
     weights: Tensor
     plain: bool = False
     mixed: Mapping[str, Tensor] = field(default_factory=dict)
+    beside: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Outputs(Protocol):
@@ -49,12 +51,18 @@ class Task:
     `head(d, dataset)`: a fresh head on d features. `outputs(model, inputs)`: what the model says. `losses(outputs,
     batch)`: the loss of every sample, float [b], at least 0. `likelihood(outputs, batch)`: how likely the model finds
     every target, float [b] in [0, 1], with a gradient. `score(outputs, batch)`: how right it is, float [b] in [0, 1];
-    means over groups are the curves of a round and the *accuracies* of audits. `kept(outputs)`: what audits see
+    means over groups are the curves of a round and the *accuracies* of audits. `kept(outputs, batch)`: what audits see
     beside the features, one row for each sample. `chance(dataset)`: the score of one who has seen nothing.
 
     `unseen_at_chance`: does a model score no better than chance on a group that it never saw? Classes: yes, there is
     no row for them in the head. Values or individuals: no; there forgetting means falling to the level of a
     retrained model.
+
+    `length(batch)`: how many parts of each target `losses` is the mean over, float [b], such as the tokens of an
+    answer. `learnt`: the share of the way from chance to a perfect score from which a model knows what it was taught.
+    `at_once`: samples that are evaluated together; fixed, so that no result depends on how much memory a machine has.
+    `libraries`: the distributions that its models and audits need beyond fedunlearn's own; their versions are part of
+    store keys.
     """
 
     name: str
@@ -63,9 +71,13 @@ class Task:
     losses: Callable[[Any, Batch], Tensor]
     likelihood: Callable[[Any, Batch], Tensor]
     score: Callable[[Any, Batch], Tensor]
-    kept: Callable[[Any], dict[str, Tensor]]
+    kept: Callable[[Any, Batch], dict[str, Tensor]]
     chance: Callable[[Dataset], float]
     unseen_at_chance: bool
+    length: Callable[[Batch], Tensor] = lambda batch: torch.ones_like(batch.weights)
+    learnt: float = 0.3
+    at_once: int = 512
+    libraries: tuple[str, ...] = ()
 
 
 EVERY = frozenset({"every task"})  # what methods and audits are for that only need what every task offers

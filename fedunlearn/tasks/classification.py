@@ -57,7 +57,7 @@ TASKS = {
         losses=losses,
         likelihood=likelihood,
         score=score,
-        kept=lambda outputs: {"logits": outputs.logits},
+        kept=lambda outputs, batch: {"logits": outputs.logits},
         chance=lambda dataset: 1 / dataset.classes,
         unseen_at_chance=True,
     )

@@ -10,13 +10,14 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from fedunlearn.audits.observe import CHUNK, observe
-from fedunlearn.data.types import Dataset, Normaliser, Request, Split, labelled_images
+from fedunlearn.audits.observe import observe
+from fedunlearn.data.types import Dataset, Normaliser, Request, Sample, Split, labelled_images
 from fedunlearn.errors import RunError
 from fedunlearn.models.base import Network, build
 from fedunlearn.models.cnn import CnnSettings
 from fedunlearn.settings import registry
 from fedunlearn.settings.schema import parse
+from fedunlearn.tasks.classification import TASKS
 
 CPU = torch.device("cpu")
 PREPARE = Normaliser((0.4,), (0.3,))
@@ -31,13 +32,15 @@ def images(samples: int, seed: int) -> Split:
 
 @pytest.fixture(scope="module")
 def dataset() -> Dataset:
-    return Dataset("noise", images(CHUNK + 30, 0), images(10, 1), ("a", "b", "c", "d"), PREPARE, "")
+    return Dataset(
+        "noise", images(TASKS["classification"].at_once + 30, 0), images(10, 1), ("a", "b", "c", "d"), PREPARE, ""
+    )
 
 
 @pytest.fixture
 def model() -> Network:
     settings = CnnSettings(width=2, feature_dim=6, norm="batch")
-    return build("cnn", settings, (1, 8, 8), lambda width: torch.nn.Linear(width, 4), seed=0)
+    return build("cnn", settings, Sample((1, 8, 8)), lambda width: torch.nn.Linear(width, 4), seed=0)
 
 
 def request(dataset: Dataset, classes: tuple[int, ...]) -> Request:

@@ -47,7 +47,7 @@ def test_the_registry_finds_it_in_a_file_of_its_own() -> None:
 
 def test_as_many_as_asked_for() -> None:
     made = draw(characters="xA7", train=5, test=2, size=20)
-    assert (made.class_names, made.shape, made.task) == (("x", "A", "7"), (1, 20, 20), "classification")
+    assert (made.class_names, made.sample.shape, made.task) == (("x", "A", "7"), (1, 20, 20), "classification")
     assert made.train.targets.tolist() == [0] * 5 + [1] * 5 + [2] * 5
     assert made.test.targets.tolist() == [0, 0, 1, 1, 2, 2]
     assert made.train.inputs["images"].dtype == torch.uint8

@@ -53,7 +53,7 @@ def sentence(error: pytest.ExceptionInfo[RequestError]) -> str:
 
 
 def test_every_dataset_has_a_yaml_with_its_own_defaults() -> None:
-    assert {path.stem for path in CONF.glob("*.yaml")} == {*DATASETS, "glyphs"}
+    assert {path.stem for path in CONF.glob("*.yaml")} == {*DATASETS, "fictions", "glyphs", "tofu"}
     for name, source in DATASETS.items():
         given: Any = OmegaConf.to_container(OmegaConf.load(CONF / f"{name}.yaml"))
         assert given.pop("name") == name
@@ -77,7 +77,7 @@ def test_find_suggests_the_nearest_name() -> None:
 
 def test_digits_are_bytes_in_channels_first_order() -> None:
     digits = read("digits")
-    assert (digits.shape, digits.classes, len(digits.train), len(digits.test)) == ((1, 8, 8), 10, 1437, 360)
+    assert (digits.sample.shape, digits.classes, len(digits.train), len(digits.test)) == ((1, 8, 8), 10, 1437, 360)
     assert digits.train.inputs["images"].dtype == torch.uint8 and digits.train.targets.dtype == torch.int64
     # 17 grey levels: k * 255 / 16, rounded
     assert set(np.unique(digits.train.inputs["images"].numpy()).tolist()) == {
@@ -198,7 +198,7 @@ def test_idx_files_packed_or_extracted(tmp_path: Path, pack: bool) -> None:
     folder = write_mnist(tmp_path, pack, "FashionMNIST")
     before = sorted(folder.iterdir())
     fashion = read("fashion_mnist", tmp_path)
-    assert fashion.shape == (1, 3, 2) and fashion.class_names[9] == "Ankle boot"
+    assert fashion.sample.shape == (1, 3, 2) and fashion.class_names[9] == "Ankle boot"
     assert fashion.train.inputs["images"][:, 0, 2, 1].tolist() == [0, 10, 20, 30, 40, 50]
     assert fashion.test.targets.tolist() == [0, 1, 2, 3] and fashion.test.targets.dtype == torch.int64
     assert sorted(folder.iterdir()) == before  # the folder may be read-only
@@ -328,7 +328,7 @@ def write_cifar(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_cifar_is_channels_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_cifar(tmp_path, monkeypatch)
     cifar = read("cifar10", tmp_path)
-    assert cifar.shape == (3, 32, 32) and cifar.train.inputs["images"].is_contiguous()
+    assert cifar.sample.shape == (3, 32, 32) and cifar.train.inputs["images"].is_contiguous()
     # the file holds plane after plane, row by row: plane 1, row 2, column 3 is value 1024 + 64 + 3 of an image
     assert cifar.train.inputs["images"][1, 1, 2, 3] == (3072 + 1024 + 64 + 3) % 256
     assert cifar.train.targets.tolist() == [3, 5] and cifar.test.targets.tolist() == [9]
@@ -359,9 +359,9 @@ def write_images(root: Path, classes: dict[str, int], suffix: str = ".png") -> P
 def test_image_folder_reads_classes_in_sorted_order(tmp_path: Path) -> None:
     folder = write_images(tmp_path, {"dog": 10, "cat": 5})
     pets = read_folder(folder, size=4)
-    assert pets.class_names == ("cat", "dog") and pets.shape == (3, 4, 4)
+    assert pets.class_names == ("cat", "dog") and pets.sample.shape == (3, 4, 4)
     assert (np.bincount(pets.train.targets).tolist(), np.bincount(pets.test.targets).tolist()) == ([4, 8], [1, 2])
-    assert read_folder(folder, size=4, channels="grey").shape == (1, 4, 4)
+    assert read_folder(folder, size=4, channels="grey").sample.shape == (1, 4, 4)
 
 
 def test_image_folder_split_depends_on_names_alone(tmp_path: Path) -> None:
@@ -492,7 +492,7 @@ def test_eurosat_is_complete_or_refused(tmp_path: Path, monkeypatch: pytest.Monk
         read("eurosat", tmp_path)
     monkeypatch.setattr(sources, "EUROSAT_IMAGES", 50)
     eurosat = read("eurosat", tmp_path)
-    assert (eurosat.shape, len(eurosat.train), len(eurosat.test)) == ((3, 64, 64), 40, 10)
+    assert (eurosat.sample.shape, len(eurosat.train), len(eurosat.test)) == ((3, 64, 64), 40, 10)
     assert eurosat.class_names[-1] == "SeaLake"
 
 
@@ -512,7 +512,7 @@ def test_real_fashion_mnist() -> None:
     if not (root / "FashionMNIST" / "raw").is_dir():
         pytest.skip("FEDUNLEARN_DATA does not name a folder with FashionMNIST/raw")
     fashion = read("fashion_mnist", root)
-    assert (len(fashion.train), len(fashion.test), fashion.shape) == (60_000, 10_000, (1, 28, 28))
+    assert (len(fashion.train), len(fashion.test), fashion.sample.shape) == (60_000, 10_000, (1, 28, 28))
     assert np.bincount(fashion.train.targets).tolist() == [6000] * 10
     mean, std = sources._statistics(fashion.train.inputs["images"])
     assert mean == pytest.approx(fashion.prepare.mean, abs=5e-5) and std == pytest.approx(fashion.prepare.std, abs=5e-5)

@@ -143,8 +143,8 @@ def test_a_repair_that_does_not_fit_is_refused_before_anything_trains(command, t
     from fedunlearn.federation import federation
 
     true_build = federation.build
-    headless = lambda name, settings, shape, head, seed: true_build(  # noqa: E731
-        name, settings, shape, lambda width: nn.Linear(width, 10, bias=False), seed
+    headless = lambda name, settings, sample, head, seed: true_build(  # noqa: E731
+        name, settings, sample, lambda width: nn.Linear(width, 10, bias=False), seed
     )
     monkeypatch.setattr(federation, "build", headless)
     monkeypatch.setattr(job.pipeline.Runner, "_train", lambda *given: pytest.fail("something was trained"))

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -55,10 +56,8 @@ def federation(make_federation):
     return make_federation(clients=3, forget=(1,))
 
 
-def test_any_number_of_threads_evaluates_to_the_same(federation, monkeypatch):
-    from fedunlearn.federation import evaluation
-
-    monkeypatch.setattr(evaluation, "EVALUATION_BATCH", 4)
+def test_any_number_of_threads_evaluates_to_the_same(federation):
+    federation.task = replace(federation.task, at_once=4)
     state = federation.models.fresh(5).state_dict()
     assert torch.equal(scores(federation, state, federation.train, 1), scores(federation, state, federation.train, 3))
     model = federation.models.fresh(5).eval()

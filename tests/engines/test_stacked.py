@@ -93,6 +93,12 @@ def test_group_norm(make_federation, name):
     assert_close(run(make_federation, spec, models), run(make_federation, spec, models, name="stacked", stack=5))
 
 
+@pytest.mark.parametrize("name", ["fedavg", "npo"])
+def test_adamw(make_federation, name):
+    spec = plan_of(name, optimiser="adamw", lr=0.003)
+    assert_close(run(make_federation, spec), run(make_federation, spec, name="stacked", stack=3))
+
+
 def test_a_stack_of_one_and_of_all_agree(make_federation):
     spec = plan_of("fucrt")
     runs = [run(make_federation, spec, name="stacked", stack=size) for size in (2, 5)]

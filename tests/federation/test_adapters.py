@@ -20,8 +20,9 @@ from fedunlearn.federation.method import Method, NoSettings
 from fedunlearn.federation.objective import Objective, everything
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.federation.strategy import UnlearningStrategy
-from fedunlearn.models.base import Network
-from fedunlearn.models.lora import Lora, Untouched
+from fedunlearn.models.base import Network, build
+from fedunlearn.models.language import DecoderSettings
+from fedunlearn.models.lora import Lora, Untouched, matrices
 from fedunlearn.settings import registry
 from fedunlearn.settings.config import Choice, TrainConfig
 from fedunlearn.settings.schema import plain
@@ -72,7 +73,7 @@ class Listening(UnlearningStrategy):
 
 def weights(model, client, context):
     """What a client says that its model is after training."""
-    return {name: model.get_parameter(name).detach().clone() for name in ADAPTED}
+    return {name: value.detach().clone() for name, value in model.named_parameters() if name in ADAPTED}
 
 
 @pytest.fixture
@@ -117,6 +118,27 @@ def test_all_but_naive_make_the_average_of_the_merged_models(federation, listeni
         assert min(worst) > 1e-5, "the mean of B times the mean of A is something else, in every layer"
     else:
         assert max(worst) < 1e-6
+
+
+def test_of_a_language_models_linear_layers_and_embeddings_too(fictions, listening):
+    def decoder(seed):
+        return build("decoder", DecoderSettings(layers=1, width=16, heads=2), fictions.sample, lambda width: None, seed)
+
+    wanted = Request("class", (fictions.train.groups == 1).numpy(), (1,))
+    parts, adapter = np.split(np.arange(30), [5, 15]), Lora(rank=2, alpha=4.0, targets=("linear", "embedding"))
+    federation = Federation(fictions, parts, wanted, decoder, torch.device("cpu"), 0)
+    begin = Progress({name: value.clone() for name, value in decoder(5).state_dict().items()})
+    pace = replace(PACE, optimiser="adamw", lr=0.01)
+    notes, names = (
+        stage(federation, listening, adapter, pace, begin=begin)[-1].notes,
+        matrices(decoder(5), adapter.targets),
+    )
+    assert len(names) == 9 and [weight for _, weight in notes["clients"]] == [5, 10, 15] * 2
+    for number, average in enumerate(notes["averages"]):
+        clients = notes["clients"][3 * number : 3 * number + 3]
+        for name in names:
+            assert not torch.equal(average[name], notes["sent"][number][name])
+            torch.testing.assert_close(mean(clients, name).float(), average[name], atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)

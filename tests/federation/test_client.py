@@ -20,7 +20,7 @@ from fedunlearn.randomness import torch_stream
 from fedunlearn.settings.config import TrainConfig
 
 CPU = torch.device("cpu")
-SPEC = StageSpec("train", 3, "fedavg", TrainConfig(2, 2, 5, 0.1, 0.9, 0.01), 4)
+SPEC = StageSpec("train", 3, "fedavg", TrainConfig(2, 2, 5, lr=0.1, momentum=0.9, weight_decay=0.01), 4)
 
 
 def network(seed):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from fedunlearn.data.types import Sample
 from fedunlearn.methods.negation import Negation, weight_names
 from fedunlearn.models.base import build
 from fedunlearn.settings import registry
@@ -13,7 +14,7 @@ CNN = ["encoder.0.weight", "encoder.3.weight", "encoder.7.weight", "head.weight"
 
 def model(name, shape, **settings):
     chosen = Choice(name, registry.find("model", name).settings(**settings))
-    return build(chosen.name, chosen.settings, shape, lambda width: torch.nn.Linear(width, 10), 0)
+    return build(chosen.name, chosen.settings, Sample(shape), lambda width: torch.nn.Linear(width, 10), 0)
 
 
 def test_weights_are_those_of_convolutions_and_dense_layers_in_order():

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from fedunlearn.cli import command_line
+from fedunlearn.data.types import Sample
 from fedunlearn.engines.base import Progress
 from fedunlearn.errors import RunError
 from fedunlearn.federation import wire
@@ -92,7 +93,7 @@ ARCHITECTURES = [
 @pytest.mark.parametrize(("name", "settings", "shape", "count", "norms"), ARCHITECTURES)
 def test_a_pruned_filter_says_nothing_in_any_architecture(name, settings, shape, count, norms):
     chosen = Choice(name, registry.find("model", name).settings(**settings))
-    model = build(chosen.name, chosen.settings, shape, lambda width: nn.Linear(width, 10), 0).eval()
+    model = build(chosen.name, chosen.settings, Sample(shape), lambda width: nn.Linear(width, 10), 0).eval()
     for module in model.modules():  # as after training: no normalisation is neutral
         if isinstance(module, (nn.BatchNorm2d, nn.GroupNorm)):
             nn.init.normal_(module.bias)

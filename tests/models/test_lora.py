@@ -52,7 +52,9 @@ def test_targets_are_kinds_of_layers_and_patterns_of_their_names(targets, chosen
 
 def test_a_target_that_is_no_layer_is_refused():
     for targets in (("encoder.1",), ("linear", "encoder.1")):
-        with pytest.raises(RequestError, match=r"adapter.targets=encoder.1 is no .* conv or .* from encoder.0 to head"):
+        with pytest.raises(
+            RequestError, match=r"targets=encoder.1 is no .* conv, embedding or linear, .* from encoder.0 to head"
+        ):
             matrices(Layers(), targets)
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from fedunlearn.data.types import Sample
 from fedunlearn.models.base import Network, build
 from fedunlearn.models.maps import LEAST, map_layer
 from fedunlearn.settings import registry
@@ -52,7 +53,7 @@ def test_every_family_has_one_of_at_least_seven_by_seven(
     family: str, settings: dict[str, Any], shape: tuple[int, ...], layer: str, side: int
 ) -> None:
     chosen = registry.find("model", family).settings(**settings)
-    model = build(family, chosen, shape, lambda width: nn.Linear(width, 3), seed=0)
+    model = build(family, chosen, Sample(shape), lambda width: nn.Linear(width, 3), seed=0)
     assert found(model, shape) == (layer, (side, side))
     assert side >= LEAST
 

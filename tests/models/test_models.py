@@ -11,6 +11,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
+from fedunlearn.data.types import Sample
 from fedunlearn.engines.workers import Workers
 from fedunlearn.errors import RequestError
 from fedunlearn.models.base import Network, build
@@ -25,7 +26,11 @@ OURS = ["cnn", "lenet", "resnet18", "resnet50", "torchvision"]
 
 def make(name: str, shape: tuple[int, int, int], classes: int = 10, seed: int = 0, **settings: Any) -> Network:
     return build(
-        name, registry.find("model", name).settings(**settings), shape, lambda width: nn.Linear(width, classes), seed
+        name,
+        registry.find("model", name).settings(**settings),
+        Sample(shape),
+        lambda width: nn.Linear(width, classes),
+        seed,
     )
 
 

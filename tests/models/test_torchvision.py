@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torchvision import models
 
+from fedunlearn.data.types import Sample
 from fedunlearn.errors import RequestError
 from fedunlearn.models.base import build
 from fedunlearn.models.torchvision import TorchvisionSettings, encoder
@@ -30,7 +31,9 @@ def test_what_does_not_fit_is_refused(arch: str, shape: tuple[int, ...], sentenc
 
 
 def test_training_draws_nothing_from_the_generator_that_clients_share() -> None:
-    network = build("torchvision", TorchvisionSettings("efficientnet_b0"), (1, 16, 16), lambda d: nn.Linear(d, 4), 0)
+    network = build(
+        "torchvision", TorchvisionSettings("efficientnet_b0"), Sample((1, 16, 16)), lambda d: nn.Linear(d, 4), 0
+    )
     network.train()
     images = torch.rand(4, 1, 16, 16)
     before = torch.get_rng_state()

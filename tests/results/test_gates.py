@@ -24,18 +24,18 @@ RETRAINED = [{"forget_accuracy": 0.0}, {"forget_accuracy": 0.1}]
     ],
 )
 def test_gates_of_ten_classes(original: Any, retrained: Any, failed: list[str]) -> None:
-    found = gates.check(original, retrained, 0.1, unseen_at_chance=True)
+    found = gates.check(original, retrained, 0.1, unseen_at_chance=True, learnt=0.3)
     assert set(found) == set(gates.GATES)
     assert [name for name, passed in found.items() if not passed] == failed
 
 
 def test_what_was_not_measured_or_is_not_defined_is_no_gate() -> None:
-    assert gates.check({"forget_accuracy": None, "retain_accuracy": 0.9}, [{}], 0.1, unseen_at_chance=True) == {
-        "original_learnt_task": True
-    }
-    assert gates.check({}, [], 0.1, unseen_at_chance=True) == {}
+    assert gates.check(
+        {"forget_accuracy": None, "retain_accuracy": 0.9}, [{}], 0.1, unseen_at_chance=True, learnt=0.3
+    ) == {"original_learnt_task": True}
+    assert gates.check({}, [], 0.1, unseen_at_chance=True, learnt=0.3) == {}
     known = [{"forget_accuracy": 0.7}]
-    assert "retrained_at_chance" not in gates.check(ORIGINAL, known, 0.0, unseen_at_chance=False)
+    assert "retrained_at_chance" not in gates.check(ORIGINAL, known, 0.0, unseen_at_chance=False, learnt=0.3)
 
 
 def test_every_gate_has_a_sentence_and_unknown_ones_their_name() -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 from fedunlearn.cli import command_line
 from fedunlearn.cli.main import conf_dir
 from fedunlearn.federation.federation import Federation, open_federation
+from fedunlearn.models.language import CausalLmSettings
 from fedunlearn.runs import steps
 from fedunlearn.runs.steps import AUDIT, ORIGINAL, RETRAINED, UNLEARNED, RunSteps, Setting, Step, Training
 from fedunlearn.settings.config import Choice
@@ -354,3 +355,15 @@ def test_clients_of_a_shadow_lack_the_samples_that_it_never_sees(make_federation
     assert shadow.train is federation.train, "one copy of the images"
     other = federation.of_variant(3)
     assert any(len(a) != len(b) or (a != b).any() for a, b in zip(other.parts, shadow.parts, strict=True))
+
+
+def test_what_a_models_first_weights_are_read_from_is_part_of_the_keys(tmp_path: Path) -> None:
+    settings = CausalLmSettings(str(tmp_path))
+    assert "files" not in steps._model(Choice("causal_lm", settings)), "there is no model there"
+    for name in ("config.json", "a.safetensors", "b.safetensors"):
+        (tmp_path / name).write_text(name)
+    before = steps._model(Choice("causal_lm", settings))
+    assert len(set(before["files"])) == 3 and steps._model(Choice("causal_lm", settings)) == before
+    (tmp_path / "b.safetensors").write_text("changed")
+    assert steps._model(Choice("causal_lm", settings))["files"][:2] == before["files"][:2]
+    assert steps._model(Choice("causal_lm", settings)) != before

@@ -60,7 +60,7 @@ TASK = Task(
     losses=losses,
     likelihood=likelihood,
     score=score,
-    kept=lambda outputs: {"value": outputs.value},
+    kept=lambda outputs, batch: {"value": outputs.value},
     chance=chance,
     unseen_at_chance=False,
 )
