@@ -116,7 +116,7 @@ def share(choice: tuple[str, ...]) -> float:
 def commands(plan: Plan) -> list[Sweep]:
     """The same runs as sweeps of the command line."""
     every = (f"seed={_listed(plan.seeds)}", f"method={_listed(plan.methods)}")
-    some = (f"select={_listed(plan.selectors)}", f"select.share={_listed(plan.shares)}")
+    some = (f"select={_listed(plan.selectors)}", f"++select.share={_listed(plan.shares)}")
     return [
         Sweep("runs", (*plan.words, *split, *every, *choice))
         for split in plan.partitions
