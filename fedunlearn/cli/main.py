@@ -11,7 +11,7 @@ import hydra
 from omegaconf import DictConfig
 
 from fedunlearn import sources
-from fedunlearn.cli import command_line, rerun, signals
+from fedunlearn.cli import audit, command_line, rerun, signals
 from fedunlearn.errors import Ended, RequestError, RunError
 from fedunlearn.runs import composing
 from fedunlearn.runs.composing import conf_dir
@@ -52,7 +52,7 @@ def versions() -> str:
 
 def checked(given: list[str]) -> list[str]:
     """The command line in the order that Hydra takes. Raises RequestError if it cannot be run as asked."""
-    arguments = command_line.flags_first(rerun.expand(given))
+    arguments = command_line.flags_first(rerun.expand(audit.expand(given)))
     command = command_line.command_of(arguments)
     if command.shows:
         command.source.check()

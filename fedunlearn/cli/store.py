@@ -1,4 +1,4 @@
-"""`fedunlearn-store`: look into the store, check it, and make room in it."""
+"""`fedunlearn-store`: look into the store, check it, make room in it, and hand parts of it on."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from typing import Any, NoReturn
 
 from rich.console import Console
 from rich.filesize import decimal
+from rich.progress import track
 from rich.table import Table
 
 from fedunlearn.cli.signals import end_with_the_reader
-from fedunlearn.errors import RequestError, RunError, unknown
+from fedunlearn.errors import RequestError, RunError, listed, unknown
+from fedunlearn.store import Store, bank
 from fedunlearn.store.catalogue import (
+    damage_of,
     damages,
     differences,
     entries,
@@ -33,6 +36,7 @@ from fedunlearn.store.manifest import Manifest
 from fedunlearn.store.pruning import Selection, prune
 
 STORE = Path("outputs/store")
+BANKED = ("train", "retrain")  # what every audit of a model is held against
 Command = Callable[[Path, argparse.Namespace, Console], int]
 
 
@@ -43,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = _parser().parse_args(arguments)
         command: Command = options.command
-        return command(open_store(options.store), options, _console())
+        find_store: Callable[[Path], Path] = options.find_store
+        return command(find_store(options.store), options, _console())
     except (RequestError, RunError) as error:
         print(f"fedunlearn-store: {error}", file=sys.stderr)
         return 2 if isinstance(error, RequestError) else 1
@@ -65,10 +70,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--store", default=STORE, **where)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def add(name: str, command: Command, about: str) -> argparse.ArgumentParser:
+    def add(
+        name: str, command: Command, about: str, find_store: Callable[[Path], Path] = open_store
+    ) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=about, description=f"{about}. KEY may be the start of a key.")
         added.add_argument("--store", default=argparse.SUPPRESS, **where)  # before or after the command
-        added.set_defaults(command=command)
+        added.set_defaults(command=command, find_store=find_store)
         return added
 
     add("list", _list, "list what is kept")
@@ -82,6 +89,12 @@ def _parser() -> argparse.ArgumentParser:
     pruning.add_argument("--stage", metavar="S", help="artifacts of this stage")
     pruning.add_argument("--damaged", action="store_true", help="what was set aside as damaged, not what is whole")
     pruning.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+    exporting = add("export", _export, "put original and retrained models into one file, a bank for others")
+    exporting.add_argument("bank", metavar="FILE.zip", type=Path)
+    exporting.add_argument("--run", type=Path, metavar="DIR", help="only what the finished run in DIR has")
+    exporting.add_argument("--stage", action="append", metavar="S", help="this stage instead (may be given again)")
+    importing = add("import", _import, "take what a bank holds, and this store does not, into it", _made_store)
+    importing.add_argument("bank", metavar="FILE.zip", type=Path)
     return parser
 
 
@@ -180,6 +193,57 @@ def _verify(root: Path, options: argparse.Namespace, console: Console) -> int:
         console.print("A run that needs a damaged artifact sets it aside and computes it again.")
     console.print(f"{len(checked) - table.row_count} of {_count(len(checked), 'artifact')} are whole")
     return 1 if table.row_count else 0
+
+
+def _export(root: Path, options: argparse.Namespace, console: Console) -> int:
+    stages = tuple(options.stage or BANKED)
+    there = [entry for entry in entries(root) if entry.finished and entry.location.stage in stages]
+    if options.run is not None:
+        from fedunlearn.runs.banking import references_of  # loads torch
+
+        wanted = references_of(options.run, stages)
+        there = [entry for entry in there if (entry.location.stage, entry.location.key) in wanted]
+        if missing := len(wanted) - len(there):
+            raise RequestError(
+                f"{root} lacks {missing} of the {len(wanted)} stages that {options.run} would have now: if code "
+                "or data have changed since, run it once more"
+            )
+    if not there:
+        raise RequestError(f"{root} holds nothing of stage {listed(stages)}")
+    for entry in there:
+        if problem := damage_of(entry):
+            raise RequestError(f"{entry.folder} is damaged: {problem}")
+    bank.export(options.bank, there)
+    size = decimal(size_of(options.bank))
+    console.print(f"{_count(len(there), 'artifact')} in {options.bank}, {size}", soft_wrap=True)
+    return 0
+
+
+def _import(root: Path, options: argparse.Namespace, console: Console) -> int:
+    with bank.opened(options.bank) as opened:
+        found = bank.names(opened)
+        told = list(
+            track(
+                bank.take(root, opened, found), "checking", len(found), console=console, disable=not console.is_terminal
+            )
+        )
+    table = _table("stage", "key", "what is wrong")
+    for one in told:
+        if one.problem:
+            table.add_row(one.stage, one.key, one.problem)
+    if table.row_count:
+        console.print(table)
+    new = sum(one.new for one in told)
+    old = len(told) - new - table.row_count
+    refused = f", {table.row_count} not taken" if table.row_count else ""
+    console.print(f"{_count(new, 'artifact')} taken into {root}, {old} there already{refused}", soft_wrap=True)
+    return 1 if table.row_count else 0
+
+
+def _made_store(root: Path) -> Path:
+    """The absolute path of a store, which is made if it is not there. Raises RequestError."""
+    Store(root)
+    return root.expanduser().absolute()
 
 
 def _prune(root: Path, options: argparse.Namespace, console: Console) -> int:

@@ -25,7 +25,12 @@ def _hindrance(method: Method, config: RunConfig, spec: StageSpec) -> str:
     if method.start == "fresh":
         return "starts from a fresh model: there is nothing to adapt"
     if method.rounds(config.train.rounds, max(1, config.unlearn.rounds)) == 0:
-        return "edits weights without training"
+        return untrained(method)
     if method.objective(config.method.settings, spec).constrain is not None:
         return "corrects single weights after every step, while an adapter moves all of a layer's"
     return ""
+
+
+def untrained(method: Method) -> str:
+    """What a method without rounds does, for a sentence on why it has no steps to change."""
+    return "is a finished model" if method.given else "edits weights without training"

@@ -56,6 +56,8 @@ class Method:
     where the settings do not fit the rest of the run, such as phases that are longer than the budget. `history`: for a
     method that must know more of the original training than its last model, the strategy under which that training is
     run once more (same random streams, same model); its `memory` is where the method's own strategy's `memory` starts.
+    `given`: for a method that is a finished model, its tensors by name, read from where the settings say; nothing is
+    trained then, and the rest is not asked.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Method:
     rounds: Callable[[int, int], int] = lambda train, unlearn: unlearn
     check: Callable[[Any, RunConfig], None] = lambda settings, config: None
     history: MakeStrategy | None = None
+    given: Callable[[Any], dict[str, Tensor]] | None = None
     about: str = ""  # for those who read conf/
     title: str = ""  # what sentences call it, in lower case unless it is a name
 

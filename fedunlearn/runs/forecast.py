@@ -64,7 +64,7 @@ class Lookup:
 
     def row(self, config: RunConfig) -> Row:
         """What there is of a job, and what is left that no earlier job has to compute anyway."""
-        needed = list(steps.of_run(config, self._federation(config)))
+        needed = list(steps.of_run(config, self._federation(config)).kept)
         held = [step for step in needed if self._holds(step)]
         own = [step for step in needed if not self._holds(step) and step.key not in self._claimed]
         self._claimed.update(step.key for step in own)

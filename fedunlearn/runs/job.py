@@ -29,6 +29,7 @@ from fedunlearn.runs import (
     folders,
     forecast,
     joblist,
+    model_files,
     pipeline,
     resources,
     steps,
@@ -38,7 +39,7 @@ from fedunlearn.runs import (
 from fedunlearn.runs.console import Console, logged_to
 from fedunlearn.runs.flower_log import flower_logged
 from fedunlearn.runs.resources import Slot
-from fedunlearn.settings.config import OutputConfig, RunConfig, essence, from_omegaconf
+from fedunlearn.settings.config import RunConfig, essence, from_omegaconf
 from fedunlearn.store.folder import reason
 from fedunlearn.tracking import base as tracking
 from fedunlearn.tracking.base import Tracker
@@ -192,7 +193,7 @@ def _attempt(
         console.say(f"{folder}: finished already, nothing to do", style="dim")
         return None
     started = time.perf_counter()
-    kept = replace(config, output=OutputConfig(str(folder)))  # to overwrite was the command's wish, not the run's
+    kept = replace(config, output=replace(config.output, dir=str(folder), overwrite=False))  # the command's wish, once
     try:
         folders.make_room(folder, config)
         outcome, run, drawn = _complete(kept, folder, words, slot, console, story)
@@ -251,6 +252,8 @@ def write(outcome: pipeline.Outcome, summary: Summary, work: Path, draws: bool) 
     watch = Stopwatch()
     summarise.write_metrics(work, summarise.metric_lines(outcome))
     summarise.write_exhibits(work, summarise.exhibits(outcome))
+    if outcome.config.output.models:
+        model_files.write(work, outcome)
     run = runs.Run(work, "done", "", summary)
     drawn: list[Path] = []
     pictures = draws and figures.are_wanted(run)
@@ -304,6 +307,7 @@ def finished(folder: Path, config: RunConfig) -> bool:
     except (OSError, ValueError):
         return False
     done = summary.status == "done" and essence(summary.config) == essence(config.as_dict())
+    done = done and (model_files.are_there(folder) or not config.output.models)
     return done and summary.signature == steps.signature(config, federations.opened(config))
 
 

@@ -152,15 +152,29 @@ def check_method(config: RunConfig) -> None:
             f"method {method.name} forgets at {listed(sorted(method.levels))} level, but the request is for {level}s"
         )
     method.check(config.method.settings, config)
+    if method.given:
+        check_given(config)
     check_floor(method, config)
     selection.check(config)
+
+
+def check_given(config: RunConfig) -> None:
+    """Can a model that was made elsewhere go through the rest of the run? Raises RequestError."""
+    if config.engine.name == "deployment":
+        raise RequestError("a model that is given is audited in this process: choose another engine than deployment")
+    for chosen in config.audit:
+        if registry.find("audit", chosen.name).shadows(chosen.settings):
+            raise RequestError(
+                f"audit.{chosen.name} trains shadow models, which only a method can make forget: it is not for a "
+                "model that is given"
+            )
 
 
 def check_floor(method: Method, config: RunConfig) -> None:
     """Does the method take steps that a floor can keep out? Raises RequestError."""
     fresh = "starts from a fresh model" if method.start == "fresh" else ""
     edits = method.rounds(config.train.rounds, max(1, config.unlearn.rounds)) == 0
-    why = fresh or ("edits weights without training" if edits else "")
+    why = fresh or (adaptable.untrained(method) if edits else "")
     if why and config.unlearn.min_step:
         raise RequestError(f"unlearn.min_step does not go with method {method.name}, which {why}")
 

@@ -26,6 +26,7 @@ def check(config: RunConfig) -> None:
     pipeline.check_repair(config, federation)
     pipeline.check_augmentation(config, federation)
     pipeline.check_augmented_method(config, federation)
+    steps.given_tensors(config, federation)
     if config.store.enabled:
         check_store(config, federation)
 
@@ -49,8 +50,7 @@ def check_store(config: RunConfig, federation: Federation) -> None:
         if not is_folder(folder):
             raise
         store = Store(folder)
-        missing = [
-            step.name for step in steps.of_run(config, federation) if not store.peek(step.kind, step.determinants())
-        ]
+        needed = steps.of_run(config, federation).kept
+        missing = [step.name for step in needed if not store.peek(step.kind, step.determinants())]
         if missing:
             raise RequestError(f"{error}, and it does not hold {missing[0]} of this run") from error

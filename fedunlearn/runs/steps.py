@@ -32,6 +32,7 @@ from fedunlearn.federation.federation import Federation
 from fedunlearn.federation.method import MakeStrategy, Method
 from fedunlearn.federation.repair import Repair
 from fedunlearn.federation.spec import Plugin, StageSpec
+from fedunlearn.models.given import fitting
 from fedunlearn.models.lora import Lora
 from fedunlearn.runs import running
 from fedunlearn.runs.running import AUDITING, CONVERTING, SELECTING, TRAINING, Code, Members
@@ -154,6 +155,11 @@ class RunSteps:
         apart = {step.key: step for step in needed if step.variant is not None}
         return tuple(sorted(apart.values(), key=lambda step: step.variant or 0))
 
+    @property
+    def kept(self) -> Iterator[Step]:
+        """Those whose results are in a store, or will be."""
+        return (step for step in self if not isinstance(step.work, Given))
+
     def __iter__(self) -> Iterator[Step]:
         """Every step once, after those that it builds on; audits last."""
         seen: dict[str, Step] = {}
@@ -213,10 +219,20 @@ def of_run(config: RunConfig, federation: Federation) -> RunSteps:
 def of_model(config: RunConfig, federation: Federation, tensors: Mapping[str, Tensor]) -> RunSteps:
     """The steps of a run in which a model that was made elsewhere, with these tensors, stands for the unlearned one."""
     setting = Setting(config, federation)
-    own = {"model": plain(config.model), "tensors": _digest(*(tensors[name].numpy() for name in sorted(tensors)))}
-    model = Step(UNLEARNED, GIVEN, GIVEN, Given(tensors), Code({}), {**own, "names": sorted(tensors)})
     told = _told(setting, (ORIGINAL, RETRAINED))
-    return _audited(setting, replace(told, models=(*told.models, model)))
+    return _audited(setting, replace(told, models=(*told.models, _given(setting, tensors))))
+
+
+def given_tensors(config: RunConfig, federation: Federation) -> dict[str, Tensor] | None:
+    """The model that the method is, or None of a method that makes one. Raises RequestError where it is unfit."""
+    method = registry.find(Method, config.method.name)
+    return checked(method.given(config.method.settings), config, federation) if method.given else None
+
+
+def checked(given: Mapping[str, Tensor], config: RunConfig, federation: Federation) -> dict[str, Tensor]:
+    """Tensors from elsewhere as the configured architecture has them. Raises RequestError where it has others."""
+    what = f"model={config.model.name} for dataset={config.dataset.name}"
+    return fitting(given, federation.models.fresh(0).state_dict(), what)
 
 
 def signature(config: RunConfig, federation: Federation) -> str:
@@ -259,6 +275,9 @@ def _unlearned(setting: Setting, before: RunSteps) -> Iterator[Step]:
     """The unlearned model w_u of the chosen method."""
     config, (original,) = setting.config, before.of(ORIGINAL)
     method: Method = registry.find("method", config.method.name)
+    if (tensors := given_tensors(config, setting.federation)) is not None:
+        yield _given(setting, tensors)
+        return
     rounds, budget = method.rounds(config.train.rounds, config.unlearn.rounds), config.unlearning_budget()
     training = replace(budget, rounds=rounds) if rounds else budget  # clients who train hear of a round at least
     spec = unlearning_spec(setting, training)
@@ -267,6 +286,13 @@ def _unlearned(setting: Setting, before: RunSteps) -> Iterator[Step]:
         inputs["history"] = (_history(setting, original, method.history),)
     unlearned = _trained(setting, UNLEARNED, "unlearn", Training(spec, rounds), {"request": _request(setting)})
     yield replace(unlearned, inputs=inputs)
+
+
+def _given(setting: Setting, tensors: Mapping[str, Tensor]) -> Step:
+    """A model that was made elsewhere: what it depends on is what it is."""
+    content = _digest(*(tensors[name].numpy() for name in sorted(tensors)))
+    own = {"model": plain(setting.config.model), "tensors": content, "names": sorted(tensors)}
+    return Step(UNLEARNED, GIVEN, GIVEN, Given(tensors), Code({}), own)
 
 
 def unlearning_spec(setting: Setting, training: TrainConfig) -> StageSpec:

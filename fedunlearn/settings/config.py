@@ -134,6 +134,7 @@ class OutputConfig:
 
     dir: str = "outputs/run"  # of this run, or of the whole sweep
     overwrite: bool = False  # true: replace the finished run of another configuration (or other runs) in that folder
+    models: bool = False  # true: keep the run's models there, too, as models/NAME.safetensors
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,8 @@ WORDS = {
     "client": ["request.classes=[]", "request.clients=[1]"],
     "sample": ["request.classes=[]", "request.samples={0: 3, 2: 1}"],
 }
-PAIRS = [(method, level) for method in registry.names("method") for level in REQUESTS]
+WORKING = [name for name in registry.names("method") if not registry.find("method", name).given]  # others are finished
+PAIRS = [(method, level) for method in WORKING for level in REQUESTS]
 DEFINED = [(method, level) for method, level in PAIRS if level in registry.find("method", method).levels]
 REFUSED = sorted({*PAIRS} - {*DEFINED})
 
@@ -99,5 +100,5 @@ def test_a_level_that_a_method_does_not_define_costs_one_sentence(method, level,
 
 
 def test_the_table_holds_every_method_and_some_refusals():
-    assert {method for method, _ in DEFINED} == set(registry.names("method"))
+    assert {method for method, _ in DEFINED} == set(WORKING)
     assert ("fucrt", "class") in DEFINED and ("fucrt", "client") in REFUSED and ("retrain", "sample") in DEFINED
