@@ -48,8 +48,11 @@ def _of(federation: Federation, network: Network, spec: StageSpec) -> dict[str, 
     kept = [selection.kept(network, client, spec) for client in clients]
     seconds = time.perf_counter() - started
     rows = torch.cat([_retained(selection.only(*each)) for each in zip(clients, kept, strict=True)])
-    every = torch.cat([_retained(client) for client in clients])
-    whole = replace(clients[0], rows=every)
+    every, targets, groups = (
+        torch.cat([getattr(client, name)[~client.forget] for client in clients])
+        for name in ("rows", "targets", "groups")
+    )
+    whole = replace(clients[0], rows=every, targets=targets, groups=groups, forget=torch.zeros(len(every)).bool())
     points = reduced(observed(network, whole, torch.arange(len(every)))["features"], COMPONENTS)
     return {"distance": energy_distance(points[torch.isin(every, rows)], points), "selecting": seconds}
 
