@@ -121,7 +121,7 @@ def _check_fits(settings: CausalLmSettings, model: Any, sample: Sample) -> None:
     """Raises RequestError for texts in other tokens than the model's, or longer than it takes."""
     folder, room = Path(settings.path).expanduser(), model.get_input_embeddings().num_embeddings
     own = saved(settings.path).vocabulary if (folder / "tokenizer.json").is_file() else min(room, sample.vocabulary)
-    if sample.vocabulary != own:
+    if sample.vocabulary != own or own > room:
         raise RequestError(
             f"the dataset's texts are in {sample.vocabulary} tokens, and the model in model.path={settings.path} knows "
             f"{min(own, room)}: give its tokenizer as dataset.tokenizer={settings.path}"
