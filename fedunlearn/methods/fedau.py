@@ -3,7 +3,8 @@
 Gu et al., "Unlearning during Learning: An Efficient Federated Machine Unlearning Method", IJCAI 2024, arXiv
 2405.15474. There the auxiliary head W_ul is trained together with the model, which needs to be known in advance what
 will be forgotten, and which shapes the encoder as well. Here it is trained after the request, on the original
-model's encoder, frozen (our deviation); the combination is theirs. Only clients that hold forget data train it.
+model's encoder, frozen (our deviation); the combination is theirs. All clients train it, with all their samples: were
+it only those that hold forget data, the head would lose the classes that these do not have.
 
 - Class level: for every sample, whatever its label, the auxiliary target is the forgotten class; W ← W − W_ul. With
   several forgotten classes the target is spread evenly over them (our reading). W_ul starts from zero, so that its

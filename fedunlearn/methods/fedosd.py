@@ -7,9 +7,10 @@ clients on the retain data. In the rounds that follow, clients train on the reta
 each update its component along the way from w_o, so that training does not lead back there.
 
 There a client either leaves or stays. Here every client may hold both kinds of data, and then takes part on both
-sides (our reading, which at client level is theirs). Updates come from a round's local training rather than from one
-full gradient, and are weighted by samples, as everywhere in this program; singular values are cut at 1e-6 of the
-largest instead of at 1e-6.
+sides (our reading, which at client level is theirs). What g_u is made of comes from a round's local training, as in
+their code, weighted by samples, as everywhere in this program. The gradients that it is kept orthogonal to are
+full-batch ones here, where their code takes local updates for these, too. Singular values are cut at 1e-6 of the largest
+instead of at 1e-6.
 """
 
 from __future__ import annotations
