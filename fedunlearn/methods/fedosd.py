@@ -9,8 +9,8 @@ each update its component along the way from w_o, so that training does not lead
 There a client either leaves or stays. Here every client may hold both kinds of data, and then takes part on both
 sides (our reading, which at client level is theirs). What g_u is made of comes from a round's local training, as in
 their code, weighted by samples, as everywhere in this program. The gradients that it is kept orthogonal to are
-full-batch ones here, where their code takes local updates for these, too. Singular values are cut at 1e-6 of the largest
-instead of at 1e-6.
+full-batch ones here, where their code takes local updates for these, too. Singular values are cut at 1e-6 of the
+largest instead of at 1e-6.
 """
 
 from __future__ import annotations

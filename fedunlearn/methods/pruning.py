@@ -8,7 +8,9 @@ ordinary training on the retain data, in which pruned filters stay zero.
 
 Our reading: a filter's output is taken after its normalisation, where one follows, since that is what the next layer
 sees; pruning a filter zeroes its normalisation as well, so that nothing of it is left. A filter that scores 0 is not
-pruned, whatever the share.
+pruned, whatever the share. Two sentences of the source can be read in two ways: which mean a filter's answer has to
+reach so that it counts for a class (`mean_over`), and whether the share is of each convolution's filters or of all
+filters of the model (`share_of`).
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +43,10 @@ class Pruning:
 
     # R: share of the filters of each convolution pruned for a forgotten class, at least one; see docs/methods.md
     share: Annotated[float, Above(0), Below(1)] = 0.7
+    # what share is of: the filters of each convolution, or all filters of the model, their scores in one row
+    share_of: Literal["layer", "model"] = "layer"
+    # IDF counts classes that a filter answers at least as much as: the mean over the class's filters, or over classes
+    mean_over: Literal["filters", "classes"] = "filters"
 
 
 class PruningServer(UnlearningStrategy):
@@ -58,14 +64,19 @@ class PruningServer(UnlearningStrategy):
         }
         for label in self.spec.forget_classes:
             answers = clients.total("answers", model)
-            for name in layers:
-                strength = answers[name] / answers["holders"].clamp_min(1)[:, None]
-                scores = tf_idf(strength[answers["holders"] > 0], strength[label])
-                kept[name][most_telling(scores, self.settings.share)] = 0
+            scores = {name: self.scored(answers[name], answers["holders"], label) for name in layers}
+            for name, chosen in CHOICES[self.settings.share_of](scores, self.settings.share).items():
+                kept[name][chosen] = 0
             self.shared = {KEPT + entry: kept[name] for name, layer in layers.items() for entry in layer.tensors(model)}
             model = {**model, **masked(model, self.shared)}
         self.notes["pruned"] = {name: (mask == 0).nonzero()[:, 0].tolist() for name, mask in kept.items()}
         return model
+
+    def scored(self, totals: Tensor, holders: Tensor, label: int) -> Tensor:
+        """TF-IDF [filters] of a layer for a class, from the sums over clients of its answers, [classes, filters]."""
+        strength = totals / holders.clamp_min(1)[:, None]
+        held = strength[holders > 0]
+        return tf_idf(held, held.mean(MEAN_OVER[self.settings.mean_over], keepdim=True), strength[label])
 
 
 @dataclass(frozen=True)
@@ -91,12 +102,13 @@ def convolutions(model: nn.Module) -> dict[str, Layer]:
     return layers
 
 
-def tf_idf(strength: Tensor, target: Tensor) -> Tensor:
+def tf_idf(strength: Tensor, mean: Tensor, target: Tensor) -> Tensor:
     """Scores [filters] of a layer's filters for one class, from how they answer to each class, [classes, filters].
 
-    TF^j = A^j / Σ_j A^j of the `target` class's row A; IDF^j = log((1 + |U|) / (1 + |{u: A_u^j ≥ mean of row A_u}|)).
+    TF^j = A^j / Σ_j A^j of the `target` class's row A; IDF^j = log((1 + |U|) / (1 + |{u: A_u^j ≥ mean}|)) with `mean`
+    [classes, 1] (of each row) or [1, filters] (of each column).
     """
-    common = (strength >= strength.mean(1, keepdim=True)).sum(0)
+    common = (strength >= mean).sum(0)
     rarity = ((1 + len(strength)) / (1 + common)).log()
     return target / target.sum().clamp_min(1e-12) * rarity
 
@@ -106,6 +118,21 @@ def most_telling(scores: Tensor, share: float) -> Tensor:
     count = max(1, round(share * len(scores)))
     order = scores.sort(descending=True, stable=True).indices[:count]
     return torch.zeros_like(scores, dtype=torch.bool).scatter(0, order, True) & (scores > 0)
+
+
+def of_each_layer(scores: Tensors, share: float) -> Tensors:
+    """The most telling filters of every layer, by its name."""
+    return {name: most_telling(own, share) for name, own in scores.items()}
+
+
+def of_the_model(scores: Tensors, share: float) -> Tensors:
+    """The most telling filters of all layers together, by layer: one threshold for all scores."""
+    chosen = most_telling(torch.cat([*scores.values()]), share)
+    return dict(zip(scores, chosen.split([len(own) for own in scores.values()]), strict=True))
+
+
+CHOICES = {"layer": of_each_layer, "model": of_the_model}
+MEAN_OVER = {"filters": 1, "classes": 0}  # the dimension of [classes, filters]
 
 
 def masked(parameters: Tensors, shared: Tensors) -> Tensors:

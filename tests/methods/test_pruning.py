@@ -22,6 +22,8 @@ from fedunlearn.methods.pruning import (
     convolutions,
     masked,
     most_telling,
+    of_each_layer,
+    of_the_model,
     recorded,
     report_answers,
     tf_idf,
@@ -42,9 +44,31 @@ def test_tf_idf_by_hand():
     rarities are log(4/4), log(4/2), log(4/2); for class 1 the frequencies are 2/6, 4/6, 0.
     """
     strength = torch.tensor([[4.0, 1.0, 1.0], [2.0, 4.0, 0.0], [1.0, 0.0, 2.0]])
-    scores = tf_idf(strength, strength[1])
+    rows = strength.mean(1, keepdim=True)
+    scores = tf_idf(strength, rows, strength[1])
     torch.testing.assert_close(scores, torch.tensor([0.0, 4 / 6 * np.log(2), 0.0], dtype=torch.float32))
-    assert tf_idf(strength, torch.zeros(3)).tolist() == [0.0, 0.0, 0.0]
+    assert tf_idf(strength, rows, torch.zeros(3)).tolist() == [0.0, 0.0, 0.0]
+
+
+def test_tf_idf_over_classes_by_hand():
+    """The same answers; column means are 7/3, 5/3 and 1.
+
+    Filter 0 reaches its mean in class 0, filter 1 in class 1, filter 2 in classes 0 and 2: the rarities are log(4/2),
+    log(4/2), log(4/3); for class 1 the frequencies are 2/6, 4/6, 0.
+    """
+    strength = torch.tensor([[4.0, 1.0, 1.0], [2.0, 4.0, 0.0], [1.0, 0.0, 2.0]])
+    scores = tf_idf(strength, strength.mean(0, keepdim=True), strength[1])
+    expected = torch.tensor([2 / 6 * np.log(2), 4 / 6 * np.log(2), 0.0], dtype=torch.float32)
+    torch.testing.assert_close(scores, expected)
+
+
+def test_a_share_of_the_model_is_one_threshold():
+    scores = {"a": torch.tensor([0.1, 0.5]), "b": torch.tensor([0.6, 0.7, 0.0, 0.2])}
+    assert {name: chosen.tolist() for name, chosen in of_the_model(scores, 0.5).items()} == {
+        "a": [False, True], "b": [True, True, False, False]
+    }  # fmt: skip
+    assert of_each_layer(scores, 0.01)["a"].tolist() == [False, True]
+    assert not of_the_model(scores, 0.01)["a"].any()
 
 
 def test_the_highest_scores_are_pruned():
