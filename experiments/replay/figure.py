@@ -32,7 +32,7 @@ def accuracy_by_share(frame: pd.DataFrame) -> Figure:
         line[0].set_ylabel("retain accuracy minus that\nwith all samples (points)")
     for axes in panels[-1]:
         axes.set_xlabel("retain samples replayed (%)")
-    drawn.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=6)
+    panels[0, 0].legend(loc="lower right", ncols=2)  # where nothing is lost, there is room below
     style.headed(drawn, TITLE, NOTE)
     return drawn
 
