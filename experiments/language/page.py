@@ -37,10 +37,11 @@ less of everything). *GA*: `gradient_difference` with `method.retain=none`, *NPO
 *LoRA*: adapters of rank 8 on linear layers, at 0.01. Numbers are means over seeds with half their 95 % t-interval.
 
 *Forget accuracy*: the share of the tokens of answers about that author that are likeliest, asked in words that were not
-trained on. Retrained models, which never saw the author, get some right, since answers share their wording. *Back*:
-rounded minus float32, above 0 where more is there. *Median step*: median over the weights of their change by
-unlearning, in half steps of the format. *Flipped*: share of the weights whose code in the format is another one than
-before unlearning. Audited are accuracy, answer probability and extraction strength alone, so there is no verdict."""
+trained on (six questions, so that one token is a lot). Retrained models, which never saw the author, get some right,
+since answers share their wording. *Back*: rounded minus float32, above 0 where more is there. *Median step*: median
+over the weights of their change by unlearning, in half steps of the format. *Flipped*: share of the weights whose code
+in the format is another one than before unlearning. Audited are accuracy, answer probability and extraction strength
+alone, so there is no verdict."""
 
 
 def named(frame: pd.DataFrame) -> pd.DataFrame:

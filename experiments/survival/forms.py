@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from fedunlearn.report import runs as reading
 from fedunlearn.report import tables
 from fedunlearn.report.runs import Run
 
+PLACES = r" '?(?:data\.root|output\.dir|store\.dir)=\S+"  # words of a command that say where on a machine things were
 MODELS = ("original", "retrained", "unlearned")
 
 
@@ -32,7 +34,7 @@ def _more(run: Run) -> dict[str, Any]:
     adapter, repair = config.get("adapter") or {}, config.get("repair") or {}
     rate = (config.get("unlearn") or {}).get("lr")
     return {
-        "asked": run.summary.command,
+        "asked": re.sub(PLACES, "", run.summary.command),
         "way": f"rank {adapter['rank']}" if "rank" in adapter else "whole",
         "rate": "default" if rate is None else f"{rate:g}",
         "given_repair": run.chosen("repair"),
