@@ -32,7 +32,7 @@ def pixels(dataset: Dataset, which: str = "train") -> np.ndarray:
 
 def test_as_many_as_asked_for_and_strangers_apart() -> None:
     made = draw()
-    assert (made.task, made.classes, made.shape) == ("identity", 3, (3, 16, 16))
+    assert (made.task, made.classes, made.sample.shape) == ("identity", 3, (3, 16, 16))
     assert made.train.groups.tolist() == [0] * 4 + [1] * 4 + [2] * 4
     assert made.test.groups.tolist() == [0] * 3 + [1] * 3 + [2] * 3
     assert made.unseen is not None and made.unseen.groups.tolist() == [3] * 3 + [4] * 3
