@@ -1,4 +1,4 @@
-"""The page: what losses and backbones reach, what a split by image leaks, and what methods leave of an individual."""
+"""The page: what losses reach, what a split by image leaks, and what methods leave of an individual."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def build(frame: pd.DataFrame) -> str:
     parts = ["# Forgetting an individual", READING]
     tables = done[done["sweep"].str.startswith(LOSSES)]
     if len(tables):
-        parts += ["## Losses and backbones", _originals(tables, ["dataset", "model", "asked"])]
+        parts += ["## Losses", _originals(tables, ["dataset", "model", "asked"])]
     if len(leaks := done[done["sweep"] == LEAKS]):
         told = "Filmed animals: six scenes of each, eight frames of a scene that hardly differ."
         parts += ["## What a split by image leaks", told, _originals(leaks, ["asked"])]

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated
 
 import numpy as np
 import torch
@@ -25,7 +24,7 @@ from fedunlearn.audits.matching import Shown
 from fedunlearn.audits.verification import GROUPS, shown
 from fedunlearn.randomness import numpy_stream
 from fedunlearn.results.findings import Finding
-from fedunlearn.settings.schema import AtLeast
+from fedunlearn.settings.schema import Whole
 
 NEAREST = 5  # images in a strip
 
@@ -34,7 +33,7 @@ NEAREST = 5  # images in a strip
 class RetrievalSettings:
     """What is shown."""
 
-    strips: Annotated[int, AtLeast(1)] = 4  # forgotten images whose nearest ones are pictured
+    strips: Whole = 4  # forgotten images whose nearest ones are pictured; 0: no image is kept
 
 
 def measure(evidence: Evidence, reference: Reference, settings: RetrievalSettings) -> Findings:
@@ -52,7 +51,7 @@ def measure(evidence: Evidence, reference: Reference, settings: RetrievalSetting
     found = _named_by_anchors(shown(evidence.train), test)
     for name, chosen in {"forget": forgotten, "retain": ~forgotten & ~unseen, "unseen": unseen}.items():
         found[f"{name}_rank1"], found[f"{name}_map"] = _mean(first[chosen]), _mean(precision[chosen])
-    if forgotten.any() and not any(evidence is other for other in reference.retrained[1:]):
+    if settings.strips and forgotten.any() and not any(evidence is other for other in reference.retrained[1:]):
         stream = numpy_stream(reference.seed, "audit", "retrieval")
         rows = np.flatnonzero(forgotten)
         chosen = np.sort(stream.choice(rows, min(settings.strips, len(rows)), replace=False))

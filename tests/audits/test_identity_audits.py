@@ -87,6 +87,7 @@ def test_searches_find_what_lies_together() -> None:
     assert strips["right"] == [1] * 20 and 0 in dispersed["nearest_images"]["right"]
     probes = np.array(strips["pixels"]).reshape(4, 6, 12)[:, 0]
     assert (probes[:, 0] % 256 < IMAGES * 12).all(), "the first image of a strip is one of the forgotten individual"
+    assert "nearest_images" not in retrieval.measure(ORIGINAL, REFERENCE, retrieval.RetrievalSettings(strips=0))
 
 
 def test_names_by_anchors_are_those_of_the_nearest_first_training_image() -> None:

@@ -33,6 +33,12 @@ def test_what_is_asked_for_is_a_configuration(sweep):
     check_method(command_line.read(jobs(sweep.words)[-1], main.conf_dir()))
 
 
+def test_no_face_is_kept_in_a_run():
+    faces = [sweep for sweep in SWEEPS if "dataset.path=FACES" in sweep.words]
+    assert faces and all({"audit.retrieval.strips=0", "audit.feature_map=null"} <= {*sweep.words} for sweep in faces)
+    assert all("report.figures=false" in sweep.words for sweep in faces)
+
+
 def test_every_method_forgets_three_individuals_with_two_seeds():
     asked = jobs(identity.FORGOTTEN.words)
     assert len(asked) == len({tuple(job) for job in asked}) == 6 * len(identity.METHODS.split(","))
