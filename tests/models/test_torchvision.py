@@ -70,7 +70,7 @@ def test_weights_that_cannot_be_fetched_are_one_sentence(monkeypatch: pytest.Mon
 
 def test_a_frozen_network_trains_its_head_alone_and_keeps_its_statistics() -> None:
     settings = TorchvisionSettings("mobilenet_v3_small", frozen=True)
-    network = build("torchvision", settings, (3, 16, 16), lambda d: nn.Linear(d, 4), 0)
+    network = build("torchvision", settings, Sample((3, 16, 16)), lambda d: nn.Linear(d, 4), 0)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     optimiser = torch.optim.SGD([each for each in network.parameters() if each.requires_grad], lr=0.1)
     network.train()
