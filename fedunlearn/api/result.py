@@ -140,7 +140,7 @@ class Result:
 
         Raises RequestError for a name that does not exist, and for a figure that the run has nothing to show in.
         """
-        return _figure(name, figures.OF_A_RUN, self.run)
+        return _figure(name, figures.of_a_run(self.run), self.run)
 
     def __repr__(self) -> str:
         return f"<Result of {self.run.chosen('method')}: {self.verdict}, in {self.folder}>"

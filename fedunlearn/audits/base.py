@@ -96,12 +96,16 @@ class Notes:
 
 @dataclass(frozen=True)
 class Evidence:
-    """A model and what it says on the training and test split. An audit that trains the model trains a copy."""
+    """A model and what it says on the training and test split. An audit that trains the model trains a copy.
+
+    `unseen`: what it says of groups that no client ever held, where the dataset keeps some back.
+    """
 
     model: nn.Module
     train: View
     test: View
     notes: Notes = field(default_factory=Notes, repr=False, compare=False)
+    unseen: View | None = None
 
 
 Call = Callable[[], Any]

@@ -12,7 +12,7 @@ from fedunlearn.audits.base import Evidence, Samples, SideBySide, View, one_by_o
 from fedunlearn.data.types import Dataset, Prepare, Request, Split
 from fedunlearn.errors import RunError
 from fedunlearn.models.base import Network
-from fedunlearn.settings import registry
+from fedunlearn.tasks import base as tasks
 from fedunlearn.tasks.base import Batch, Task
 
 
@@ -28,13 +28,17 @@ def observe(
     The model is left as it is, on its own device: a copy is run. Raises RunError if an output is not a finite number.
     """
     frozen = copy.deepcopy(model).to(device).eval()
-    task: Task = registry.find("task", dataset.task)
+    task = tasks.of(dataset)
     test_forget = np.isin(dataset.test.groups.cpu().numpy(), request.classes)
     splits = ((dataset.train, request.forget), (dataset.test, test_forget))
     train, test = (
         viewed(frozen, task, split, forget, dataset.prepare, device, side_by_side) for split, forget in splits
     )
-    return Evidence(model, train, test)
+    if dataset.unseen is None:
+        return Evidence(model, train, test)
+    nothing = np.zeros(len(dataset.unseen), dtype=bool)
+    unseen = viewed(frozen, task, dataset.unseen, nothing, dataset.prepare, device, side_by_side)
+    return Evidence(model, train, test, unseen=unseen)
 
 
 def viewed(
@@ -53,11 +57,16 @@ def viewed(
         piece = split.at(rows).to(device)
         batch = Batch(prepare(piece.inputs), piece.targets, torch.ones(len(piece), device=device))
         said = task.outputs(model, batch.inputs)
-        parts = {"features": said.features, **task.kept(said, batch), "score": task.score(said, batch)}
+        parts = {"features": said.features, **task.kept(said, batch)}
+        if not task.among:
+            parts["score"] = task.score(said, batch)
         return {name: part.cpu() for name, part in parts.items()}
 
     found = side_by_side([partial(said_of, rows) for rows in torch.split(torch.arange(len(split)), task.at_once)])
-    kept = {name: torch.cat([part[name] for part in found]).numpy() for name in found[0]}
+    together = {name: torch.cat([part[name] for part in found]) for name in found[0]}
+    if task.among:
+        together["score"] = task.among(together["features"], split.targets.cpu())
+    kept = {name: part.numpy() for name, part in together.items()}
     if not all(np.isfinite(values).all() for values in kept.values()):
         raise RunError("the model's outputs are not finite numbers, so that no audit can read them")
     features, score = kept.pop("features"), kept.pop("score").astype(np.float64)

@@ -49,10 +49,10 @@ def read(settings: FolderSettings, root: Path, download: bool, seed: int) -> Spl
     folder = Path(settings.path).expanduser()
     halves = [half for half in (folder / "train", folder / "test") if _directories(half)]
     places, least = (halves, 1) if len(halves) == 2 else ([folder], 2)
-    listings = [_listing(place) for place in places]
+    listings = [listing_of(place) for place in places]
     if settings.on_error == "stop":
         _check(places, listings, least)
-    loaded = [_decode(place, listing, settings) for place, listing in zip(places, listings, strict=True)]
+    loaded = [decoded(place, listing, settings) for place, listing in zip(places, listings, strict=True)]
     names = tuple(sorted(set.intersection(*(_classes(part, least) for part in loaded))))
     if len(names) < 2:
         raise RequestError(f"{folder} holds {len(names)} class(es) of images that can be read, and two are needed")
@@ -67,7 +67,7 @@ def read(settings: FolderSettings, root: Path, download: bool, seed: int) -> Spl
 
 
 @dataclass(frozen=True)
-class _Loaded:
+class Loaded:
     """Images that could be read, uint8 [N, C, size, size], the class of each by name, and the files that could not."""
 
     images: Tensor
@@ -87,7 +87,7 @@ def _directories(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def _listing(folder: Path) -> dict[str, list[Path]]:
+def listing_of(folder: Path) -> dict[str, list[Path]]:
     """The image files of every class, sorted. Raises RequestError where there are no classes."""
     directories = _directories(folder)
     if len(directories) < 2:
@@ -114,7 +114,7 @@ def _check(places: list[Path], listings: list[dict[str, list[Path]]], least: int
         raise RequestError(f"{where} must hold the same classes, but {lonely[0]} is only in one of them")
 
 
-def _decode(place: Path, listing: dict[str, list[Path]], settings: FolderSettings) -> _Loaded:
+def decoded(place: Path, listing: dict[str, list[Path]], settings: FolderSettings) -> Loaded:
     """All images of a listing. Raises RequestError that names those that cannot be read, unless they are left out."""
     files = [path for paths in listing.values() for path in paths]
     channels = 3 if settings.channels == "rgb" else 1
@@ -134,10 +134,10 @@ def _decode(place: Path, listing: dict[str, list[Path]], settings: FolderSetting
             "repair or remove them, or leave them out with dataset.on_error=skip"
         )
     classes = np.repeat(np.array(list(listing)), [len(paths) for paths in listing.values()])
-    return _Loaded(images[torch.from_numpy(readable)] if unreadable else images, classes[readable], unreadable)
+    return Loaded(images[torch.from_numpy(readable)] if unreadable else images, classes[readable], unreadable)
 
 
-def _classes(part: _Loaded, least: int) -> set[str]:
+def _classes(part: Loaded, least: int) -> set[str]:
     """The classes that have at least `least` images."""
     names, counts = np.unique(part.classes, return_counts=True)
     return set(names[counts >= least].tolist())

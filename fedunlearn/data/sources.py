@@ -44,7 +44,8 @@ class DatasetSource:
 
     `prepare(train)`: what turns the inputs of a split into those of a model, given the training set; images are
     normalised by their own mean and standard deviation unless the literature has published others. `task`: what is
-    learnt. `suits`: what the rest of a configuration is unless somebody says otherwise, in the layout of conf/, such as
+    learnt; `options(settings)`: what the dataset's settings choose about that (see `Task.configured`). `suits`: what
+    the rest of a configuration is unless somebody says otherwise, in the layout of conf/, such as
     `{"model": "decoder", "train": {"lr": 0.002}}`. Ours ignore `seed`, which is there for generated data.
     """
 
@@ -55,6 +56,7 @@ class DatasetSource:
     task: str = "classification"
     about: str = ""  # for those who read conf/
     suits: Mapping[str, Any] = field(default_factory=dict)
+    options: Callable[[Any], Any] = lambda settings: None
 
 
 @dataclass(frozen=True)
@@ -70,15 +72,15 @@ def load(chosen: Choice, data: DataConfig, seed: int) -> Dataset:
     source = registry.find("dataset", chosen.name)
     root = Path(data.root or "data").expanduser()
     try:
-        train, test, names, remarks, brought = Splits(*source.read(chosen.settings, root, data.download, seed))
+        train, test, names, remarks, brought, unseen = Splits(*source.read(chosen.settings, root, data.download, seed))
     except OSError as error:
         raise RequestError(f"{chosen.name} cannot be read from {root}: {error}") from error
     train, test = _limited(train, test, data.limit)
-    prepare = brought or source.prepare(train)
+    prepare, options = brought or source.prepare(train), source.options(chosen.settings)
     if not is_dataclass(type(prepare)):  # the text of anything else names a place in memory, and keys are made of it
         raise RequestError(f"dataset={chosen.name} must prepare inputs by a frozen dataclass, not by {prepare!r}")
-    told = _fingerprint(train, test, names, prepare)
-    return Dataset(chosen.name, train, test, names, prepare, told, source.task, remarks)
+    told = _fingerprint(train, test, names, prepare, options, unseen)
+    return Dataset(chosen.name, train, test, names, prepare, told, source.task, remarks, options, unseen)
 
 
 def _limited(train: Split, test: Split, limit: int | None) -> tuple[Split, Split]:
@@ -105,9 +107,17 @@ def _statistics(images: Tensor) -> Statistics:
     return tuple(mean), tuple(std)
 
 
-def _fingerprint(train: Split, test: Split, names: Sequence[str], prepare: Prepare) -> str:
-    digest = hashlib.sha256(repr((tuple(names), prepare)).encode())
-    for split in (train, test):
+def _fingerprint(
+    train: Split,
+    test: Split,
+    names: Sequence[str],
+    prepare: Prepare,
+    options: Any = None,
+    unseen: Split | None = None,
+) -> str:
+    chosen = () if options is None else (options,)
+    digest = hashlib.sha256(repr((tuple(names), prepare, *chosen)).encode())
+    for split in (train, test) if unseen is None else (train, test, unseen):
         for name, tensor in {**split.inputs, "targets": split.targets, "groups": split.groups}.items():
             array = np.ascontiguousarray(tensor.numpy())
             digest.update(repr((name, array.shape, array.dtype.str)).encode())

@@ -14,7 +14,7 @@ class Splits(NamedTuple):
     """What a dataset's source reads.
 
     `remarks`: sentences that its user should know, such as what was left out. `prepare`: as of the source, where the
-    samples alone do not say it, such as which text their tokens stand for.
+    samples alone do not say it, such as which text their tokens stand for. `unseen`: see `Dataset`.
     """
 
     train: Split
@@ -22,6 +22,7 @@ class Splits(NamedTuple):
     names: tuple[str, ...]  # of the groups
     remarks: tuple[str, ...] = ()
     prepare: Prepare | None = None
+    unseen: Split | None = None
 
 
 def stratified(labels: np.ndarray, count: int, stream: np.random.Generator, leave: int = 0) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -67,7 +67,8 @@ class Dataset:
 
     `class_names`: the names of the groups. `prepare`: from a split's inputs to a model's. `fingerprint`: a hash of all
     that matters (inputs, targets, groups, names, preparation), part of every store key. `task`: what is learnt.
-    `remarks`: sentences that its user should know.
+    `remarks`: sentences that its user should know. `options`: what it has to choose about its task, a frozen dataclass
+    (None: nothing). `unseen`: samples of further groups, numbered on, that no client ever holds: a control for audits.
     """
 
     name: str
@@ -78,6 +79,8 @@ class Dataset:
     fingerprint: str
     task: str = "classification"
     remarks: tuple[str, ...] = ()
+    options: Any = None
+    unseen: Split | None = None
 
     @property
     def classes(self) -> int:

@@ -23,7 +23,7 @@ from fedunlearn.federation.augmenting import Augmenter, Drawn, joined, mixed_wit
 from fedunlearn.federation.federation import ClientData
 from fedunlearn.federation.objective import Assignment, Constrain, Objective, Passes, RoundContext, Tensors
 from fedunlearn.federation.optimiser import descend, slots
-from fedunlearn.federation.sgd import Assigned, Trained, assigned, batches, never
+from fedunlearn.federation.sgd import Assigned, Trained, assigned, never
 from fedunlearn.models.base import Around, Network
 from fedunlearn.settings.config import TrainConfig
 from fedunlearn.tasks.base import Batch, Task
@@ -68,7 +68,7 @@ def portion(
     """What a client would go through in `sgd.train`, `order` shuffling likewise."""
     samples, epochs = assigned(decided, client), range(training.local_epochs)
     rows = samples.weights.nonzero()[:, 0]
-    cut = [list(batches(rows, training.batch_size, order)) for _ in epochs]
+    cut = [client.task.batches(rows, samples.targets, training.batch_size, order) for _ in epochs]
     every = [batch for epoch in cut for batch in epoch]
     drawn = tuple(augmenter.drawn(len(batch)) for batch in every) if augmenter else ()
     return Portion(client, samples, every, len(every) - len(cut[-1]), augmenter, drawn)

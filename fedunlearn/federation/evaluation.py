@@ -35,7 +35,7 @@ def scores(federation: Federation, state: State, split: Split, workers: int = 1)
     task, prepare = federation.task, federation.dataset.prepare
 
     @torch.no_grad()
-    def score(rows: Tensor) -> tuple[Tensor, Tensor]:
+    def asked(rows: Tensor) -> tuple[Tensor, Tensor]:
         piece = split.at(rows)
         batch = Batch(prepare(piece.inputs), piece.targets, torch.ones(len(piece), device=rows.device))
         with federation.models.borrowed() as model:
@@ -43,10 +43,11 @@ def scores(federation: Federation, state: State, split: Split, workers: int = 1)
             model.eval()
             said = task.outputs(model, batch.inputs)
             finite = torch.stack([part.isfinite().all() for part in (said.features, *task.kept(said, batch).values())])
-            return task.score(said, batch), finite.all()
+            return said.features if task.among else task.score(said, batch), finite.all()
 
     with ThreadPoolExecutor(workers) as pool:
-        found, finite = zip(*pool.map(score, pieces), strict=True)
+        found, finite = zip(*pool.map(asked, pieces), strict=True)
     if not torch.stack(finite).all():
         raise FloatingPointError("what the model puts out is not finite")
-    return torch.cat(found)
+    together = torch.cat(found)
+    return task.among(together, split.targets) if task.among else together

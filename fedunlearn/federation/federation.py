@@ -20,8 +20,8 @@ from fedunlearn.federation.spec import StageSpec
 from fedunlearn.models.base import Network, build
 from fedunlearn.randomness import derive
 from fedunlearn.settings import config as configuration
-from fedunlearn.settings import registry
 from fedunlearn.settings.config import RunConfig
+from fedunlearn.tasks import base as tasks
 from fedunlearn.tasks.base import Batch, Task
 
 
@@ -109,7 +109,7 @@ class Federation:
         seed: int,
     ) -> None:
         self.dataset, self.parts, self.request, self.device, self.seed = dataset, parts, wanted, device, seed
-        self.task: Task = registry.find("task", dataset.task)
+        self.task = tasks.of(dataset)
         self.train, self.test = dataset.train.to(device), dataset.test.to(device)
         self.models = ModelPool(new_model, device)
         self._variants: dict[int, Federation] = {}
@@ -169,7 +169,7 @@ def open_federation(config: RunConfig) -> Federation:
     wanted = request.resolve(config.request, groups, parts, dataset.class_names, config.seed)
     if config.request.backdoor:
         dataset = backdoor.planted(dataset, wanted, config.request.backdoor, config.seed)
-    task: Task = registry.find("task", dataset.task)
+    task = tasks.of(dataset)
     model, sample = config.model, dataset.sample
     return Federation(
         dataset,

@@ -125,7 +125,7 @@ class Feed:
 
     def epoch(self, order: torch.Generator) -> Iterator[tuple[Tensor, Batch]]:
         """Every batch with the positions of its samples, in an order of its own."""
-        pieces = batches(self._rows, self._size, order)
+        pieces = self._client.task.batches(self._rows, self._samples.targets, self._size, order)
         if not pieces:
             return
         everything = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
@@ -165,22 +165,6 @@ class Feed:
 def _put(parameters: Mapping[str, Tensor], values: Tensors) -> None:
     for name, parameter in parameters.items():
         parameter.copy_(values[name])
-
-
-def batches(rows: Tensor, size: int, order: torch.Generator) -> list[Tensor]:
-    """`rows` in random order, `size` at a time; as they are, if they fit into one batch.
-
-    A last batch of one sample joins the batch before it, and a client with a single sample trains on nothing:
-    batch statistics and contrastive terms are undefined for one sample.
-    """
-    count = len(rows)
-    if count <= size:
-        return [rows] if count > 1 else []
-    shuffled = rows[torch.randperm(count, generator=order).to(rows.device)]
-    lengths = [size] * (count // size) + [count % size] * (count % size > 0)
-    if lengths[-1] == 1:
-        lengths[-2:] = [lengths[-2] + 1]
-    return [piece for piece in torch.split(shuffled, lengths) if len(piece) > 1]
 
 
 @torch.no_grad()

@@ -6,7 +6,8 @@ train with cross-entropy on the transformed labels, a contrastive loss inside th
 class prototypes that the server averages by class counts and sends back with the model. The paper's words are public,
 its equations were not available to us: the losses below are our reading (supervised contrastive and InfoNCE), and
 each choice it leaves open is a field of `FUCRT`. The features are the penultimate representation, normalised to unit
-length; a projection head, which the sources do not mention, is not offered.
+length; a projection head, which the sources do not mention, is not offered. Where individuals are told apart, the
+features are the embeddings, and the task's loss on pairs takes the place of cross-entropy.
 """
 
 from __future__ import annotations
@@ -26,11 +27,10 @@ from fedunlearn.federation.spec import StageSpec
 from fedunlearn.federation.strategy import Clients, Tensors
 from fedunlearn.methods.contrastive import prototype_contrastive, prototype_distance, supervised_contrastive, unit
 from fedunlearn.methods.relabel import TransformationServer, cast_vote, transformed
-from fedunlearn.methods.transformation import Selection, transformed_labels
+from fedunlearn.methods.transformation import ANCHORS, Selection, embedding_sums, transformed_labels
 from fedunlearn.models.base import Network, linear_head
 from fedunlearn.settings.schema import NonNegative, Positive
-from fedunlearn.tasks.base import Batch
-from fedunlearn.tasks.classification import ClassOutputs
+from fedunlearn.tasks.base import LABELLED, Batch, Outputs
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,16 @@ class FUCRTServer(TransformationServer):
     def prepare(self, model: Tensors, clients: Clients) -> Tensors:
         """The vote, then the original model's prototypes."""
         super().prepare(model, clients)
-        width = model[linear_head(self.new_model(0)).weight].shape[1]
-        self.shared["prototypes"] = torch.zeros(self.spec.classes, width, device=self.device)
+        self.shared["prototypes"] = torch.zeros(self.spec.classes, self.width(model), device=self.device)
         self.shared["known"] = torch.zeros(self.spec.classes, dtype=torch.uint8, device=self.device)
         if self.settings.first_prototypes == "original" and self.settings.global_weight > 0:
             self.on_totals(clients.total("prototypes", model))
         return model
+
+    def width(self, model: Tensors) -> int:
+        """How many numbers make up a sample's features."""
+        anchors = self.shared.get(ANCHORS)
+        return (model[linear_head(self.new_model(0)).weight] if anchors is None else anchors).shape[1]
 
     def on_totals(self, totals: Tensors) -> None:
         """g_c = Σ_k n_k^c μ_k^c / Σ_k n_k^c; a class that nobody held this round keeps its prototype."""
@@ -103,7 +107,7 @@ def class_sums(
 def objective(settings: FUCRT, spec: StageSpec) -> Objective:
     """L = L_ce + λ1 L_local + λ2 L_global on transformed labels."""
 
-    def loss(outputs: ClassOutputs, batch: Batch, context: RoundContext) -> Tensor:
+    def loss(outputs: Outputs, batch: Batch, context: RoundContext) -> Tensor:
         total, z = task_loss(outputs, batch, context), unit(outputs.features)
         labels = batch.targets.masked_fill(batch.weights == 0, -1)
         if settings.local_weight > 0:
@@ -133,7 +137,7 @@ def kept_features(settings: FUCRT) -> Keep | None:
     return features if settings.prototypes_by == "passes" and settings.global_weight > 0 else None
 
 
-def features(outputs: ClassOutputs) -> Tensors:
+def features(outputs: Outputs) -> Tensors:
     """`features` [b, d]."""
     return {"features": outputs.features}
 
@@ -159,7 +163,8 @@ METHODS = {
         settings=FUCRT,
         objective=objective,
         strategy=FUCRTServer,
-        queries={"vote": cast_vote, "prototypes": first_prototypes},
+        queries={"vote": cast_vote, "anchors": embedding_sums, "prototypes": first_prototypes},
         levels=frozenset({"class"}),
+        tasks=LABELLED,
     )
 }

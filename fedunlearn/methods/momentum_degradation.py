@@ -5,7 +5,8 @@ Zhao et al., "Federated Unlearning With Momentum Degradation", IEEE Internet of 
 alone. Knowledge erasure mixes it in, W ← λ W + (1 − λ) W_de; memory guidance trains W on the retain samples with
 their labels and on the forget samples with what W_de takes them for. The text was not available to us; the schedule
 (some rounds for W_de, then rounds of erasure with guidance, then guidance alone) and hard pseudo-labels follow public
-accounts. How long each phase lasts in a given budget, and soft pseudo-labels as a variant, are our reading.
+accounts. Where individuals are told apart, W_de takes a forget sample for the individual whose mean embedding is
+nearest. How long each phase lasts in a given budget, and soft pseudo-labels as a variant, are our reading.
 """
 
 from __future__ import annotations
@@ -25,11 +26,12 @@ from fedunlearn.federation.objective import Assignment, Objective, RoundContext
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.federation.strategy import Clients, Tensors, UnlearningStrategy
 from fedunlearn.methods.phases import check_fit, phase
-from fedunlearn.methods.transformation import logits_of
-from fedunlearn.models.base import Network
+from fedunlearn.methods.transformation import ANCHORS, anchors_of, logits_of, nearness, sums_of
+from fedunlearn.models.base import Network, has_logits
 from fedunlearn.randomness import derive
 from fedunlearn.settings.config import RunConfig
 from fedunlearn.settings.schema import Fraction, Whole
+from fedunlearn.tasks.base import LABELLED
 
 DEGRADED = "degraded/"  # prefix of W_de's tensors: in the server's memory, and shared during guidance
 WARMUP_SHARE, GUIDE_SHARE = 0.3, 0.2  # of all rounds, where the settings are null
@@ -73,6 +75,8 @@ class DegradationServer(UnlearningStrategy):
         if number <= self.warmup:
             self._waiting = model
             return degraded
+        if ANCHORS not in self.memory and not has_logits(self.new_model(0)):
+            self.memory |= anchors_of(self.clients.total("anchors", degraded), self.device)
         self.shared = self.memory
         return mixed(model, degraded, self.settings.momentum) if number <= self.guidance else model
 
@@ -97,6 +101,11 @@ def mixed(model: Tensors, degraded: Tensors, momentum: float) -> Tensors:
     }
 
 
+def retained_sums(model: Network, client: ClientData, settings: MomentumDegradation, spec: StageSpec) -> Tensors:
+    """The client's answer to the query `anchors`: sums of its retain samples' embeddings by W_de, and counts."""
+    return sums_of(model, client, (~client.forget).nonzero()[:, 0], spec)
+
+
 def assign(
     settings: MomentumDegradation, spec: StageSpec, model: Network, client: ClientData, context: RoundContext
 ) -> Assignment:
@@ -107,6 +116,7 @@ def assign(
         return Assignment((~client.forget).float(), labels)
     if len(held):
         said = logits_of(DEGRADED, context.shared, model, client, held)
+        said = nearness(said, context.shared) if ANCHORS in context.shared else said
         hard = F.one_hot(said.argmax(1), spec.classes).float()
         labels[held] = hard if settings.pseudo_labels == "hard" else said.softmax(1)
     return Assignment(torch.ones(len(client), device=labels.device), labels)
@@ -133,6 +143,8 @@ METHODS = {
         settings=MomentumDegradation,
         objective=objective,
         strategy=DegradationServer,
+        queries={"anchors": retained_sums},
+        tasks=LABELLED,
         check=check,
     )
 }

@@ -128,7 +128,7 @@ def of_each_layer(scores: Tensors, share: float) -> Tensors:
 def of_the_model(scores: Tensors, share: float) -> Tensors:
     """The most telling filters of all layers together, by layer: one threshold for all scores."""
     chosen = most_telling(torch.cat([*scores.values()]), share)
-    return dict(zip(scores, chosen.split([len(own) for own in scores.values()]), strict=True))
+    return dict(zip(scores, torch.split(chosen, [len(own) for own in scores.values()]), strict=True))
 
 
 CHOICES = {"layer": of_each_layer, "model": of_the_model}

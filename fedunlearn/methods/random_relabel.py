@@ -17,6 +17,7 @@ from fedunlearn.federation.objective import Assignment, Objective, RoundContext
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.models.base import Network
 from fedunlearn.randomness import torch_stream
+from fedunlearn.tasks.base import LABELLED
 
 
 def other_labels(labels: Tensor, spec: StageSpec, stream: torch.Generator) -> Tensor:
@@ -42,6 +43,6 @@ def objective(settings: NoSettings, spec: StageSpec) -> Objective:
 
 METHODS = {
     "random_relabel": Method(
-        name="random_relabel", title="random relabelling", settings=NoSettings, objective=objective
+        name="random_relabel", title="random relabelling", settings=NoSettings, objective=objective, tasks=LABELLED
     )
 }

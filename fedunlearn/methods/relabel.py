@@ -16,8 +16,17 @@ from fedunlearn.federation.method import Method
 from fedunlearn.federation.objective import Assignment, Objective, RoundContext
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.federation.strategy import Clients, Tensors, UnlearningStrategy
-from fedunlearn.methods.transformation import ORIGINAL, Selection, elect, transformed_labels, vote
-from fedunlearn.models.base import Network
+from fedunlearn.methods.transformation import (
+    ORIGINAL,
+    Selection,
+    anchors_of,
+    elect,
+    embedding_sums,
+    transformed_labels,
+    vote,
+)
+from fedunlearn.models.base import Network, has_logits
+from fedunlearn.tasks.base import LABELLED
 
 
 @dataclass(frozen=True)
@@ -33,7 +42,9 @@ class TransformationServer(UnlearningStrategy):
     settings: Any  # of the method, with a field `selection`
 
     def prepare(self, model: Tensors, clients: Clients) -> Tensors:
-        """Ask for ballots and elect the global transformation sets."""
+        """Ask for ballots and elect the global transformation sets; before that, for anchors if there are no logits."""
+        if not has_logits(self.new_model(0)):
+            self.shared |= anchors_of(clients.total("anchors", model), self.device)
         ballots = clients.total("vote", model)
         allowed = elect(ballots, self.settings.selection, self.spec)
         self.shared["allowed"] = allowed.to(torch.uint8).to(self.device)
@@ -65,7 +76,8 @@ METHODS = {
         settings=Relabel,
         objective=lambda settings, spec: Objective(partial(transformed, spec)),
         strategy=TransformationServer,
-        queries={"vote": cast_vote},
+        queries={"vote": cast_vote, "anchors": embedding_sums},
         levels=frozenset({"class"}),
+        tasks=LABELLED,
     )
 }

@@ -7,12 +7,15 @@ sum passes a threshold are its local set; a client with too few forget samples a
 set the most frequent size among the local sets and fills it with the classes that got most votes. In training, a
 forget sample's label becomes the most probable class inside the global set. No equation of the paper was available
 to us, so everything that is a choice below is a field of `Selection`; the defaults are our reading.
+
+A model without logits, which embeds images of individuals, has instead of them the distances to the individuals'
+*anchors*: the means of what the model that unlearning starts from makes of their images (our reading too).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -26,6 +29,8 @@ from fedunlearn.models.base import Network
 from fedunlearn.settings.schema import NonNegative, Whole
 
 ORIGINAL = "original/"  # prefix of the original model's tensors among the shared ones
+ANCHORS, ANCHORED = "anchors", "anchored"  # shared for models without logits: [classes, d], and which there are
+SOFTNESS = 0.1  # squared distance to an anchor by which a probability falls to 1/e of what it was
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ def vote(model: Network, client: ClientData, selection: Selection, spec: StageSp
         held = torch.isin(client.targets, torch.tensor(group, device=client.targets.device)).nonzero()[:, 0]
         if len(held) <= selection.min_samples:
             continue
-        probabilities = observed(model, client, held)["logits"].softmax(1)
+        probabilities = logits_by(model, client, held, client.shared).softmax(1)
         members = local_set(probabilities, client.targets[held], spec.retain_classes, selection).cpu()
         if members.any():
             sizes[row, int(members.sum())] = 1
@@ -123,13 +128,48 @@ def labelling_logits(model: Network, client: ClientData, held: Tensor, shared: T
     That is the received model, or the original one where the server sent it along (`relabel="once"`).
     """
     if not any(name.startswith(ORIGINAL) for name in shared):
-        return observed(model, client, held)["logits"]
-    return logits_of(ORIGINAL, shared, model, client, held)
+        return logits_by(model, client, held, shared)
+    said = logits_of(ORIGINAL, shared, model, client, held)
+    return nearness(said, shared) if ANCHORS in shared else said
+
+
+def logits_by(model: Network, client: ClientData, held: Tensor, shared: Tensors) -> Tensor:
+    """Logits [m, classes] of the samples at positions `held`, or what stands for them where there are anchors."""
+    said = observed(model, client, held)
+    return nearness(said["features"], shared) if ANCHORS in shared else said["logits"]
+
+
+def nearness(embedded: Tensor, shared: Tensors) -> Tensor:
+    """Minus the squared distances of embeddings [m, d] to the anchors over `SOFTNESS`, [m, classes]; -inf for none."""
+    squares = torch.cdist(embedded, shared[ANCHORS]).square()
+    return (-squares / SOFTNESS).masked_fill(~shared[ANCHORED].bool(), -torch.inf)
+
+
+def embedding_sums(model: Network, client: ClientData, settings: Any, spec: StageSpec) -> Tensors:
+    """Sums [classes, d] and counts [classes] of the embeddings of all that a client holds: the query `anchors`."""
+    return sums_of(model, client, torch.arange(len(client), device=client.targets.device), spec)
+
+
+def sums_of(model: Network, client: ClientData, rows: Tensor, spec: StageSpec) -> Tensors:
+    """Sums [classes, d] and counts [classes] of the embeddings of the samples at positions `rows`."""
+    z, labels = observed(model, client, rows)["features"], client.targets[rows]
+    sums = torch.zeros(spec.classes, z.shape[1], device=z.device).index_add(0, labels, z)
+    return {"sums": sums, "counts": torch.bincount(labels, minlength=spec.classes).float()}
+
+
+def anchors_of(totals: Tensors, device: torch.device) -> Tensors:
+    """What is shared of the clients' sums: the means, and of which classes there are some."""
+    counts = totals["counts"]
+    means = (totals["sums"] / counts.clamp_min(1)[:, None]).float()
+    return {ANCHORS: means.to(device), ANCHORED: (counts > 0).to(torch.uint8).to(device)}
 
 
 @torch.no_grad()
 def logits_of(prefix: str, shared: Tensors, model: Network, client: ClientData, held: Tensor) -> Tensor:
-    """Logits [m, classes] by another model, whose tensors are shared under `prefix`; `model` lends its architecture."""
+    """Logits [m, classes] by another model, whose tensors are shared under `prefix`; `model` lends its architecture.
+
+    Of a model without logits, embeddings [m, d].
+    """
     other = {name.removeprefix(prefix): value for name, value in shared.items() if name.startswith(prefix)}
     parts = [functional_call(model, other, (client.inputs(part),)) for part in torch.split(held, EVALUATION_BATCH)]
     return torch.cat(parts)

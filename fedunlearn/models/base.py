@@ -94,6 +94,11 @@ def linear_head(model: Network) -> LinearHead:
     return LinearHead("head.weight", "head.bias")
 
 
+def has_logits(model: Network) -> bool:
+    """Does the model put out a number for each class, by a linear head? Others embed."""
+    return isinstance(model.head, nn.Linear)
+
+
 @dataclass(frozen=True)
 class ModelFamily:
     """A registered architecture. `encoder(settings, shape)` returns the feature extractor and its output width d.

@@ -27,6 +27,25 @@ class TorchvisionSettings:
     arch: str = "mobilenet_v3_small"  # a classifier's name in torchvision, such as efficientnet_b0 or vgg16
     # of torchvision, downloaded once; they may have seen what is to be forgotten
     weights: Literal["none", "imagenet"] = "none"
+    frozen: bool = False  # train the head alone, on features that stay as they are
+
+
+class Frozen(nn.Module):
+    """A network without gradients, whose normalisation uses running statistics and leaves them as they are."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> Frozen:
+        """The network stays in evaluation mode."""
+        self.training = mode
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        """What the network makes of the images."""
+        features: Tensor = self.network(images)
+        return features
 
 
 class Coloured(nn.Module):
@@ -54,7 +73,7 @@ def encoder(settings: TorchvisionSettings, shape: tuple[int, ...]) -> tuple[nn.M
     network = _network(settings)
     features = _without_head(settings.arch, network)
     _without_chance(network)
-    coloured = Coloured(network)
+    coloured = Coloured(Frozen(network) if settings.frozen else network)
     try:
         with torch.no_grad():
             found = coloured.eval()(torch.zeros(2, *shape))

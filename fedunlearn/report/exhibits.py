@@ -10,10 +10,16 @@ from fedunlearn.report.runs import Run
 MODELS = {"original": "original", "retrained_0": "retrained", "unlearned": "unlearned"}
 
 
-def read(run: Run, name: str) -> dict[str, Any]:
-    """The exhibit by what each model is called; empty where there is no such file, or none that can be read."""
+def every(run: Run, name: str) -> dict[str, Any]:
+    """The exhibit by model (`retrained_0`, …); empty where there is no such file, or none that can be read."""
     try:
         found = json.loads((run.folder / "exhibits" / f"{name}.json").read_text(encoding="utf-8"))
-        return {called: found[model] for model, called in MODELS.items() if model in found}
-    except (OSError, ValueError, TypeError):
+        return {model: each for model, each in found.items() if isinstance(each, dict)}
+    except (OSError, ValueError, AttributeError):
         return {}
+
+
+def read(run: Run, name: str) -> dict[str, Any]:
+    """The exhibit by what each model is called; empty where there is no such file, or none that can be read."""
+    found = every(run, name)
+    return {called: found[model] for model, called in MODELS.items() if model in found}

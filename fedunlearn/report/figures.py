@@ -13,6 +13,7 @@ from fedunlearn.report import (
     answers_figure,
     attention_figure,
     cost_figure,
+    exhibit_figures,
     feature_map_figure,
     partition_figure,
     profile,
@@ -46,6 +47,11 @@ OF_A_SWEEP: dict[str, Callable[..., Figure | None]] = {
 }
 
 
+def of_a_run(run: Run) -> dict[str, Callable[..., Figure | None]]:
+    """The figures of every run, and those that this run's audits declare."""
+    return {**exhibit_figures.asked_for(run), **OF_A_RUN}
+
+
 def draw(run: Run, names: Collection[str] | None = None, titled: bool = True) -> list[Path]:
     """Write `figures/NAME.png`, `.svg` and `.pdf` into the run's folder; returns their paths.
 
@@ -54,7 +60,8 @@ def draw(run: Run, names: Collection[str] | None = None, titled: bool = True) ->
     A figure that the run has nothing to show in is left out (class flow where no class was forgotten), and an older
     one of that name is removed.
     """
-    chosen = {name: OF_A_RUN[name] for name in (OF_A_RUN if names is None else names)}
+    known = of_a_run(run)
+    chosen = {name: known[name] for name in (known if names is None else names)}
     return _drawn(chosen, run.folder / "figures", titled and has_titles(run), legible(run))
 
 

@@ -254,8 +254,8 @@ def interval(share: float, samples: float) -> str:
 
 
 def fixed(value: float) -> str:
-    """Three decimals with a proper minus, and none on what rounds to zero."""
-    return f"{round(value, 3) + 0.0:.3f}".replace("-", "−")
+    """Three decimals with a proper minus, and none on what rounds to zero; a thousand and more: whole numbers."""
+    return f"{round(value, 3) + 0.0:.{0 if abs(value) >= 1000 else 3}f}".replace("-", "−")
 
 
 def signed(value: float) -> str:

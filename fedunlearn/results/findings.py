@@ -15,6 +15,7 @@ from typing import Literal
 # distance, similarity: how far from (how like) retrained models a model is, which cannot be too small (too large).
 Direction = Literal["up", "down", "as retrained", "distance", "similarity"]
 Kind = Literal["number", "list", "figure"]
+Drawn = Literal["", "curves", "strips"]
 SIDES: Mapping[str, int] = {"up": 1, "distance": 1, "down": -1, "similarity": -1}
 
 
@@ -26,7 +27,8 @@ class Finding:
     a column of the tables, or a stand-in in runs that lack the finding named in `stands_in_for`. `counted`: the verdict
     counts it. `finest`: a smaller difference is none, though retrained models may agree entirely; a number, or one
     forget sample, of those that it is a share of (test samples unless the name ends in `_train`). `kind`: a number, a
-    list of numbers (one per class or group), or what a figure is drawn from.
+    list of numbers (one per class or group), or what a figure is drawn from; `drawn`: by what, if by one of those that
+    draw any such figure (fedunlearn/report/exhibit_figures.py says what data they take).
     """
 
     name: str
@@ -39,12 +41,15 @@ class Finding:
     counted: bool = False
     finest: float | Literal["forget sample"] = 0.0
     kind: Kind = "number"
+    drawn: Drawn = ""
 
     def __post_init__(self) -> None:
         if self.counted and self.direction not in ("up", "down"):
             raise ValueError(f"the verdict can count {self.name} only if it says in which direction more is left")
         if self.kind != "number" and (self.headline or self.counted or self.stands_in_for):
             raise ValueError(f"{self.name} is no number: neither a table's column nor the verdict can show it")
+        if self.drawn and self.kind != "figure":
+            raise ValueError(f"{self.name} is no figure: it cannot be drawn as {self.drawn}")
 
     @property
     def side(self) -> int:

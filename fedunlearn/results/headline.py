@@ -152,7 +152,8 @@ def _plural(said: str) -> str:
 
 def _undecided(told: Told, it: str) -> str:
     gone = all(_blind(each) and not _judges_samples(each) for each in told.summaries)
-    hides = f"{told.title} no longer answers with {it}, but whether it was erased or only hidden cannot be told"
+    same = f"{told.title} recognises {it} no better than retraining does"
+    hides = f"{same}, but whether it was erased or only hidden cannot be told"
     kind = "judgement" if all(map(_judges_samples, told.summaries)) else "verdict"
     return hides if gone and " and " not in told.title else f"no {kind} on {told.title}"
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from fedunlearn.data.types import Dataset, Inputs
 from fedunlearn.models.base import Network
+from fedunlearn.settings import registry
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,26 @@ class Outputs(Protocol):
         """One vector for each sample, float [b, d]."""
 
 
+# (positions of the samples that count, targets of all of a client's samples, batch size, order) -> batches.
+Dealt = Callable[[Tensor, Tensor, int, torch.Generator], list[Tensor]]
+
+
+def shuffled(rows: Tensor, targets: Tensor, size: int, order: torch.Generator) -> list[Tensor]:
+    """`rows` in random order, `size` at a time; as they are, if they fit into one batch.
+
+    A last batch of one sample joins the batch before it, and a client with a single sample trains on nothing:
+    batch statistics and contrastive terms are undefined for one sample.
+    """
+    count = len(rows)
+    if count <= size:
+        return [rows] if count > 1 else []
+    mixed = rows[torch.randperm(count, generator=order).to(rows.device)]
+    lengths = [size] * (count // size) + [count % size] * (count % size > 0)
+    if lengths[-1] == 1:
+        lengths[-2:] = [lengths[-2] + 1]
+    return [piece for piece in torch.split(mixed, lengths) if len(piece) > 1]
+
+
 @dataclass(frozen=True)
 class Task:
     """A registered task. All functions are pure, and may be vectorised: no step may depend on the values in a tensor.
@@ -63,6 +84,11 @@ class Task:
     `at_once`: samples that are evaluated together; fixed, so that no result depends on how much memory a machine has.
     `libraries`: the distributions that its models and audits need beyond fedunlearn's own; their versions are part of
     store keys.
+
+    `among(features, targets)`: the score of all n samples of a split, float [n], in place of `score`, where it depends
+    on who else is there. `batches`: how a client's samples are dealt into the batches of an epoch.
+    `configured(options)`: the task as its datasets want it, for a task that has something to choose
+    (`Dataset.options`).
     """
 
     name: str
@@ -78,10 +104,20 @@ class Task:
     learnt: float = 0.3
     at_once: int = 512
     libraries: tuple[str, ...] = ()
+    among: Callable[[Tensor, Tensor], Tensor] | None = None
+    batches: Dealt = shuffled
+    configured: Callable[[Any], Task] | None = None
+
+
+def of(dataset: Dataset) -> Task:
+    """What is learnt from a dataset, in the way that it asks for."""
+    task: Task = registry.find("task", dataset.task)
+    return task.configured(dataset.options) if task.configured and dataset.options is not None else task
 
 
 EVERY = frozenset({"every task"})  # what methods and audits are for that only need what every task offers
 CLASSIFICATION = frozenset({"classification"})
+LABELLED = frozenset({"classification", "identity"})  # every sample has one of several names
 
 
 def defined(tasks: frozenset[str], task: str) -> bool:

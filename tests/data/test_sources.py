@@ -53,7 +53,8 @@ def sentence(error: pytest.ExceptionInfo[RequestError]) -> str:
 
 
 def test_every_dataset_has_a_yaml_with_its_own_defaults() -> None:
-    assert {path.stem for path in CONF.glob("*.yaml")} == {*DATASETS, "fictions", "glyphs", "tofu"}
+    found = {path.stem for path in CONF.glob("*.yaml")}
+    assert found == {*DATASETS, "critters", "fictions", "glyphs", "identity_folder", "tofu"}
     for name, source in DATASETS.items():
         given: Any = OmegaConf.to_container(OmegaConf.load(CONF / f"{name}.yaml"))
         assert given.pop("name") == name

@@ -128,7 +128,7 @@ def test_many_clients_of_another_task_train_as_one(site, tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["method=fucrt"], "method fucrt is for classification, but dataset=diabetes is for regression"),
+        (["method=fucrt"], "method fucrt is for classification or identity, but dataset=diabetes is for regression"),
         (["method=head_mask"], "method head_mask is for classification, but dataset=diabetes is for regression"),
         (["method=finetune", "model=cnn"], "model cnn is for images, and a sample of this dataset has the shape [10]"),
     ],

@@ -75,7 +75,7 @@ def test_adapters_start_from_the_same_models_and_send_less(adapted, whole):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["method=fucrt"], "method fucrt is for classification, but dataset=fictions is for language"),
+        (["method=fucrt"], "method fucrt is for classification or identity, but dataset=fictions is for language"),
         (["method=npo", "model=cnn"], "cnn is for images, and a sample of this dataset has the shape"),
         (["method=npo", "request.classes=[Nobody]"], "no class called 'Nobody': choose Brida Farrow"),
     ],

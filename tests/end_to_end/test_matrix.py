@@ -22,6 +22,7 @@ from fedunlearn.runs.pipeline import Outcome
 from fedunlearn.runs.summarise import summarise
 from fedunlearn.settings import registry
 from fedunlearn.settings.config import RequestConfig, RunConfig
+from fedunlearn.tasks.base import defined
 
 ROUNDS, MORE = 3, 2  # of training and of unlearning: few, but enough for all phases of every method
 TINY = ["data.limit=160", "model.width=4", "model.feature_dim=12", f"train.rounds={ROUNDS}", f"unlearn.rounds={MORE}"]
@@ -37,7 +38,9 @@ WORDS = {
     "client": ["request.classes=[]", "request.clients=[1]"],
     "sample": ["request.classes=[]", "request.samples={0: 3, 2: 1}"],
 }
-WORKING = [name for name in registry.names("method") if not registry.find("method", name).given]  # others are finished
+FOUND = {name: registry.find("method", name) for name in registry.names("method")}
+# Of the others, some are finished already, and some are for other tasks.
+WORKING = [name for name, found in FOUND.items() if not found.given and defined(found.tasks, "classification")]
 PAIRS = [(method, level) for method in WORKING for level in REQUESTS]
 DEFINED = [(method, level) for method, level in PAIRS if level in registry.find("method", method).levels]
 REFUSED = sorted({*PAIRS} - {*DEFINED})

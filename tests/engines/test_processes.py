@@ -32,6 +32,7 @@ from fedunlearn.models.base import Network
 from fedunlearn.settings import registry
 from fedunlearn.settings.config import Choice, TrainConfig
 from fedunlearn.settings.schema import plain
+from fedunlearn.tasks.base import defined
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
 
@@ -92,6 +93,8 @@ def test_threads_and_processes_give_the_same_bits(make_federation, name):
     method, memory = registry.find("method", name), {}
     if method.rounds(10, 10) == 0:
         pytest.skip(f"{name} trains no client")
+    if not defined(method.tasks, "classification"):
+        pytest.skip(f"{name} is not for classes")
     if method.history:
         memory = play(make_federation, "fedavg", method.history, backend="threads").memory
     runs = [play(make_federation, name, memory=memory, backend=backend) for backend in ("threads", "processes")]

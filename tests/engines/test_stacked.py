@@ -22,6 +22,7 @@ from fedunlearn.models.base import Network
 from fedunlearn.settings import registry
 from fedunlearn.settings.config import Choice, TrainConfig
 from fedunlearn.settings.schema import plain
+from fedunlearn.tasks.base import defined
 
 TOLERANCE = 1e-4
 TRAINING = TrainConfig(rounds=2, local_epochs=2, batch_size=5, lr=0.05, momentum=0.9, weight_decay=0.01)
@@ -79,6 +80,8 @@ def test_every_method(make_federation, name):
         pytest.skip(f"{name} trains no client")
     if "class" not in method.levels:
         pytest.skip(f"{name} does not forget classes")
+    if not defined(method.tasks, "classification"):
+        pytest.skip(f"{name} is not for classes")
     spec, memory = plan_of(name), {}
     if method.history:
         memory = run(make_federation, plan_of("fedavg"), server=method.history).memory

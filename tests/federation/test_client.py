@@ -10,7 +10,7 @@ from torch import nn
 
 from fedunlearn.engines.grid import LocalGrid, Threads, answers
 from fedunlearn.errors import RunError
-from fedunlearn.federation import sgd, wire
+from fedunlearn.federation import wire
 from fedunlearn.federation.client import Briefings, client_app
 from fedunlearn.federation.pool import ModelPool
 from fedunlearn.federation.spec import StageSpec
@@ -18,6 +18,7 @@ from fedunlearn.federation.strategy import UnlearningStrategy, server_app
 from fedunlearn.models.base import Network
 from fedunlearn.randomness import torch_stream
 from fedunlearn.settings.config import TrainConfig
+from fedunlearn.tasks.base import shuffled
 
 CPU = torch.device("cpu")
 SPEC = StageSpec("train", 3, "fedavg", TrainConfig(2, 2, 5, lr=0.1, momentum=0.9, weight_decay=0.01), 4)
@@ -66,7 +67,7 @@ def by_hand(federation, state, number):
         optimiser = torch.optim.SGD(moving, lr=0.1, momentum=0.9, weight_decay=0.01, fused=True)
         order = torch_stream(SPEC.seed, SPEC.stage, "batches", number, client.number)
         for _ in range(training.local_epochs):
-            for batch in sgd.batches(torch.arange(len(client)), training.batch_size, order):
+            for batch in shuffled(torch.arange(len(client)), client.targets, training.batch_size, order):
                 optimiser.zero_grad()
                 losses = nn.functional.cross_entropy(
                     model({"images": inputs[batch]}), client.targets[batch], reduction="none"

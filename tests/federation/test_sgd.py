@@ -4,18 +4,19 @@ import torch
 from fedunlearn.federation import sgd
 from fedunlearn.federation.objective import Objective, Passes, everything, retain_only
 from fedunlearn.settings.config import TrainConfig
+from fedunlearn.tasks.base import shuffled
 
 
 def test_batches_cover_every_row_once_and_never_hold_a_single_sample():
     rows = torch.arange(100, 109)
-    pieces = list(sgd.batches(rows, 4, torch.Generator().manual_seed(0)))
+    pieces = list(shuffled(rows, rows, 4, torch.Generator().manual_seed(0)))
     assert [len(piece) for piece in pieces] == [4, 5]
     assert sorted(torch.cat(pieces).tolist()) == rows.tolist()
     assert torch.cat(pieces).tolist() != rows.tolist()
 
 
 def test_a_client_with_one_sample_trains_on_nothing():
-    assert list(sgd.batches(torch.tensor([7]), 4, torch.Generator())) == []
+    assert list(shuffled(torch.tensor([7]), torch.tensor([7]), 4, torch.Generator())) == []
 
 
 def test_one_step_is_sgd_with_momentum_and_weight_decay(make_federation, context_of):
@@ -128,7 +129,7 @@ def test_training_is_what_torchs_own_optimiser_does(make_federation, clip, conte
     optimiser = torch.optim.SGD(own.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01)
     order = torch.Generator().manual_seed(4)
     for _ in range(3):
-        for batch in sgd.batches(torch.arange(len(client)), 7, order):
+        for batch in shuffled(torch.arange(len(client)), client.targets, 7, order):
             optimiser.zero_grad()
             torch.nn.functional.cross_entropy(own(client.inputs(batch)), client.targets[batch]).backward()
             if clip:

@@ -7,6 +7,7 @@ import torch
 from fedunlearn.federation import wire
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.methods.momentum_degradation import DegradationServer, MomentumDegradation, mixed, objective, prefixed
+from fedunlearn.models.base import Network
 from fedunlearn.settings import registry
 from fedunlearn.settings.config import TrainConfig
 
@@ -15,7 +16,9 @@ PLAN = StageSpec("unlearn", 0, "momentum_degradation", PACE, 4, forget_classes=(
 
 
 def server(**settings):
-    return DegradationServer(MomentumDegradation(**settings), PLAN, wire.by_reference, torch.device("cpu"))
+    made = DegradationServer(MomentumDegradation(**settings), PLAN, wire.by_reference, torch.device("cpu"))
+    made.new_model = lambda seed: Network(torch.nn.Flatten(), torch.nn.Linear(1, 4))
+    return made
 
 
 def test_the_mixture_by_hand():

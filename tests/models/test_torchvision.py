@@ -66,3 +66,15 @@ def test_weights_that_cannot_be_fetched_are_one_sentence(monkeypatch: pytest.Mon
     monkeypatch.setattr(type(weights), "get_state_dict", offline)
     with pytest.raises(RequestError, match=r"cannot be had from http.*: no route to host"):
         encoder(TorchvisionSettings("mobilenet_v3_small", weights="imagenet"), (3, 32, 32))
+
+
+def test_a_frozen_network_trains_its_head_alone_and_keeps_its_statistics() -> None:
+    settings = TorchvisionSettings("mobilenet_v3_small", frozen=True)
+    network = build("torchvision", settings, Sample((3, 16, 16)), lambda d: nn.Linear(d, 4), 0)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    optimiser = torch.optim.SGD([each for each in network.parameters() if each.requires_grad], lr=0.1)
+    network.train()
+    network({"images": torch.rand(4, 3, 16, 16)}).square().sum().backward()
+    optimiser.step()
+    changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
+    assert "head.bias" in changed and all(name.startswith("head.") for name in changed)

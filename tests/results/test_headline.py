@@ -83,9 +83,9 @@ CLIENT = replace(
         ),
         (
             replace(ERASED, verdict=verdict(None, reasons=(BLIND,), retrained=2)),
-            "FUCRT no longer answers with “Ankle boot”, but whether it was erased or only hidden cannot be told: with "
-            "2 retrained models, not even the original model can be told from these (eight may settle it: "
-            "retrain.seeds=8).",
+            "FUCRT recognises “Ankle boot” no better than retraining does, but whether it was erased or only hidden "
+            "cannot be told: with 2 retrained models, not even the original model can be told from these (eight may "
+            "settle it: retrain.seeds=8).",
         ),
         (
             replace(ERASED, verdict=Verdict(None, ("there is no leak",), retrained=8)),

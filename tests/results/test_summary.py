@@ -73,6 +73,7 @@ def test_the_layout_of_the_file() -> None:
         "counted": True,
         "finest": 0.5,
         "kind": "number",
+        "drawn": "",
     }
     assert content["samples"] == {"forget_test": 7}
     assert content["verdict"]["word"] == "suppressed" and content["models"]["unlearned"] == {"leak": None}
