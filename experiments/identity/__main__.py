@@ -10,6 +10,7 @@ environment.json. No picture of a person is written anywhere.
 
 from __future__ import annotations
 
+import re
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -83,6 +84,7 @@ def main() -> None:
         film = films.made(Path(folder), 4 if asked.quick else 20)
         groups = quick(film) if asked.quick else planned(where, film)
         frame = sweeps.run_apart(groups, place)
+    frame = frame.replace(re.escape(str(film)), "FILMS", regex=True)
     text = page.build(frame) + "\n\n" + commands(groups, place, where)
     sweeps.finish("identity", frame, text, asked, partial(draw, frame))
 

@@ -77,8 +77,8 @@ def test_the_page_says_what_the_runs_say():
     assert "in 2 of 2 cells; original models verify it better in 2 of 2" in text
     (line,) = [line for line in text.splitlines() if line.startswith("| fucrt")]
     assert "| 1 of 2 |" in line and "0.600 ± 0.141" in line
-    assert "| critters cnn loss=triplet | 0.500 | 0.400 | 0.800 | 0.200 |" in text
-    assert "| split=image |" in text
+    assert "| critters cnn triplet | 0.500 | 0.400 | 0.800 | 0.200 |" in text
+    assert "| image |" in text
     methods = pd.DataFrame(rows[:2])
     left, right = figure.drawn(methods).axes
     assert [line.get_xdata().tolist() for line in left.lines[::2]] == [[0.9, 0.9], [0.3, 0.3], [0.5, 0.7]]
