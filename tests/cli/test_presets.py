@@ -21,6 +21,7 @@ PRESETS = {
     "demo": {"dataset": "glyphs", "model": "cnn", "rounds": 10, "seeds": 12, "clients": 10},
     "quick": {"dataset": "digits", "model": "cnn", "rounds": 10, "seeds": 1, "clients": 10},
     "laptop": {"dataset": "fashion_mnist", "model": "cnn", "rounds": 30, "seeds": 3, "clients": 10},
+    "fictions": {"dataset": "fictions", "model": "decoder", "rounds": 10, "seeds": 2, "clients": 2},
     "paper": {"dataset": "cifar10", "model": "resnet18", "rounds": 100, "seeds": 3, "clients": 10},
 }
 
