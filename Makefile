@@ -21,7 +21,7 @@ $(READY): pyproject.toml
 demo: $(READY) ## FUCRT and two controls against twelve retrained models, on letters drawn on the spot (about two and a half minutes on two cores)
 	$(BIN)/fedunlearn -m +experiment=demo method=fucrt,head_mask,retrain output.dir=outputs/demo
 
-test: $(READY) ## the tests (about 12 minutes on two cores)
+test: $(READY) ## the tests (about 17 minutes on two cores)
 	$(BIN)/python -m pytest -n 2
 
 test-slow: $(READY) ## the tests that train for minutes

@@ -94,7 +94,8 @@ def test_what_is_overwritten_stays_until_the_new_run_is_complete(command, tmp_pa
     assert figures_now == {"figures/partition", "figures/narrow/partition"}
     assert all(now[name] != before[name] for name in before if name in now and name != "environment.json")
     config = yaml.safe_load((folder / "config.yaml").read_text())
-    assert config["output"] == {"dir": str(folder), "overwrite": False}, "to overwrite is no property of the run"
+    own = {"dir": str(folder), "overwrite": False, "models": False}
+    assert config["output"] == own, "to overwrite is no property of the run"
     assert "output.overwrite" not in json.loads((folder / "summary.json").read_text())["command"]
     assert command("method=head_mask", "seed=1")[1].strip().endswith("finished already, nothing to do")
 
