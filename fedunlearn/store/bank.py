@@ -95,7 +95,8 @@ def take(root: Path, bank: zipfile.ZipFile, found: Iterable[tuple[str, str]]) ->
 
 def _checked(bank: zipfile.ZipFile, stage: str, key: str) -> Packed:
     """An artifact of the bank, if it is what its name says. Raises DamagedError."""
-    manifest = from_bytes(_read(bank, f"{stage}/{key}/{MANIFEST}", MOST[MANIFEST]))
+    text = _read(bank, f"{stage}/{key}/{MANIFEST}", MOST[MANIFEST])
+    manifest = from_bytes(text)
     files = {name: _read(bank, f"{stage}/{key}/{name}", manifest.files[name]["bytes"]) for name in (TENSORS, DATA)}
     for name, content in files.items():
         if sha256(content) != manifest.files[name]["sha256"]:
@@ -104,7 +105,7 @@ def _checked(bank: zipfile.ZipFile, stage: str, key: str) -> Packed:
         raise DamagedError(f"it holds {manifest.stage} {manifest.key}")
     if key_of(stage, manifest.determinants) != key:
         raise DamagedError("its key does not follow from what it depends on")
-    packed = Packed(manifest, {**files, MANIFEST: bank.read(f"{stage}/{key}/{MANIFEST}")})
+    packed = Packed(manifest, {**files, MANIFEST: text})
     unpack(packed)
     return packed
 

@@ -308,6 +308,7 @@ def wait_for(happened, seconds=60):
         time.sleep(0.05)
 
 
+@pytest.mark.slow  # four processes import everything
 def test_a_killed_joblib_sweep_goes_on(tmp_path):
     """The sweep's own process is killed; its workers may live on for a while, and are waited for."""
     root = Path(main.__file__).parents[2]
