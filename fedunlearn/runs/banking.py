@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fedunlearn.errors import RequestError
-from fedunlearn.results import summary as summaries
-from fedunlearn.runs import federations, steps
+from fedunlearn.runs import federations, folders, steps
 from fedunlearn.settings import config as configuration
 
 
@@ -15,13 +14,11 @@ def references_of(folder: Path, kinds: tuple[str, ...]) -> set[tuple[str, str]]:
 
     Raises RequestError where there is no finished run.
     """
-    try:
-        summary = summaries.read(folder)
-    except (OSError, ValueError) as error:
-        raise RequestError(f"there is no finished run in {folder}") from error
-    if summary.status != "done":
+    summary = folders.summary_in(folder)
+    saved = summary.get("config")
+    if summary.get("status") != "done" or not isinstance(saved, dict):
         raise RequestError(f"there is no finished run in {folder}")
-    config = configuration.load(dict(summary.config))
+    config = configuration.load(saved)
     return {
         (step.kind, step.key) for step in steps.of_run(config, federations.opened(config)).kept if step.kind in kinds
     }

@@ -21,10 +21,10 @@ from typing import IO
 from fedunlearn.errors import RequestError
 from fedunlearn.files import replacing
 from fedunlearn.store.catalogue import Entry
-from fedunlearn.store.folder import MOST, Packed, reason, unpack, write_folder, writing
+from fedunlearn.store.folder import Packed, check_place, checked, reason, unpack, write_folder, writing
 from fedunlearn.store.keys import key_of
 from fedunlearn.store.layout import DAMAGED, KEY, LOCKS, STAGE, Location, alone, is_there
-from fedunlearn.store.manifest import DATA, MANIFEST, TENSORS, DamagedError, from_bytes, sha256
+from fedunlearn.store.manifest import DATA, MANIFEST, TENSORS, DamagedError
 
 FILES = (MANIFEST, TENSORS, DATA)
 MEMBER = rf"({STAGE})/({KEY})/({'|'.join(map(re.escape, FILES))})"
@@ -95,17 +95,10 @@ def take(root: Path, bank: zipfile.ZipFile, found: Iterable[tuple[str, str]]) ->
 
 def _checked(bank: zipfile.ZipFile, stage: str, key: str) -> Packed:
     """An artifact of the bank, if it is what its name says. Raises DamagedError."""
-    text = _read(bank, f"{stage}/{key}/{MANIFEST}", MOST[MANIFEST])
-    manifest = from_bytes(text)
-    files = {name: _read(bank, f"{stage}/{key}/{name}", manifest.files[name]["bytes"]) for name in (TENSORS, DATA)}
-    for name, content in files.items():
-        if sha256(content) != manifest.files[name]["sha256"]:
-            raise DamagedError(f"the checksum of {name} does not match")
-    if (manifest.stage, manifest.key) != (stage, key):
-        raise DamagedError(f"it holds {manifest.stage} {manifest.key}")
-    if key_of(stage, manifest.determinants) != key:
+    packed = checked(lambda name, most: _read(bank, f"{stage}/{key}/{name}", most))
+    check_place(packed, stage, key)
+    if key_of(stage, packed.manifest.determinants) != key:
         raise DamagedError("its key does not follow from what it depends on")
-    packed = Packed(manifest, {**files, MANIFEST: text})
     unpack(packed)
     return packed
 
@@ -114,7 +107,7 @@ def _read(bank: zipfile.ZipFile, name: str, most: int) -> bytes:
     """A file of the bank, of at most so many bytes. Raises DamagedError."""
     try:
         with bank.open(name) as file:
-            content = _bounded(file, min(most, MOST.get(Path(name).name, most)))
+            content = _bounded(file, most)
     except (KeyError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error) as error:
         raise DamagedError(f"{Path(name).name} cannot be read ({error})") from error
     return content

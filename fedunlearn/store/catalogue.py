@@ -11,7 +11,7 @@ from typing import Any
 
 from fedunlearn.errors import RequestError, RunError, listed
 from fedunlearn.plain import flat
-from fedunlearn.store.folder import read_folder, read_manifest, unpack
+from fedunlearn.store.folder import check_place, read_folder, read_manifest, unpack
 from fedunlearn.store.layout import Location, checkpoint_numbers, is_there, locations
 from fedunlearn.store.manifest import DamagedError, Manifest
 
@@ -92,11 +92,10 @@ def damage_of(entry: Entry) -> str:
     try:
         packed = read_folder(entry.folder)
         unpack(packed)
+        check_place(packed, entry.location.stage, entry.location.key)
     except (DamagedError, RunError) as damage:
         return str(damage)
-    held = packed.manifest
-    own = (held.stage, held.key) == (entry.location.stage, entry.location.key)
-    return "" if own else f"it holds {held.stage} {held.key}"
+    return ""
 
 
 def size_of(path: Path) -> int:

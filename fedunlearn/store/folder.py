@@ -13,7 +13,7 @@ import os
 import platform
 import shutil
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -114,15 +114,30 @@ def write_folder(target: Path, files: Mapping[str, bytes]) -> None:
 
 def read_folder(folder: Path) -> Packed:
     """What a folder holds, every checksum verified. Raises DamagedError, or RunError where reading is not possible."""
-    manifest = read_manifest(folder)
-    files = {}
+    return checked(lambda name, most: _read_file(folder / name))
+
+
+def checked(read: Callable[[str, int], bytes]) -> Packed:
+    """The files of an artifact, every checksum verified. Raises DamagedError, and what `read` raises.
+
+    `read(name, most)`: the content of a file, of which no more than `most` bytes are wanted.
+    """
+    content = read(MANIFEST, MOST[MANIFEST])
+    manifest, files = manifests.from_bytes(content), {}
     for name, expected in manifest.files.items():
-        files[name] = content = _read_file(folder / name)
-        if len(content) != expected["bytes"]:
-            raise DamagedError(f"{name} has {len(content)} bytes instead of {expected['bytes']}")
-        if sha256(content) != expected["sha256"]:
+        files[name] = read(name, min(expected["bytes"], MOST.get(name, expected["bytes"])))
+        if len(files[name]) != expected["bytes"]:
+            raise DamagedError(f"{name} has {len(files[name])} bytes instead of {expected['bytes']}")
+        if sha256(files[name]) != expected["sha256"]:
             raise DamagedError(f"the checksum of {name} does not match")
-    return Packed(manifest, files)
+    return Packed(manifest, {**files, MANIFEST: content})
+
+
+def check_place(packed: Packed, stage: str, key: str) -> None:
+    """Raise DamagedError if the files are about another stage or key: somebody may have renamed folders."""
+    held = packed.manifest
+    if (held.stage, held.key) != (stage, key):
+        raise DamagedError(f"it holds {held.stage} {held.key}")
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -11,7 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from fedunlearn.errors import RequestError
-from fedunlearn.store.folder import Artifact, Packed, pack, read_folder, reason, remove, unpack, write_folder
+from fedunlearn.store.folder import (
+    Artifact,
+    Packed,
+    check_place,
+    pack,
+    read_folder,
+    reason,
+    remove,
+    unpack,
+    write_folder,
+)
 from fedunlearn.store.keys import as_plain, key_of
 from fedunlearn.store.layout import Location, alone, checkpoint_numbers, is_there
 from fedunlearn.store.manifest import DATA, TENSORS, DamagedError
@@ -165,11 +175,9 @@ def _load(location: Location) -> Stored | None:
 
 
 def _read_own(folder: Path, location: Location) -> Packed:
-    """What `folder` holds, provided that it is about `location`: somebody may have renamed folders."""
+    """What `folder` holds, provided that it is about `location`."""
     packed = read_folder(folder)
-    held = packed.manifest
-    if (held.stage, held.key) != (location.stage, location.key):
-        raise DamagedError(f"it holds {held.stage} {held.key}")
+    check_place(packed, location.stage, location.key)
     return packed
 
 
