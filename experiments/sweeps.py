@@ -33,6 +33,7 @@ from fedunlearn.results.provenance import environment
 from fedunlearn.runs import job
 from fedunlearn.runs.declarations import declared
 from fedunlearn.runs.resources import Slot
+from fedunlearn.settings.config import RunConfig
 from fedunlearn.sources import remember
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -165,11 +166,17 @@ def run_here(sweep: Sweep, place: Location) -> list[Path]:
     asked = jobs(sweep)
     folders = [place.work / sweep.name / str(number) for number in range(len(asked))]
     for number, (folder, words) in enumerate(zip(folders, asked, strict=True)):
-        given = [*words, *place.data_words(), f"output.dir={folder}", f"store.dir={place.store}"]
         print(f"{sweep.name} {number + 1} of {len(asked)}", flush=True)
-        config = command_line.read(given, main.conf_dir())
-        job.execute(config, folder, given, Slot(number, len(asked), draws=False), quiet=True)
+        job_here(words, folder, place, Slot(number, len(asked), draws=False))
     return folders
+
+
+def job_here(words: Sequence[str], folder: Path, place: Location, slot: Slot) -> RunConfig:
+    """One job in this process, not run again if it is finished; its configuration."""
+    given = [*words, *place.data_words(), f"output.dir={folder}", f"store.dir={place.store}"]
+    config = command_line.read(given, main.conf_dir())
+    job.execute(config, folder, given, slot, quiet=True)
+    return config
 
 
 def jobs(sweep: Sweep) -> list[list[str]]:
@@ -236,12 +243,17 @@ def finish(
 def publish(folder: Path, frame: pd.DataFrame, page: str, draw: Callable[[Path], object] | None = None) -> None:
     """`table.md`, `runs.csv`, `environment.json` and figures; nothing in them says where on a machine things were."""
     kept = frame.drop(columns=["command", "folder", "reason"]).dropna(axis=1, how="all")
-    write_text(folder / "table.md", page)
-    write_text(folder / "runs.csv", kept.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
-    write_text(folder / "environment.json", json.dumps(environment(0), indent=1) + "\n")
+    write_table(folder, "runs.csv", kept, page)
     if draw:
         draw(folder)
     print(f"Results: {folder}")
+
+
+def write_table(folder: Path, name: str, frame: pd.DataFrame, page: str) -> None:
+    """`table.md`, the numbers behind it as a CSV file of that name, and `environment.json`."""
+    write_text(folder / "table.md", page)
+    write_text(folder / name, frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    write_text(folder / "environment.json", json.dumps(environment(0), indent=1) + "\n")
 
 
 def commands(command: str, sweeps: Sequence[Sweep]) -> str:

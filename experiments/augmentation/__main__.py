@@ -11,7 +11,6 @@ environment.json, and the figures profiles and maps. Needs captum (`pip install 
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +22,6 @@ from experiments.sweeps import ROOT, Location, Sweep
 from fedunlearn.data.types import Dataset
 from fedunlearn.files import write_text
 from fedunlearn.report import style
-from fedunlearn.results.provenance import environment
 from fedunlearn.runs import federations
 from fedunlearn.settings.config import RunConfig
 
@@ -74,9 +72,7 @@ def looked(config: RunConfig) -> looks.Looks:
 def publish(folder: Path, seen: Seen) -> None:
     """Answers, tables, figures, and what they are made of."""
     write_text(folder / "README.md", answers.build(seen.maps))
-    write_text(folder / "table.md", page.build(seen.maps))
-    write_text(folder / "maps.csv", seen.maps.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
-    write_text(folder / "environment.json", json.dumps(environment(0), indent=1) + "\n")
+    sweeps.write_table(folder, "maps.csv", seen.maps, page.build(seen.maps))
     with style.styled():
         style.replace(figure.profiles(seen.maps), folder, "profiles")
         style.replace(figure.maps(seen.looks, seen.data), folder, "maps")

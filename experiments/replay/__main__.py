@@ -12,7 +12,6 @@ accuracy and AUSUC alone: a verdict needs three more audits and eight retrained 
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -21,13 +20,10 @@ import pandas as pd
 
 from experiments import sweeps
 from experiments.replay import figure, page, union
+from experiments.survival.forms import worst_class
 from experiments.sweeps import Location, Sweep
-from fedunlearn import sources
-from fedunlearn.cli import command_line
-from fedunlearn.cli.main import conf_dir
 from fedunlearn.report import runs as reading
 from fedunlearn.report import style, tables
-from fedunlearn.runs import job
 from fedunlearn.runs.resources import Slot
 
 AUDITS = ("audit=quick", "audit.class_flow=null", "gates=warn", "retrain.seeds=2")
@@ -77,8 +73,7 @@ QUICK = Plan(
 
 def main() -> None:
     asked = sweeps.plain_parser("replay", __doc__).parse_args()
-    sources.remember()
-    logging.getLogger("flwr").setLevel(logging.ERROR)  # as the command does: what it says takes time
+    sweeps.settle()
     plan = QUICK if asked.quick else FULL
     with sweeps.place_of(asked) as place:
         sweeps.check_data(["digits"] if asked.quick else ["fashion_mnist"], place)
@@ -99,11 +94,14 @@ def run(plan: Plan, place: Location) -> pd.DataFrame:
     for number, (cell, choice) in enumerate(product(cells, choices)):
         print(f"{number + 1} of {len(cells) * len(choices)}: {' '.join(cell[len(plan.words) :] + choice)}", flush=True)
         folder = place.work / "runs" / str(number)
-        words = [*cell, *choice, *place.data_words(), f"output.dir={folder}", f"store.dir={place.store}"]
-        config = command_line.read(words, conf_dir())
-        job.execute(config, folder, words, Slot(number, len(cells) * len(choices), draws=False), quiet=True)
+        config = sweeps.job_here([*cell, *choice], folder, place, Slot(number, len(cells) * len(choices), draws=False))
         found = reading.read(folder)
-        more = {"sweep": "runs", "asked": " ".join(choice), "share": share(choice), "worst_class": page.worst(found)}
+        more = {
+            "sweep": "runs",
+            "asked": " ".join(choice),
+            "share": share(choice),
+            "worst_class": worst_class(found, "unlearned"),
+        }
         rows.append((found, {**more, **(union.measured(config) if found.status == "done" else {})}))
     frame = tables.frame_of([found for found, _ in rows])
     return pd.concat([pd.DataFrame([more for _, more in rows]), frame], axis=1, verify_integrity=True)

@@ -7,7 +7,6 @@ import pandas as pd
 from experiments.survival.page import above_zero, shown
 from experiments.sweeps import markdown
 from fedunlearn.report.formats import UNKNOWN, fixed, signed
-from fedunlearn.report.runs import Run
 from fedunlearn.report.statistics import Estimate, column, estimate
 
 CELL = ["setting", "method"]
@@ -22,13 +21,6 @@ share of those with all retain samples. *Seconds*: of the whole unlearning stage
 lowest accuracy on a retained class. *Distance*: energy distance of all that clients keep to all that they retain, in
 the original model's features; only a simulation can know it. A chosen subset is *better* than a random one where the
 whole interval is above 0 (below 0 for the distance)."""
-
-
-def worst(run: Run) -> float | None:
-    """The unlearned model's lowest accuracy on a retained class."""
-    accuracies = run.summary.details.get("unlearned", {}).get("class_accuracy", ())
-    retained = [x for number, x in enumerate(accuracies) if number not in run.summary.forget_classes and x is not None]
-    return min(retained, default=None)
 
 
 def build(frame: pd.DataFrame) -> str:

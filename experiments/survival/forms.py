@@ -39,12 +39,13 @@ def _more(run: Run) -> dict[str, Any]:
         "rate": "default" if rate is None else f"{rate:g}",
         "given_repair": run.chosen("repair"),
         "weighting": repair.get("weighting", ""),
-        **{f"{model}.worst_class": _worst(run, model) for model in MODELS},
+        **{f"{model}.worst_class": worst_class(run, model) for model in MODELS},
         **{f"survival.{name}": value for name, value in reading.known(run.survival.get("unlearned", {})).items()},
     }
 
 
-def _worst(run: Run, model: str) -> float | None:
+def worst_class(run: Run, model: str) -> float | None:
+    """The lowest accuracy of a model (by its role) on a retained class; None where none is known."""
     accuracies = run.summary.details.get(model, {}).get("class_accuracy", ())
     retained = [x for number, x in enumerate(accuracies) if number not in run.summary.forget_classes and x is not None]
     return min(retained, default=None)

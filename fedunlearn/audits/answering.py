@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from fedunlearn.audits.base import Evidence, View
 from fedunlearn.data.text import NOTHING, UNSCORED, Tokens, eaten, targets_of
+from fedunlearn.tasks.language import counted, token_losses
 
 LANGUAGE = frozenset({"language"})
 AT_ONCE = 64  # rows that a model is shown together; fixed, so that no result depends on memory
@@ -73,10 +74,8 @@ class Speaker:
         for part, before in zip(torch.split(rows, AT_ONCE), torch.split(asked, AT_ONCE), strict=True):
             targets = targets_of(part, before).to(self.device)
             logits = self.model({name: values.to(self.device) for name, values in eaten(part).items()})
-            losses = nn.functional.cross_entropy(
-                logits.flatten(0, 1), targets.flatten(), ignore_index=UNSCORED, reduction="none"
-            ).view(targets.shape)
-            found.append((-losses.double().sum(1) / (targets != UNSCORED).sum(1).clamp_min(1)).exp().cpu())
+            losses = token_losses(logits, targets).double().sum(1)
+            found.append((-losses / counted(targets)).exp().cpu())
         return np.asarray(torch.cat(found).numpy())
 
     @torch.no_grad()

@@ -20,7 +20,7 @@ import numpy as np
 
 from fedunlearn.data.sources import DatasetSource
 from fedunlearn.data.splits import Splits
-from fedunlearn.data.text import Pair, padded, split_of, tokens_for
+from fedunlearn.data.text import Pair, padded, split_of, suited, tokens_for
 from fedunlearn.randomness import numpy_stream
 from fedunlearn.settings.schema import AtLeast, AtMost, Seed
 
@@ -315,15 +315,7 @@ DATASETS = {
         FictionsSettings,
         read,
         task="language",
-        suits={
-            "model": "decoder",
-            "partition": {"clients": 4},
-            "train": {
-                **{"rounds": 25, "local_epochs": 3, "batch_size": 8},
-                **{"optimiser": "adamw", "lr": 0.003, "weight_decay": 0.01},
-            },
-            "unlearn": {"rounds": 3},
-        },
+        suits=suited(lr=0.003),
         about="questions about authors that do not exist: nothing to download, as many as asked for",
     )
 }

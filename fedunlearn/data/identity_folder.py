@@ -132,10 +132,7 @@ def _split(loaded: Loaded, albums: list[np.ndarray], first: int = 0) -> Split:
 
 
 def _remarks(folder: Path, loaded: Loaded, few: list[str], left: int) -> list[str]:
-    said = []
-    if loaded.unreadable:
-        which = ", ".join(str(path.relative_to(folder)) for path in loaded.unreadable)
-        said.append(f"{len(loaded.unreadable)} image(s) in {folder} cannot be read and are left out: {which}")
+    said = image_folder.unread(folder, loaded.unreadable)
     if few:
         said.append(f"{len(few)} individual(s) in {folder} hold too few images and are left out: {', '.join(few)}")
     if left:

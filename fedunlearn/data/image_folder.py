@@ -143,14 +143,17 @@ def _classes(part: Loaded, least: int) -> set[str]:
     return set(names[counts >= least].tolist())
 
 
+def unread(folder: Path, files: list[Path]) -> list[str]:
+    """A remark on the files that could not be read; none without any."""
+    which = ", ".join(str(path.relative_to(folder)) for path in files)
+    return [f"{len(files)} image(s) in {folder} cannot be read and are left out: {which}"] if files else []
+
+
 def _remarks(
     folder: Path, unreadable: list[Path], listings: list[dict[str, list[Path]]], names: tuple[str, ...]
 ) -> tuple[str, ...]:
     """What was left out: how many, and which."""
-    said = []
-    if unreadable:
-        which = ", ".join(str(path.relative_to(folder)) for path in unreadable)
-        said.append(f"{len(unreadable)} image(s) in {folder} cannot be read and are left out: {which}")
+    said = unread(folder, unreadable)
     if gone := sorted({name for listing in listings for name in listing} - set(names)):
         said.append(f"{len(gone)} class(es) in {folder} hold too few images and are left out: {', '.join(gone)}")
     return tuple(said)

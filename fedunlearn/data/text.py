@@ -25,8 +25,15 @@ from fedunlearn.errors import RequestError, listed
 
 EXTRA = ("tokenizers", "transformers", "rouge_score")
 NOTHING = -1  # fills rows up
-UNSCORED = -100  # see `tasks.language`
+UNSCORED = -100  # target where the next token does not count: the question's, and what fills rows up
 END = "<end>"  # of every answer, in vocabularies of our own
+
+
+def suited(lr: float) -> dict[str, Any]:
+    """What the rest of a configuration is for texts that a small model learns from scratch (`DatasetSource.suits`)."""
+    pace = {"rounds": 25, "local_epochs": 3, "batch_size": 8}
+    steps = {"optimiser": "adamw", "lr": lr, "weight_decay": 0.01}
+    return {"model": "decoder", "partition": {"clients": 4}, "train": {**pace, **steps}, "unlearn": {"rounds": 3}}
 
 
 def check_extra() -> None:

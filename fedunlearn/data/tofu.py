@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 from fedunlearn.data.sources import DatasetSource
 from fedunlearn.data.splits import Splits
-from fedunlearn.data.text import Pair, padded, split_of, tokens_for
+from fedunlearn.data.text import Pair, padded, split_of, suited, tokens_for
 from fedunlearn.errors import RequestError
 from fedunlearn.settings.schema import AtLeast, AtMost
 
@@ -96,15 +96,7 @@ DATASETS = {
         TofuSettings,
         read,
         task="language",
-        suits={
-            "model": "decoder",
-            "partition": {"clients": 4},
-            "train": {
-                **{"rounds": 25, "local_epochs": 3, "batch_size": 8},
-                **{"optimiser": "adamw", "lr": 0.002, "weight_decay": 0.01},
-            },
-            "unlearn": {"rounds": 3},
-        },
+        suits=suited(lr=0.002),
         about="TOFU's 200 fictitious authors, from its published JSON lines in data.root/tofu",
     )
 }

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fedunlearn.data.text import UNSCORED
 from fedunlearn.data.types import Dataset, Inputs
 from fedunlearn.models.base import Network
 from fedunlearn.tasks.base import Batch, Task
-
-UNSCORED = -100  # target at a position whose next token does not count: the question's, and what fills rows up
 
 
 @dataclass(frozen=True)
@@ -36,22 +35,25 @@ def outputs(model: Network, inputs: Inputs) -> TokenOutputs:
     return TokenOutputs((hidden * there).sum(1) / there.sum(1).clamp_min(1), model.head(hidden))
 
 
-def token_losses(outputs: TokenOutputs, batch: Batch) -> Tensor:
+def token_losses(logits: Tensor, targets: Tensor) -> Tensor:
     """−log p of every token that counts, float [b, T]; 0 elsewhere."""
-    every = F.cross_entropy(
-        outputs.logits.flatten(0, 1), batch.targets.flatten(), ignore_index=UNSCORED, reduction="none"
-    )
-    return every.view(batch.targets.shape)
+    every = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=UNSCORED, reduction="none")
+    return every.view(targets.shape)
+
+
+def counted(targets: Tensor) -> Tensor:
+    """How many tokens of each answer count, int64 [b]; 1 for none."""
+    return (targets != UNSCORED).sum(1).clamp_min(1)
 
 
 def length(batch: Batch) -> Tensor:
-    """How many tokens of each answer count, float [b]; 1 for none."""
-    return (batch.targets != UNSCORED).sum(1).clamp_min(1).to(batch.weights.dtype)
+    """`counted`, float [b]."""
+    return counted(batch.targets).to(batch.weights.dtype)
 
 
 def losses(outputs: TokenOutputs, batch: Batch) -> Tensor:
     """The mean of −log p over each answer's tokens, [b]: every answer counts the same, however long it is."""
-    return token_losses(outputs, batch).sum(1) / length(batch)
+    return token_losses(outputs.logits, batch.targets).sum(1) / length(batch)
 
 
 def likelihood(outputs: TokenOutputs, batch: Batch) -> Tensor:
@@ -71,7 +73,7 @@ def score(outputs: TokenOutputs, batch: Batch) -> Tensor:
 
 def kept(outputs: TokenOutputs, batch: Batch) -> dict[str, Tensor]:
     """`losses`, float [b, T], and which tokens are `right`, bool [b, T]: logits of a whole split would fill memory."""
-    return {"losses": token_losses(outputs, batch), "right": right(outputs, batch)}
+    return {"losses": token_losses(outputs.logits, batch.targets), "right": right(outputs, batch)}
 
 
 def head(width: int, dataset: Dataset) -> nn.Module:

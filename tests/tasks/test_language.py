@@ -15,7 +15,9 @@ BATCH = Batch({}, torch.tensor([[UNSCORED, 1, 0], [UNSCORED, 2, UNSCORED]]), tor
 
 def test_the_loss_is_a_mean_over_the_answers_own_tokens():
     logs = torch.tensor([0.8, 0.2, 0.8]).log()
-    torch.testing.assert_close(token_losses(SAID, BATCH), torch.tensor([[0, -logs[0], -logs[1]], [0, -logs[2], 0]]))
+    torch.testing.assert_close(
+        token_losses(SAID.logits, BATCH.targets), torch.tensor([[0, -logs[0], -logs[1]], [0, -logs[2], 0]])
+    )
     torch.testing.assert_close(TASK.losses(SAID, BATCH), torch.stack([-(logs[0] + logs[1]) / 2, -logs[2]]))
     assert TASK.length(BATCH).tolist() == [2, 1]
     torch.testing.assert_close(TASK.likelihood(SAID, BATCH), torch.tensor([0.16**0.5, 0.8]))
