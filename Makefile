@@ -22,7 +22,7 @@ demo: $(READY) ## FUCRT and two controls against twelve retrained models, on let
 	$(BIN)/fedunlearn -m +experiment=demo method=fucrt,head_mask,retrain output.dir=outputs/demo
 
 test: $(READY) ## the tests (about 17 minutes on two cores)
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: $(READY) ## the tests that train for minutes
 	$(BIN)/python -m pytest -m slow

@@ -23,8 +23,6 @@ from fedunlearn.federation.objective import RoundContext
 from fedunlearn.models.base import Network
 from fedunlearn.tasks.classification import TASKS
 
-LONGEST = "test_a_method_edited_during_the_first_job_of_a_sweep"
-
 
 def blobs(per_class: int, classes: int, seed: int) -> Split:
     """4×4 grey images: class c is bright in its own row (or corner), plus noise."""
@@ -41,11 +39,6 @@ def flat_model(seed: int, classes: int, width: int = 6) -> Network:
         torch.manual_seed(seed)
         encoder = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, width), torch.nn.ReLU())
         return Network(encoder, torch.nn.Linear(width, classes))
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest test first: at the end, the other test processes would have nothing left to do beside it."""
-    items.sort(key=lambda item: item.name != LONGEST)
 
 
 @pytest.fixture(autouse=True)

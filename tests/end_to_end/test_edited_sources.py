@@ -17,7 +17,7 @@ TINY += ["audit=quick", "audit.ausuc=null", "report.figures=false"]
 
 
 def start(place: Path, *words: str) -> subprocess.Popen[str]:
-    environment = {**os.environ, "PYTHONPATH": str(place), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(place), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "fedunlearn", *TINY, *words]
     return subprocess.Popen(
         command, cwd=place, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT

@@ -12,6 +12,7 @@ import yaml
 from fedunlearn.cli import main
 
 SMALL = ["data.limit=700", "train.rounds=10", "unlearn.rounds=2", "train.local_epochs=3", "partition.alpha=1.0"]
+UNDRAWN = "report.figures=false"
 FILES = {"summary.json", "metrics.jsonl", "config.yaml", "environment.json", "log.txt"}
 FIGURES = {f"{name}.{kind}" for name in ("erasure_utility", "class_flow", "partition") for kind in ("png", "svg")}
 
@@ -111,13 +112,13 @@ def test_config_and_environment_are_complete(finished):
 def test_a_second_method_shares_the_stages_and_any_worker_count_gives_the_same_bits(
     finished, summary, place, monkeypatch
 ):
-    assert run(monkeypatch, place / "mask", place / "store", "method=head_mask") == 0
+    assert run(monkeypatch, place / "mask", place / "store", "method=head_mask", UNDRAWN) == 0
     mask = json.loads((place / "mask" / "summary.json").read_text())
     assert mask["cached"] == {"train": True, "retrain": True, "unlearn": False}
     assert mask["models"]["unlearned"]["forget_accuracy"] == 0
     assert mask["models"]["unlearned"]["ausuc"] == pytest.approx(mask["models"]["original"]["ausuc"], abs=1e-3)
 
-    assert run(monkeypatch, place / "one", place / "other_store", "method=fucrt", "engine.workers=1") == 0
+    assert run(monkeypatch, place / "one", place / "other_store", "method=fucrt", "engine.workers=1", UNDRAWN) == 0
     alone = json.loads((place / "one" / "summary.json").read_text())
     assert alone["models"] == summary["models"]
     assert alone["retrained_seeds"] == summary["retrained_seeds"]

@@ -66,6 +66,7 @@ def test_ray_gives_the_same_bits():
     assert_same(run("fucrt", *words, rounds=1), run("fucrt", *words, "engine=ray", "engine.workers=2", rounds=1))
 
 
+@pytest.mark.slow
 def test_ray_gives_a_repair_the_same_bits():
     assert_same(repaired(), repaired("engine=ray", "engine.workers=2"))
 
