@@ -7,22 +7,28 @@ from collections.abc import Iterable
 import pandas as pd
 
 from experiments.augmentation import page
-from experiments.augmentation.page import CALLED, SIX, change, is_sure, names, of, others, over_seeds, shown
+from experiments.augmentation.page import CALLED, NONE, SIX, change, is_sure, of, others, over_seeds, shown
 from experiments.augmentation.profiles import Separation, separation
 from fedunlearn.report.formats import fixed, signed
+from fedunlearn.report.statistics import Estimate
 
 SURE = 0.05
 READING = """\
 Written by `python -m experiments.augmentation` from the numbers in [table.md](table.md), which says what was run and
-what the words mean. *Differ* means that the 95 % t-interval over starting states leaves out 0. With three states such
-intervals are wide: where nothing differs, a small effect may still be there. And of many comparisons, one in twenty
-does so by chance. Figures: [profiles](profiles.png), [some maps](maps.png)."""
+what the words mean. *Rises*, *falls* and *differ* mean that the 95 % t-interval over starting states leaves out 0. With
+three states such intervals are wide: where nothing differs, a small effect may still be there. And of many comparisons,
+one in twenty does so by chance."""
+LEFT = {
+    "unlearned.leak": "The AUSUC leak",
+    "gap.gamma_recovered": "What one scalar brings back, beyond retrained models,",
+}
 
 
-def build(seen: pd.DataFrame) -> str:
-    """The page, in Markdown. `seen`: `looks.compared`."""
-    said = "\n".join(f"- {each}" for each in (impact(seen), apart(seen), quality(seen)) if each)
-    return f"# Does augmentation change where models look?\n\n{READING}\n\n{said}\n"
+def build(frame: pd.DataFrame, seen: pd.DataFrame) -> str:
+    """The page, in Markdown."""
+    said = [impact(seen), apart(seen), *(left(frame, key) for key in LEFT), cost(frame)]
+    answers = "\n".join(f"- {each}" for each in said if each)
+    return f"# Does augmentation change where models look, and what they can forget?\n\n{READING}\n\n{answers}\n"
 
 
 def impact(seen: pd.DataFrame) -> str:
@@ -52,10 +58,38 @@ def _separated(found: Separation) -> str:
     )
 
 
-def quality(seen: pd.DataFrame) -> str:
+def left(frame: pd.DataFrame, key: str) -> str:
+    """Does more of the class stay with augmentation?"""
+    done = frame[frame["status"] == "done"]
+    cells = {
+        f"{method} with {name}": change(rows, name, key)
+        for method, rows in done.groupby("method", sort=False)
+        for name in others(rows)
+    }
+    sure = {name: value for name, value in cells.items() if is_sure(value)}
+    more, less = (
+        [f"{name} ({shown(value, signed)})" for name, value in sure.items() if sign * value.mean > 0]
+        for sign in (1, -1)
+    )
+    return (
+        f"**Is a class harder to forget?** {LEFT[key]} rises in {len(more)} of {len(cells)} cells (method, "
+        f"augmentation){_listed(more)}, and falls in {len(less)}{_listed(less)}. {_means(cells)}"
+    )
+
+
+def _means(cells: dict[str, Estimate]) -> str:
+    known = {name: value for name, value in cells.items() if pd.notna(value.mean)}
+    if not known:
+        return ""
+    low, high = (choose(known, key=lambda name: known[name].mean) for choose in (min, max))
+    return f"Mean changes go from {signed(known[low].mean)} ({low}) to {signed(known[high].mean)} ({high})."
+
+
+def cost(frame: pd.DataFrame) -> str:
     """How good the models are, which says how far the above can be trusted."""
-    said = [f"{name} {shown(over_seeds(of(seen, name), 'accuracy'))}" for name in names(seen)]
-    return f"**How good are the models?** Accuracy: {', '.join(said)}."
+    done = frame[frame["status"] == "done"].drop_duplicates(["augment", "seed"])
+    said = [f"{name} {shown(over_seeds(of(done, name), 'original.retain_accuracy'))}" for name in [NONE, *others(done)]]
+    return f"**How good are the original models?** Accuracy on the classes that stay: {', '.join(said)}."
 
 
 def _listed(found: Iterable[str]) -> str:

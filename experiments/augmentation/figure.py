@@ -1,4 +1,4 @@
-"""The figures: impact profiles, and some maps."""
+"""The figures: impact profiles, what is left of the class, and some maps."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from fedunlearn.report import style
 from fedunlearn.report.attention_figure import show_map
 from fedunlearn.report.statistics import column
 
+FINDINGS = {"unlearned.leak": "AUSUC leak", "unlearned.retain_accuracy": "retain accuracy"}
 NOTE = (
     "Points: starting states; bar: their mean, with its 95 % t-interval. Grey: no augmentation. Orange: the interval "
     "of the change from no augmentation leaves out 0."
@@ -32,6 +33,20 @@ def profiles(seen: pd.DataFrame) -> Figure:
         _lines(axes, seen, measure)
         axes.set_title(CALLED[measure])
     style.headed(drawn, "How far maps of evidence are from those of models without augmentation", NOTE)
+    return drawn
+
+
+def forgetting(frame: pd.DataFrame) -> Figure:
+    """For each method, what is left of the class, and what is left of the others."""
+    done = frame[frame["status"] == "done"]
+    methods = list(dict.fromkeys(done["method"]))
+    drawn = style.canvas(2 * (0.5 + ROW * len(names(done))) + 0.7)
+    grid = drawn.subplots(2, len(methods), sharey=True, sharex="row", squeeze=False)
+    for row, (finding, label) in zip(grid, FINDINGS.items(), strict=True):
+        for axes, method in zip(row, methods, strict=True):
+            _lines(axes, done[done["method"] == method], finding)
+            axes.set_title(f"{method}: {label}")
+    style.headed(drawn, "What is left of a class that was learnt and forgotten with augmentation", NOTE)
     return drawn
 
 

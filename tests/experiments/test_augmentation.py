@@ -1,5 +1,7 @@
 """The experiment on augmentation: statistics by hand, a planted difference and none, and a small run of all of it."""
 
+# ruff: noqa: RUF001 (minus signs are meant)
+
 from __future__ import annotations
 
 import numpy as np
@@ -31,7 +33,7 @@ def table(values: np.ndarray) -> pd.DataFrame:
 # What is asked for
 
 
-@pytest.mark.parametrize("sweep", [augmentation.FULL, augmentation.QUICK])
+@pytest.mark.parametrize("sweep", [*augmentation.full(), *augmentation.quick()], ids=lambda sweep: sweep.name)
 def test_what_is_asked_for_is_a_configuration(sweep):
     asked = sweeps.jobs(sweep)
     assert len({tuple(words) for words in asked}) == len(asked)
@@ -39,9 +41,10 @@ def test_what_is_asked_for_is_a_configuration(sweep):
         command_line.read(words, conf_dir())
 
 
-def test_every_augmentation_from_three_states():
-    asked = sweeps.jobs(augmentation.FULL)
-    assert len(asked) == 24 and {words[1] for words in asked} == {f"augment={name}" for name in augmentation.NAMES}
+def test_every_augmentation_from_three_states_by_every_method():
+    for sweep in augmentation.full():
+        asked = sweeps.jobs(sweep)
+        assert len(asked) == 24 and {words[1] for words in asked} == {f"augment={name}" for name in augmentation.NAMES}
     assert set(augmentation.NAMES) == set(registry.built_in("augmentation"))
 
 
@@ -131,22 +134,29 @@ def test_too_few_cannot_be_told_apart_and_incomplete_states_are_left_out():
 # What the pages say
 
 
-def rows(**flat: tuple[float, ...]) -> pd.DataFrame:
-    """Of one measure, by augmentation, for each state."""
+def runs(**leak: tuple[float, ...]) -> pd.DataFrame:
+    """Runs of one method; `leak`: by augmentation, for each seed."""
     return pd.DataFrame(
-        {"augment": name, "seed": seed, "pearson": value}
-        for name, values in flat.items()
+        {"status": "done", "method": "m", "augment": name, "seed": seed, "unlearned.leak": value}
+        for name, values in leak.items()
         for seed, value in zip(STATES, values, strict=True)
     )
 
 
 def test_a_change_is_paired_by_state_and_sure_where_its_interval_leaves_out_zero():
-    every = rows(none=(0.1, 0.5, 0.9), blur=(0.2, 0.6, 1.1), colour=(0.9, 0.1, 0.5)).sample(frac=1, random_state=1)
-    found = page.change(every, "blur", "pearson")
+    rows = runs(none=(0.1, 0.5, 0.9), blur=(0.2, 0.6, 1.1), colour=(0.9, 0.1, 0.5)).sample(frac=1, random_state=1)
+    found = page.change(rows, "blur", "unlearned.leak")
     assert found.mean == pytest.approx(0.4 / 3)
     assert found.half == pytest.approx(4.3027 * np.std([0.1, 0.1, 0.2], ddof=1) / np.sqrt(3), rel=1e-4)
-    assert not page.is_sure(found) and not page.is_sure(page.change(every, "colour", "pearson"))
-    assert page.is_sure(page.change(rows(none=(0, 0, 0), blur=(0.1, 0.1, 0.11)), "blur", "pearson"))
+    assert not page.is_sure(found) and not page.is_sure(page.change(rows, "colour", "unlearned.leak"))
+    assert page.is_sure(page.change(runs(none=(0, 0, 0), blur=(0.1, 0.1, 0.11)), "blur", "unlearned.leak"))
+
+
+def test_answers_count_what_rises_and_what_falls():
+    said = answers.left(runs(none=(0, 0, 0), blur=(0.1, 0.1, 0.11), colour=(-0.1, -0.1, -0.11)), "unlearned.leak")
+    assert "rises in 1 of 2 cells (method, augmentation): m with blur (+0.103" in said
+    assert "falls in 1: m with colour (−0.103" in said
+    assert "Mean changes go from −0.103 (m with colour) to +0.103 (m with blur)" in said
 
 
 def seen(planted: float) -> pd.DataFrame:
@@ -169,17 +179,23 @@ def test_profiles_are_told_apart_where_they_differ_and_not_where_they_do_not():
 # All of it
 
 
-def test_models_are_kept_and_every_page_and_figure_is_there(tmp_path):
-    tiny = ("dataset=digits", "data.limit=200", "partition=iid", "partition.clients=2", "train.rounds=1")
-    sweep = sweeps.Sweep("maps", ("seed=0,1", "augment=none,mixup", *tiny, *augmentation.BASE))
-    place = sweeps.Location(tmp_path / "runs", tmp_path / "store")
-    first, again = (augmentation.explored(sweep, place) for _ in range(2))
+TINY = (
+    *("seed=0,1", "augment=none,mixup", "dataset=digits", "data.limit=200", "partition=iid", "partition.clients=2"),
+    *("train.rounds=1", "unlearn.rounds=1", "retrain.seeds=1", *augmentation.BASE),
+)
+
+
+def test_models_are_shared_by_methods_and_every_page_and_figure_is_there(tmp_path):
+    plan = [sweeps.Sweep(name, (*TINY, *augmentation.METHODS[name])) for name in ("relabel", "finetune")]
+    seen = augmentation.explored(plan, sweeps.Location(tmp_path / "runs", tmp_path / "store"))
+    assert len(seen.runs) == 8 and (seen.runs["status"] == "done").all()
     made = [entry.manifest.stage for entry in entries(tmp_path / "store") if entry.manifest]
-    assert made == ["train"] * 4
-    pd.testing.assert_frame_equal(first.maps, again.maps)
-    assert first.maps["augment"].tolist() == ["none", "mixup"] * 2 and first.maps[KL].notna().all()
-    augmentation.publish(tmp_path / "kept", first)
+    assert [made.count(stage) for stage in ("train", "retrain", "unlearn")] == [4, 4, 8], "no model was made twice"
+    assert seen.maps["augment"].tolist() == ["none", "mixup"] * 2 and seen.maps[KL].notna().all()
+    augmentation.keep(tmp_path / "kept", seen)
     kept = {path.name for path in (tmp_path / "kept").iterdir()}
-    assert {"README.md", "table.md", "maps.csv", "environment.json", "profiles.png", "maps.png"} <= kept
-    assert "How good are the models?" in (tmp_path / "kept" / "README.md").read_text()
-    assert "Impact profiles" in (tmp_path / "kept" / "table.md").read_text()
+    assert {"README.md", "maps.csv", "profiles.png", "forgetting.png", "maps.png"} <= kept
+    pages = (tmp_path / "kept" / "README.md").read_text() + page.build(seen.runs, seen.maps)
+    assert all(
+        said in pages for said in ("How good are the original models?", "Impact profiles", "How hard is the class")
+    )
