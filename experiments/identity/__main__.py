@@ -2,6 +2,7 @@
 
     python -m experiments.identity --faces DIR   # DIR holds the ORL faces, one folder for each person
     python -m experiments.identity               # drawn animals alone
+    python -m experiments.identity --models vgg16 mobilenet_v3_large   # instead of the usual backbones
     python -m experiments.identity --quick       # a tiny version that writes no results
 
 The same command goes on where it was stopped. Written into results/identity: table.md, a figure, runs.csv,
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +21,7 @@ import pandas as pd
 
 from experiments import sweeps
 from experiments.identity import figure, films, page
-from experiments.sweeps import Location, Sweep
+from experiments.sweeps import Sweep
 from fedunlearn.report import style
 
 PLAIN = (
@@ -31,20 +33,33 @@ PLAIN = (
 )
 PACE = ("train.rounds=20", "unlearn.rounds=5")
 LOSSES = "dataset.embedding.loss=contrastive,triplet,cross_entropy"
-BACKBONES = ("model=cnn",)
+STUDIED = "dataset.embedding.loss=contrastive,triplet"  # what the study of street cats compares backbones by
+MODELS = ("cnn", "mobilenet_v3_small", "efficientnet_b0")  # of the backbones; others take minutes a round (README.md)
+OFFERED = (*MODELS, "mobilenet_v3_large", "vgg16")
+BACKBONE_PACE = ("train.rounds=10", "unlearn.rounds=0")
 # The table of losses is about original models: of the rest of a run, as little as there can be.
 ONCE = ("method=not", "retrain.seeds=1", "unlearn.rounds=0", "gates=warn")
 METHODS = "method=retrain,finetune,gradient_ascent,random_relabel,relabel,fucrt,dispersion"
-HERD = ("dataset=critters", "dataset.train=80", *PLAIN, *PACE)
-FORGOTTEN = Sweep(page.METHODS, (METHODS, "request.classes=[1],[6],[11]", "seed=0", "retrain.seeds=4", *HERD))
+ANIMALS = ("dataset=critters", "dataset.train=80")
+LARGER = ("dataset=critters", "dataset.train=40", "dataset.size=32")  # the least that all backbones take
+HERD = (*ANIMALS, *PLAIN, *PACE)
+FORGOTTEN = Sweep(page.METHODS, (METHODS, "request.classes=[1],[6],[11]", "seed=0,1,2", "retrain.seeds=4", *HERD))
 
 
-def losses(dataset: str, words: tuple[str, ...], models: tuple[str, ...] = BACKBONES) -> list[Sweep]:
-    """A sweep for each model."""
-    return [
-        Sweep(f"{page.LOSSES}_{dataset}_{number}", (LOSSES, "seed=0", *words, *PLAIN, *PACE, *ONCE, *model.split()))
-        for number, model in enumerate(models)
-    ]
+def losses(dataset: str, words: tuple[str, ...]) -> Sweep:
+    """What original models reach with each loss."""
+    return Sweep(f"{page.LOSSES}_{dataset}", (LOSSES, "seed=0", *words, *PLAIN, *PACE, *ONCE))
+
+
+def backbones(dataset: str, words: tuple[str, ...], models: Sequence[str]) -> list[Sweep]:
+    """A sweep for each model, from random weights, all at one pace."""
+    shared = (STUDIED, "seed=0", *words, *PLAIN, *ONCE, *BACKBONE_PACE)
+    return [Sweep(f"{page.BACKBONES}_{dataset}_{model}", (*shared, *chosen(model))) for model in models]
+
+
+def chosen(model: str) -> tuple[str, ...]:
+    """The words that choose it: our small network, or one of torchvision's."""
+    return ("model=cnn",) if model == "cnn" else ("model=torchvision", f"model.arch={model}")
 
 
 def faces(folder: Path) -> tuple[str, ...]:
@@ -59,10 +74,12 @@ def leaks(folder: Path) -> Sweep:
     return Sweep(page.LEAKS, ("seed=0", *words, *PLAIN, *PACE, *ONCE))
 
 
-def planned(asked_faces: Path | None, film: Path) -> list[list[Sweep]]:
-    """All sweeps, those together whose rows are named alike."""
-    of_faces = losses("orl", faces(asked_faces)) if asked_faces else []
-    return [[sweep] for sweep in (*losses("critters", HERD), *of_faces, leaks(film), FORGOTTEN)]
+def planned(asked_faces: Path | None, film: Path, models: Sequence[str] = MODELS) -> list[list[Sweep]]:
+    """All sweeps, each a group of its own: rows are named after what differs within one."""
+    of_faces = faces(asked_faces) if asked_faces else ()
+    asked = [losses("critters", ANIMALS), *([losses("orl", of_faces)] if of_faces else []), leaks(film), FORGOTTEN]
+    asked += backbones("orl", of_faces, models) if of_faces else []
+    return [[sweep] for sweep in (*asked, *backbones("critters", LARGER, models))]
 
 
 def quick(film: Path) -> list[list[Sweep]]:
@@ -78,14 +95,16 @@ def quick(film: Path) -> list[list[Sweep]]:
 def main() -> None:
     parser = sweeps.parser("identity", __doc__)
     parser.add_argument("--faces", type=Path, metavar="DIR", help="the ORL faces: one folder for each person")
+    usual = f"whose backbones are compared ({' '.join(MODELS)})"
+    parser.add_argument("--models", nargs="+", choices=OFFERED, default=MODELS, metavar="MODEL", help=usual)
     asked = parser.parse_args()
     where = asked.faces.expanduser().absolute() if asked.faces else None
     with sweeps.place_of(asked) as place, tempfile.TemporaryDirectory(prefix="films-") as folder:
         film = films.made(Path(folder), 4 if asked.quick else 20)
-        groups = quick(film) if asked.quick else planned(where, film)
+        groups = quick(film) if asked.quick else planned(where, film, asked.models)
         frame = sweeps.run_apart(groups, place)
     frame = frame.replace(re.escape(str(film)), "FILMS", regex=True)
-    text = page.build(frame) + "\n\n" + commands(groups, place, where)
+    text = page.build(frame) + "\n\n" + commands(groups, asked.models, where)
     sweeps.finish("identity", frame, text, asked, partial(draw, frame))
 
 
@@ -95,13 +114,14 @@ def draw(frame: pd.DataFrame, folder: Path) -> None:
         style.replace(figure.drawn(frame[frame["sweep"] == page.METHODS]), folder, "identity")
 
 
-def commands(groups: list[list[Sweep]], place: Location, where: Path | None) -> str:
+def commands(groups: list[list[Sweep]], models: Sequence[str], where: Path | None) -> str:
     """What was run, without the places of this machine."""
     hidden = {str(where): "FACES"} if where else {}
     shown = [
         Sweep(sweep.name, tuple(_hidden(word, hidden) for word in sweep.words)) for group in groups for sweep in group
     ]
-    return sweeps.commands("python -m experiments.identity" + " --faces DIR" * bool(where), shown)
+    others = f" --models {' '.join(models)}" if tuple(models) != MODELS else ""
+    return sweeps.commands("python -m experiments.identity" + " --faces DIR" * bool(where) + others, shown)
 
 
 def _hidden(word: str, places: dict[str, str]) -> str:

@@ -9,7 +9,7 @@ from fedunlearn.report.formats import signed
 from fedunlearn.report.statistics import column, failed_gates
 from fedunlearn.report.verdict import NONE, WORDS
 
-METHODS, LOSSES, LEAKS = "methods", "losses", "leaks"
+METHODS, LOSSES, LEAKS, BACKBONES = "methods", "losses", "leaks", "backbones"
 READING = """\
 Accuracy and F1 are those of the study ([arXiv 2501.02112](https://arxiv.org/abs/2501.02112)): one training image of
 each individual is its anchor, and a test image gets the name of the nearest one. TAR is the share of pairs of images
@@ -19,6 +19,9 @@ those that nobody ever trained on. ± is the standard deviation over seeds, or o
 FACES = """\
 `identity_folder` are the ORL faces (AT&T Laboratories Cambridge): of 40 persons 32 are trained on, with seven
 photographs each, and eight are strangers. One seed."""
+OF_BACKBONES = """\
+All from random weights, with one seed, and after the same few rounds, which larger networks learn less in (the commands
+below say how many). The study's networks brought weights of ImageNet along and left them as they were."""
 HEADERS = {
     "anchor_accuracy": "accuracy",
     "anchor_f1": "F1",
@@ -45,6 +48,9 @@ def build(frame: pd.DataFrame) -> str:
     tables = done[done["sweep"].str.startswith(LOSSES)]
     if len(tables):
         parts += ["## Losses", FACES, _originals(tables, ["dataset", "model", "asked"])]
+    if len(nets := done[done["sweep"].str.startswith(BACKBONES)]):
+        nets = nets.assign(model=nets["sweep"].str.split("_", n=2).str[2])
+        parts += ["## Backbones", OF_BACKBONES, _originals(nets, ["dataset", "model", "asked"])]
     if len(leaks := done[done["sweep"] == LEAKS]):
         told = "Filmed animals: six scenes of each, eight frames of a scene that hardly differ."
         parts += ["## What a split by image leaks", told, _originals(leaks, ["asked"])]

@@ -13,7 +13,6 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from experiments.identity import __main__ as identity
 from experiments.identity import figure, films, page
-from experiments.sweeps import Location
 from fedunlearn.cli import command_line, main
 from fedunlearn.data.identity_folder import IdentityFolderSettings, hashes, near_duplicates, read
 from fedunlearn.data.splits import Splits
@@ -39,14 +38,25 @@ def test_no_face_is_kept_in_a_run():
     assert all("report.figures=false" in sweep.words for sweep in faces)
 
 
-def test_every_method_forgets_three_individuals():
+def test_every_method_forgets_three_individuals_with_three_seeds():
     asked = jobs(identity.FORGOTTEN.words)
-    assert len(asked) == len({tuple(job) for job in asked}) == 3 * len(identity.METHODS.split(","))
+    assert len(asked) == len({tuple(job) for job in asked}) == 9 * len(identity.METHODS.split(","))
+
+
+def test_backbones_are_compared_at_one_pace():
+    found = identity.backbones("critters", identity.LARGER, ["cnn", "vgg16"])
+    apart = [{word for word in sweep.words if not word.startswith("model")} for sweep in found]
+    assert apart[0] == apart[1] and [sweep.name for sweep in found] == [
+        "backbones_critters_cnn",
+        "backbones_critters_vgg16",
+    ]
+    assert "model.arch=vgg16" in found[1].words and "model=cnn" in found[0].words
 
 
 def test_places_of_a_machine_are_not_told():
-    told = identity.commands(PLANNED, Location(Path("/w"), Path("/s")), Path("FACES"))
-    assert "dataset.path=FACES" in told and "dataset.path=FILMS" in told and "--faces DIR" in told
+    told = identity.commands(PLANNED, identity.MODELS, Path("FACES"))
+    assert "dataset.path=FACES" in told and "dataset.path=FILMS" in told and "--faces DIR\n" in told
+    assert "--faces DIR --models cnn vgg16\n" in identity.commands(PLANNED, ["cnn", "vgg16"], Path("FACES"))
 
 
 def test_frames_of_a_scene_are_near_duplicates_and_scenes_are_not(tmp_path):
@@ -72,12 +82,14 @@ def made(**more: object) -> dict[str, object]:
 
 def test_the_page_says_what_the_runs_say():
     rows = [made(seed=0), made(seed=1, verdict="suppressed", **{"unlearned.forget_tar_1": 0.7})]
-    rows += [made(sweep=f"{page.LOSSES}_critters_0"), made(sweep=page.LEAKS, asked="split=image")]
+    rows += [made(sweep=f"{page.LOSSES}_critters"), made(sweep=page.LEAKS, asked="split=image")]
+    rows += [made(sweep=f"{page.BACKBONES}_critters_efficientnet_b0", model="torchvision")]
     text = page.build(pd.DataFrame(rows))
     assert "in 2 of 2 cells; original models verify it better in 2 of 2" in text
     (line,) = [line for line in text.splitlines() if line.startswith("| fucrt")]
     assert "| 1 of 2 |" in line and "0.600 ± 0.141" in line
     assert "| critters cnn triplet | 0.500 | 0.400 | 0.800 | 0.200 |" in text
+    assert "| critters efficientnet_b0 triplet |" in text
     assert "| image |" in text
     methods = pd.DataFrame(rows[:2])
     left, right = figure.drawn(methods).axes
