@@ -215,7 +215,7 @@ class StackedClients:
             self._refuse("adapters have no stacked step")
         if not self._refused:
             with self._federation.models.borrowed() as model:
-                self._refuse(stacking.refusal(model.modules()))
+                self._refuse(stacking.refusal(model.train().modules()))
         return bool(self._refused)
 
     def _refuse(self, reason: str) -> None:

@@ -314,9 +314,9 @@ def _repeat(value: Tensor, times: int) -> Tensor:
 
 
 def refusal(modules: Iterable[nn.Module]) -> str:
-    """Why models of these modules cannot be stacked; nothing if they can."""
+    """Why models of these modules, in training mode, cannot be stacked; nothing if they can."""
     for module in modules:
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
             return "batch normalisation would mix the rows that fill up short batches into its statistics"
         if isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0:
             return "dropout draws from a generator that clients do not share"

@@ -30,7 +30,7 @@ from fedunlearn.federation.sgd import EVALUATION_BATCH
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.federation.strategy import Clients, Tensors, UnlearningStrategy
 from fedunlearn.methods.phases import check_fit, phase
-from fedunlearn.models.base import Network
+from fedunlearn.models.base import Network, trained
 from fedunlearn.settings.config import TrainConfig
 from fedunlearn.settings.schema import Count, Positive
 from fedunlearn.tasks.base import EVERY, Batch, Task, weighted_mean
@@ -81,7 +81,7 @@ class FedOSDServer(UnlearningStrategy):
 
     def prepare(self, model: Tensors, clients: Clients) -> Tensors:
         """Remember where the way begins."""
-        self.memory = {name: model[name] for name, _ in self.new_model(0).named_parameters()}
+        self.memory = {name: model[name] for name in trained(self.new_model(0))}
         return model
 
     def before_round(self, number: int, model: Tensors) -> Tensors:
@@ -165,7 +165,7 @@ def retain_gradient(model: Network, client: ClientData, settings: FedOSD, spec: 
     """
     model.eval()
     held = (~client.forget).nonzero()[:, 0]
-    parameters = list(model.parameters())
+    parameters = list(trained(model).values())
     total = [torch.zeros_like(parameter) for parameter in parameters]
     for part in torch.split(held, EVALUATION_BATCH) if len(held) else ():
         batch = client.batch(part)

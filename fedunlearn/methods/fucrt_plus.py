@@ -38,7 +38,7 @@ from fedunlearn.methods.fucrt import FUCRT, FUCRTServer, first_prototypes, kept_
 from fedunlearn.methods.relabel import cast_vote
 from fedunlearn.methods.soft_relabel import masked_prediction
 from fedunlearn.methods.transformation import Selection, labelling_logits, transformed_labels
-from fedunlearn.models.base import Network, linear_head
+from fedunlearn.models.base import Network, linear_head, trained
 from fedunlearn.randomness import derive
 from fedunlearn.settings.schema import NonNegative, Positive, Share
 from fedunlearn.tasks.base import Batch
@@ -91,9 +91,9 @@ class FUCRTPlusServer(FUCRTServer):
 
 @torch.no_grad()
 def mixed(model: Tensors, fresh: Network, keep: float, renewed: tuple[int, ...]) -> Tensors:
-    """κ w_o + (1 − κ) w_fresh for all parameters; the head's rows `renewed` are wholly fresh. Copies."""
+    """κ w_o + (1 − κ) w_fresh for all parameters that train; the head's rows `renewed` are wholly fresh. Copies."""
     start = {name: value.clone() for name, value in model.items()}
-    new = dict(fresh.named_parameters())
+    new = trained(fresh)
     for name, value in new.items():
         start[name] = keep * model[name] + (1 - keep) * value.to(model[name].device)
     for name in linear_head(fresh):

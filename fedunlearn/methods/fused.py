@@ -30,6 +30,7 @@ from fedunlearn.federation.objective import Objective, RoundContext, retain_only
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.federation.strategy import Tensors, UnlearningStrategy
 from fedunlearn.methods.random_relabel import confused
+from fedunlearn.models.base import trained
 from fedunlearn.randomness import torch_stream
 from fedunlearn.settings.config import RunConfig
 from fedunlearn.settings.schema import Count, Share
@@ -85,8 +86,8 @@ class SparseServer(UnlearningStrategy):
         self.notes["adapter_entries"] = sum(int(mask.sum()) for mask in self.shared.values())
 
     def parameters(self) -> list[str]:
-        """Names of the parameters, without statistics of normalisation layers."""
-        return [name for name, _ in self.new_model(0).named_parameters()]
+        """Names of the parameters that train, without statistics of normalisation layers."""
+        return list(trained(self.new_model(0)))
 
     def payload(self, content: RecordDict) -> int:
         """Whole models in the first round, then adapters; clients can draw the masks themselves."""

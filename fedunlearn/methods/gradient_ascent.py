@@ -24,7 +24,7 @@ from fedunlearn.federation.objective import Assignment, Objective, RoundContext,
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.federation.strategy import Clients, Tensors, UnlearningStrategy
 from fedunlearn.methods.phases import check_fit, phase
-from fedunlearn.models.base import Network
+from fedunlearn.models.base import Network, trained
 from fedunlearn.randomness import derive
 from fedunlearn.settings.config import TrainConfig
 from fedunlearn.settings.schema import Count, Positive
@@ -64,7 +64,7 @@ class AscentServer(UnlearningStrategy):
 
     def prepare(self, model: Tensors, clients: Clients) -> Tensors:
         """Draw the ball that the ascent stays in."""
-        reference = {name: model[name] for name, _ in self.new_model(0).named_parameters()}
+        reference = {name: model[name] for name in trained(self.new_model(0))}
         radius = self.settings.radius or self.usual_radius(reference)
         self.shared = {REFERENCE + name: value for name, value in reference.items()}
         self.shared["radius"] = torch.tensor(radius, device=self.device)
@@ -115,7 +115,7 @@ def projected(parameters: Tensors, context: RoundContext) -> Tensors:
         return parameters
     centre, radius = ball(context.shared)
     scale = (radius / squared_distance(parameters, centre).clamp_min(1e-12)).sqrt().clamp_max(1.0)
-    return {name: value + scale * (parameters[name] - value) for name, value in centre.items()}
+    return {**parameters, **{name: value + scale * (parameters[name] - value) for name, value in centre.items()}}
 
 
 def assign(model: Network, client: ClientData, context: RoundContext) -> Assignment:

@@ -65,7 +65,9 @@ class DegradationServer(UnlearningStrategy):
     def prepare(self, model: Tensors, clients: Clients) -> Tensors:
         """Make W_de."""
         seed = derive(self.spec.seed, self.spec.stage, "degraded")
-        self.memory = prefixed(self.new_model(seed).state_dict())
+        fresh = self.new_model(seed)
+        frozen = {name: model[name] for name, value in fresh.named_parameters() if not value.requires_grad}
+        self.memory = prefixed({**fresh.state_dict(), **frozen})
         self.notes["warmup_rounds"] = self.warmup
         return model
 
@@ -94,9 +96,11 @@ def prefixed(degraded: Tensors) -> Tensors:
 
 
 def mixed(model: Tensors, degraded: Tensors, momentum: float) -> Tensors:
-    """λ W + (1 − λ) W_de for parameters and buffers; counters of batches stay those of W."""
+    """λ W + (1 − λ) W_de for parameters and buffers; counters of batches stay those of W, and what is equal stays."""
     return {
-        name: momentum * value + (1 - momentum) * degraded[name] if value.is_floating_point() else value
+        name: momentum * value + (1 - momentum) * degraded[name]
+        if value.is_floating_point() and not torch.equal(value, degraded[name])
+        else value
         for name, value in model.items()
     }
 

@@ -2,8 +2,9 @@
 
 Khalil et al., "NoT: Federated Unlearning via Weight Negation", CVPR 2025, arXiv 2503.05657. Multiplying a layer by −1
 breaks what the layers after it rely on, and leaves a model from which training recovers sooner than from a random
-one. Negated is the weight of a convolution or of a dense layer; biases and normalisation stay (our reading). The
-method needs neither the forget data nor anything kept from training, and is the same at every request level.
+one. Negated is the weight of a convolution or of a dense layer; biases and normalisation stay, and so
+do frozen layers, from which no training could recover (our readings). The method needs neither the forget data nor
+anything kept from training, and is the same at every request level.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import nn
 from fedunlearn.federation.method import Method
 from fedunlearn.federation.objective import Objective, retain_only
 from fedunlearn.federation.strategy import Clients, Tensors, UnlearningStrategy
-from fedunlearn.models.base import Network
+from fedunlearn.models.base import Network, trained
 from fedunlearn.tasks.base import EVERY
 
 
@@ -42,9 +43,10 @@ class NegatingServer(UnlearningStrategy):
 
 
 def weight_names(model: Network) -> list[str]:
-    """The weights of all convolutions and dense layers, from the input to the head."""
-    kinds = (nn.modules.conv._ConvNd, nn.Linear)
-    return [f"{name}.weight" for name, module in model.named_modules() if isinstance(module, kinds)]
+    """The weights of all convolutions and dense layers that train, from the input to the head."""
+    kinds, moving = (nn.modules.conv._ConvNd, nn.Linear), trained(model)
+    names = [f"{name}.weight" for name, module in model.named_modules() if isinstance(module, kinds)]
+    return [name for name in names if name in moving]
 
 
 METHODS = {

@@ -58,7 +58,7 @@ class PruningServer(UnlearningStrategy):
         """Score and prune, one forgotten class at a time."""
         layers = convolutions(self.new_model(0))
         if not layers:
-            raise RunError("method pruning prunes the filters of convolutions, and this model has none")
+            raise RunError("method pruning prunes the filters of convolutions that train, and this model has none")
         kept = {
             name: torch.ones(len(model[f"{name}.weight"]), dtype=torch.uint8, device=self.device) for name in layers
         }
@@ -93,11 +93,11 @@ class Layer:
 
 
 def convolutions(model: nn.Module) -> dict[str, Layer]:
-    """All convolutions, in the order in which the model holds them."""
+    """All convolutions that train, in the order in which the model holds them."""
     leaves = [(name, module) for name, module in model.named_modules() if not list(module.children())]
     layers = {}
     for (name, module), (after, norm) in zip(leaves, [*leaves[1:], ("", None)], strict=True):
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv2d) and module.weight.requires_grad:
             layers[name] = Layer(name, after if isinstance(norm, NORMS) else None)
     return layers
 

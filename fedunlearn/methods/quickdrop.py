@@ -38,7 +38,7 @@ from fedunlearn.federation.sgd import observed
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.federation.strategy import Clients, Tensors, UnlearningStrategy
 from fedunlearn.methods.phases import check_fit, phase
-from fedunlearn.models.base import Network
+from fedunlearn.models.base import Network, trained
 from fedunlearn.randomness import torch_stream
 from fedunlearn.settings.config import TrainConfig
 from fedunlearn.settings.schema import Count, Fraction, Positive, Share
@@ -110,7 +110,7 @@ class DroppingServer(UnlearningStrategy):
         """In the ascent, the reflection; averaging first and reflecting then is the same as the other way round."""
         if not self.forgets():
             return model
-        parameters = {name for name, _ in self.new_model(0).named_parameters()}
+        parameters = trained(self.new_model(0))
         return {name: 2 * was - model[name] if name in parameters else was for name, was in self._sent.items()}
 
 
@@ -153,7 +153,7 @@ def match(
     network_lr: float,
 ) -> None:
     """One step of the images of every class towards its real gradient, and one of the network along the latter."""
-    parameters = list(network.parameters())
+    parameters = list(trained(network).values())
     total, step = torch.zeros((), device=images[0].device), [torch.zeros_like(p) for p in parameters]
     for made, rows in zip(images, batches, strict=True):
         label = client.targets[rows[:1]]
@@ -197,7 +197,7 @@ def shuffled(rows: Tensor, stream: torch.Generator) -> Tensor:
 def fresh(model: Network, stream: torch.Generator) -> Network:
     """A copy with new random weights (He et al. 2015) that do not depend on those of `model`."""
     network = copy.deepcopy(model).eval()
-    for name, parameter in network.named_parameters():
+    for name, parameter in trained(network).items():
         if parameter.dim() > 1:
             spread = math.sqrt(2 / parameter[0].numel())
             parameter.copy_(spread * torch.randn(parameter.shape, generator=stream))

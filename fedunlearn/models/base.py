@@ -94,6 +94,11 @@ def linear_head(model: Network) -> LinearHead:
     return LinearHead("head.weight", "head.bias")
 
 
+def trained(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that training moves, by name. Others are frozen, and methods leave them as they are."""
+    return {name: value for name, value in model.named_parameters() if value.requires_grad}
+
+
 def has_logits(model: Network) -> bool:
     """Does the model put out a number for each class, by a linear head? Others embed."""
     return isinstance(model.head, nn.Linear)

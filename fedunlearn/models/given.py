@@ -49,7 +49,7 @@ def fitting(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor], what: str
         if given[name].dtype != tensor.dtype:
             raise RequestError(f"this is no {what}: {name} holds {given[name].dtype}, not {tensor.dtype}")
         if not torch.isfinite(given[name]).all():
-            raise RequestError(f"the model cannot be audited: {name} holds numbers that are not finite")
+            raise RequestError(f"this model cannot be used: {name} holds numbers that are not finite")
     return {name: given[name].detach().cpu().clone().contiguous() for name in wanted}
 
 

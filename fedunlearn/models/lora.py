@@ -68,10 +68,15 @@ class Adapter:
 def matrices(model: nn.Module, targets: tuple[str, ...]) -> dict[str, tuple[int, int]]:
     """The weights that get adapters, by name, with their rows and columns as matrices.
 
-    A kind of layer that the model has not is passed over. Raises RequestError where a name, or everything, is missing.
+    A kind of layer that the model has not is passed over, and so are frozen layers. Raises RequestError where a name,
+    or everything, is missing.
     """
     every = tuple(kind for kinds in KINDS.values() for kind in kinds)
-    layers = {name: module for name, module in model.named_modules() if isinstance(module, every)}
+    layers = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, every) and module.get_parameter("weight").requires_grad
+    }
     found = {target: _chosen(target, layers) for target in targets}
     missed = [target for target, names in found.items() if not names and target not in KINDS]
     if missed or not any(found.values()):

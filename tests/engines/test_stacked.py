@@ -19,6 +19,7 @@ from fedunlearn.federation.objective import Assignment, Objective, everything, t
 from fedunlearn.federation.pool import ModelPool
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.models.base import Network
+from fedunlearn.models.torchvision import Frozen
 from fedunlearn.settings import registry
 from fedunlearn.settings.config import Choice, TrainConfig
 from fedunlearn.settings.schema import plain
@@ -94,6 +95,25 @@ def test_group_norm(make_federation, name):
     spec = plan_of(name)
     models = lambda seed: convolutional(seed, lambda: nn.GroupNorm(2, 4))  # noqa: E731
     assert_close(run(make_federation, spec, models), run(make_federation, spec, models, name="stacked", stack=5))
+
+
+def half_frozen(seed):
+    """Its batch normalisation uses statistics that stay as they are, so that short batches may be filled up."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        still = Frozen(nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2)))
+        return Network(nn.Sequential(still, nn.Flatten(), nn.Linear(16, 8), nn.ReLU()), nn.Linear(8, 4))
+
+
+@pytest.mark.parametrize("name", ["fedavg", "fucrt"])
+def test_frozen_layers(make_federation, name):
+    one_by_one = run(make_federation, plan_of(name), half_frozen)
+    together = run(make_federation, plan_of(name), half_frozen, name="stacked", stack=3)
+    assert_close(one_by_one, together)
+    changed = {
+        entry for entry, value in half_frozen(7).state_dict().items() if not torch.equal(together.model[entry], value)
+    }
+    assert changed == {"encoder.2.weight", "encoder.2.bias", "head.weight", "head.bias"}
 
 
 @pytest.mark.parametrize("name", ["fedavg", "npo"])

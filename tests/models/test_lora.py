@@ -79,6 +79,14 @@ def test_new_factors_change_nothing():
         assert factors[B + name].shape == (SHAPES[name][0], 3)
 
 
+def test_frozen_layers_get_no_adapters():
+    model = Layers()
+    model.encoder.requires_grad_(False)
+    assert set(matrices(model, ("conv", "linear"))) == {"square.weight", "head.weight"}
+    with pytest.raises(RequestError, match="is no layer of this model"):
+        matrices(model, ("conv",))
+
+
 def test_a_merged_layer_adds_the_scaled_update_to_what_it_computes():
     model, settings = Layers(), Lora(rank=2, alpha=3.0)
     factors = {name: torch.randn(value.shape) for name, value in drawn(model, 2).items()}
