@@ -36,7 +36,7 @@ LOSSES = "dataset.embedding.loss=contrastive,triplet,cross_entropy"
 STUDIED = "dataset.embedding.loss=contrastive,triplet"  # what the study of street cats compares backbones by
 MODELS = ("cnn", "mobilenet_v3_small", "efficientnet_b0")  # of the backbones; others take minutes a round (README.md)
 OFFERED = (*MODELS, "mobilenet_v3_large", "vgg16")
-BACKBONE_PACE = ("train.rounds=10", "unlearn.rounds=0")
+BACKBONE_PACE = ("train.rounds=6", "unlearn.rounds=0")
 # The table of losses is about original models: of the rest of a run, as little as there can be.
 ONCE = ("method=not", "retrain.seeds=1", "unlearn.rounds=0", "gates=warn")
 METHODS = "method=retrain,finetune,gradient_ascent,random_relabel,relabel,fucrt,dispersion"
