@@ -219,7 +219,7 @@ def test_classes_that_nobody_holds_are_no_documents():
 
 
 def test_a_model_without_convolutions_is_refused(make_federation, play):
-    with pytest.raises(RunError, match="prunes the filters of convolutions, and this model has none"):
+    with pytest.raises(RunError, match="prunes the filters of convolutions that train, and this model has none"):
         play(make_federation(), "pruning", Pruning())
 
 
