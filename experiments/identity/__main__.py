@@ -12,7 +12,6 @@ environment.json. No picture of a person is written anywhere.
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -99,8 +98,8 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=OFFERED, default=MODELS, metavar="MODEL", help=usual)
     asked = parser.parse_args()
     where = asked.faces.expanduser().absolute() if asked.faces else None
-    with sweeps.place_of(asked) as place, tempfile.TemporaryDirectory(prefix="films-") as folder:
-        film = films.made(Path(folder), 4 if asked.quick else 20)
+    with sweeps.place_of(asked) as place:
+        film = films.made(place.work / "films", 4 if asked.quick else 20)
         groups = quick(film) if asked.quick else planned(where, film, asked.models)
         frame = sweeps.run_apart(groups, place)
     frame = frame.replace(re.escape(str(film)), "FILMS", regex=True)

@@ -22,7 +22,7 @@ def made(folder: Path, individuals: int) -> Path:
     images = critters.read(settings, folder, False, 0).train.inputs["images"].numpy().transpose(0, 2, 3, 1)
     for number, scene in enumerate(images):
         who = folder / critters.name(number // SCENES)
-        who.mkdir(exist_ok=True)
+        who.mkdir(parents=True, exist_ok=True)
         for frame in range(FRAMES):
             flicker = stream.integers(-FLICKER, FLICKER + 1, scene.shape)
             pixels = np.clip(scene.astype(int) + flicker, 0, 255).astype(np.uint8)
