@@ -71,7 +71,7 @@ DECLARED = (
     Finding(
         "false_match_any",
         "worst false matches",
-        "the same with the retained individual that the model confuses the forgotten one with most",
+        "share of pairs with the retained individual confused most with the forgotten one that are accepted at FAR 1 %",
         scale="0 to 1",
         headline=True,
     ),

@@ -263,6 +263,11 @@ def signed(value: float) -> str:
     return ("+" if round(value, 3) > 0 else "") + fixed(value)
 
 
+def count(value: float) -> str:
+    """A whole number, with a proper minus."""
+    return f"{value:,.0f}".replace("-", "−")
+
+
 def quantity(value: float) -> str:
     """An amount in about three digits; empty if it is not known."""
     if pd.isna(value):

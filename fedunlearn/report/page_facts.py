@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ import yaml
 from markupsafe import Markup
 
 from fedunlearn.report import feature_map_figure, names, run_figures
-from fedunlearn.report.formats import UNKNOWN, capital, fixed, interval, quantity, signed
+from fedunlearn.report.formats import UNKNOWN, capital, count, fixed, interval, quantity, signed
 from fedunlearn.report.page_curves import course
 from fedunlearn.report.page_map import feature_map
 from fedunlearn.report.runs import MODELS, Run, in_forms, known
@@ -45,7 +46,8 @@ SHOWN_APART = ("transformation_classes",)  # of a method's notes
 class AuditRow:
     """An audit on the three models. `spread`: lowest to highest retrained model; `within`: inside the noise floor.
 
-    `counts`: for the verdict of this run; `interval`: 95 %, where it is a share of few samples.
+    `counts`: for the verdict of this run; `interval`: 95 %, where it is a share of few samples. `first`: one of those
+    that a reader sees at once.
     """
 
     name: str
@@ -59,6 +61,7 @@ class AuditRow:
     within: bool | None
     counts: bool
     interval: str
+    first: bool
 
 
 @dataclass(frozen=True)
@@ -215,17 +218,19 @@ def _audits(run: Run) -> list[AuditRow]:
         AuditRow(
             name=run.finding(audit).label,
             meaning=run.finding(audit).meaning,
-            original=_number(values["original"].get(audit)),
-            retrained=_number(values["retrained"].get(audit)),
-            spread=_spread(run.retrained(audit)),
-            unlearned=_number(values["unlearned"].get(audit)),
-            gap=_signed(gaps.get(audit)),
-            floor=_number(floors.get(audit)) if len(run.retrained(audit)) > 1 else UNKNOWN,
+            original=number(values["original"].get(audit)),
+            retrained=number(values["retrained"].get(audit)),
+            spread=_spread(run.retrained(audit), number),
+            unlearned=number(values["unlearned"].get(audit)),
+            gap=_signed(gaps.get(audit), number),
+            floor=number(floors.get(audit)) if len(run.retrained(audit)) > 1 else UNKNOWN,
             within=_within(gaps.get(audit), floors.get(audit), run, audit),
             counts=audit in counts,
             interval=_interval(values["unlearned"].get(audit), run, audit),
+            first=audit in counts or run.finding(audit).headline,
         )
         for audit in _ordered(run, values)
+        for number in [_shown_as([*(each.get(audit) for each in values.values()), *run.retrained(audit)])]
     ]
 
 
@@ -256,16 +261,28 @@ def _samples(run: Run) -> str:
     return f"{number:,} forget {split} {'sample' if number == 1 else 'samples'}" if number else ""
 
 
+def _shown_as(found: Iterable[float | None]) -> Callable[[float | None], str]:
+    """How such numbers are written: counts, which are whole and not 0 and 1 alone, without decimals."""
+    there = [value for value in found if value is not None]
+    counts = max(map(abs, there), default=0) > 1 and all(float(value).is_integer() for value in there)
+    return _count if counts else _number
+
+
+def _count(value: float | None) -> str:
+    return UNKNOWN if value is None else count(value)
+
+
 def _number(value: float | None) -> str:
     return UNKNOWN if value is None else fixed(value)
 
 
-def _signed(value: float | None) -> str:
-    return UNKNOWN if value is None else signed(value)
+def _signed(value: float | None, number: Callable[[float | None], str] = _number) -> str:
+    shown = number(value)
+    return f"+{shown}" if value is not None and value > 0 and shown != number(0.0) else shown
 
 
-def _spread(values: list[float]) -> str:
-    return f"{fixed(min(values))} to {fixed(max(values))}" if len(values) > 1 else ""
+def _spread(values: list[float], number: Callable[[float | None], str]) -> str:
+    return f"{number(min(values))} to {number(max(values))}" if len(values) > 1 else ""
 
 
 def _flow(run: Run) -> tuple[list[str], list[FlowRow]]:

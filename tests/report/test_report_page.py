@@ -169,6 +169,20 @@ def test_class_flow_transformations_and_gates(tmp_path: Path, make_run: Any) -> 
     assert not any("≈" in cell for row in audits for cell in row), "no verdict where a gate failed"
 
 
+def test_what_counts_comes_first_and_counts_are_whole(tmp_path: Path, make_run: Any) -> None:
+    own = {"pairs": 190.0, "misses": 2.0, "spread": 0.5}
+    retrained = [{"retain_accuracy": 0.8, **own, "misses": few} for few in (0.0, 5.0)]
+    given = {"retain_accuracy": 0.7, **own}
+    folder = make_run(tmp_path / "run", original=given, retrained=retrained, unlearned={**given, "pairs": 2000.0})
+    read = Page(page.write_run(runs.read(folder)).read_text())
+    first, more = (table for table in read.tables if table[0][0] == "Audit")
+    assert [row[0] for row in first[1:]] == ["retain accuracy"]
+    by_audit = {row[0]: row[1:-1] for row in more[1:]}
+    assert by_audit["pairs"] == ["190", "190", "190 to 190", "2,000", "+1,810", "0"]
+    assert by_audit["misses"] == ["2.000", "2.500", "0.000 to 5.000", "2.000", "−0.500", "5.000"]
+    assert by_audit["spread"][0] == "0.500" and "3 more findings" in text_of(read)
+
+
 def verdict(word: str | None, *reasons: str, **margins: float | None) -> dict[str, Any]:
     return {"word": word, "reasons": list(reasons), "margins": margins, "retrained": 2}
 
