@@ -20,8 +20,9 @@ FACES = """\
 `identity_folder` are the ORL faces (AT&T Laboratories Cambridge): of 40 persons 32 are trained on, with seven
 photographs each, and eight are strangers. One seed."""
 OF_BACKBONES = """\
-All from random weights, with one seed, and after the same few rounds, which larger networks learn less in (the commands
-below say how many). The study's networks brought weights of ImageNet along and left them as they were."""
+All from random weights, by the contrastive loss, with one seed, and after the same few rounds, in which larger networks
+learn less (the commands below say how many). The study's networks began with weights of ImageNet and left them as they
+were."""
 HEADERS = {
     "anchor_accuracy": "accuracy",
     "anchor_f1": "F1",
@@ -50,7 +51,7 @@ def build(frame: pd.DataFrame) -> str:
         parts += ["## Losses", FACES, _originals(tables, ["dataset", "model", "asked"])]
     if len(nets := done[done["sweep"].str.startswith(BACKBONES)]):
         nets = nets.assign(model=nets["sweep"].str.split("_", n=2).str[2])
-        parts += ["## Backbones", OF_BACKBONES, _originals(nets, ["dataset", "model", "asked"])]
+        parts += ["## Backbones", OF_BACKBONES, _originals(nets, ["dataset", "model"])]
     if len(leaks := done[done["sweep"] == LEAKS]):
         told = "Filmed animals: six scenes of each, eight frames of a scene that hardly differ."
         parts += ["## What a split by image leaks", told, _originals(leaks, ["asked"])]
