@@ -1,5 +1,7 @@
 """Numbers in README and docs can be looked up: in committed results, or by a command that is printed beside them."""
 
+# ruff: noqa: RUF001 (minus signs are meant)
+
 from __future__ import annotations
 
 import re
