@@ -179,7 +179,7 @@ def test_what_counts_comes_first_and_counts_are_whole(tmp_path: Path, make_run: 
     assert [row[0] for row in first[1:]] == ["retain accuracy"]
     by_audit = {row[0]: row[1:-1] for row in more[1:]}
     assert by_audit["pairs"] == ["190", "190", "190 to 190", "2,000", "+1,810", "0"]
-    assert by_audit["misses"] == ["2.000", "2.500", "0.000 to 5.000", "2.000", "−0.500", "5.000"]
+    assert by_audit["misses"] == ["2.000", "2.500", "0.000 to 5.000", "2.000", "−0.500 ≈", "5.000"]
     assert by_audit["spread"][0] == "0.500" and "3 more findings" in text_of(read)
 
 
