@@ -6,22 +6,49 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from experiments.language.page import BACK, FORGET, FORMATS, LORA, RETAIN, SLOW, WHOLE, cells, pairs
+from experiments.language.page import (
+    BACK,
+    EXTRACTION,
+    FFA,
+    FORGET,
+    FORMATS,
+    LORA,
+    NAIVE,
+    PROBABILITY,
+    RETAIN,
+    SLOW,
+    WHOLE,
+    WIDE,
+    against_products,
+    cells,
+    of_fictions,
+    of_tofu,
+    pairs,
+)
 from experiments.survival.page import RATIO, above_zero, at, over_seeds, paired, shown
 from fedunlearn.report.formats import fixed, signed
 from fedunlearn.report.statistics import Estimate, column
 from fedunlearn.settings.config import FLOAT32
 
 READING = """\
-Written by `python -m experiments.language` from the numbers in [table.md](table.md), which says what was run and what
-the words mean. *Rises* means that the 95 % t-interval over seeds is above 0. With three seeds such intervals are wide:
-where nothing rises, a small effect may still be there. And of many comparisons, one in forty rises by chance."""
+Written by `python -m experiments.language` from the numbers in [table.md](table.md), which says what was run and
+what the words mean. *Rises* means that the 95 % t-interval over seeds is above 0. With three seeds such intervals
+are wide, and with two (TOFU) more so: where nothing rises, a small effect may still be there. And of many
+comparisons, one in forty rises by chance."""
 LOW = FORMATS[2:]
 
 
 def build(rows: pd.DataFrame) -> str:
     """The page, in Markdown. `rows`: `page.named`."""
-    said = [known(rows), *(rounding(rows, trained) for trained in (WHOLE, SLOW, LORA)), adapters(rows)]
+    own = of_fictions(rows)
+    said = [
+        f"**What there is to forget.** {known(own)}",
+        *(rounding(own, trained) for trained in (WHOLE, SLOW, LORA)),
+        adapters(own),
+    ]
+    said += [averaging(own, kind) for kind in (NAIVE, FFA, WIDE)]
+    for name, group in of_tofu(rows):
+        said += [f"**{name}.** {known(group)}", *(rounding(group, trained) for trained in (WHOLE, LORA))]
     answers = "\n".join(f"- {each}" for each in said if each)
     return (
         f"# Does what a language model forgot come back?\n\n{READING}\n\n{answers}\n\n"
@@ -38,7 +65,7 @@ def known(rows: pd.DataFrame) -> str:
         for model, block in (("original", exact), ("retrained", exact), ("original", four))
     ]
     return (
-        f"**What there is to forget.** Forget accuracy is {values[0]} of original models, {values[1]} of retrained "
+        f"Forget accuracy is {values[0]} of original models, {values[1]} of retrained "
         f"ones (original ones at int4: {values[2]}); retain accuracy is {values[3]} and {values[4]} (at int4: "
         f"{values[5]})."
     )
@@ -96,4 +123,23 @@ def adapters(rows: pd.DataFrame) -> str:
     return (
         f"**Do adapters protect?** What comes back by adapters minus by whole weights, where both forget: above 0 in "
         f"{_rising(found)}, below 0 in {falls} (means from {signed(min(means))} to {signed(max(means))})."
+    )
+
+
+MEASURED = {FORGET: "forget accuracy", RETAIN: "retain accuracy", PROBABILITY: "answer probability"}
+MEASURED |= {EXTRACTION: "extraction strength"}
+
+
+def averaging(rows: pd.DataFrame, kind: str) -> str:
+    """Is another kind of adapter another thing to what is left?"""
+    found = [(other, usual) for called, named, other, usual in against_products(rows) if named == kind]
+    if not found:
+        return ""
+    other, usual = (at(each, FLOAT32) for each in found[-1])  # of all methods together
+    said = {name: paired(other, usual, f"unlearned.{name}") for name in MEASURED}
+    apart = [MEASURED[name] for name, value in said.items() if pd.notna(value.half) and abs(value.mean) > value.half]
+    values = ", ".join(f"{MEASURED[name]} {shown(value, signed)}" for name, value in said.items())
+    return (
+        f"**{kind}**, minus rank 8 with products averaged, over {other['called'].nunique()} methods: {values}. "
+        f"Told apart by seeds: {', '.join(apart) if apart else 'none of these'}."
     )
