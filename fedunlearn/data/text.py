@@ -205,15 +205,14 @@ def tokens_for(pairs: Iterable[Pair], wording: Wording, download: bool) -> Token
         hub.fetch(wording.tokenizer, lambda folder: (folder / "tokenizer.json").is_file())
     if wording.template == "chat":
         return _chat(wording)
-    around = {"before": wording.before, "between": wording.between}
     if wording.tokenizer:
-        return replace(saved(wording.tokenizer), **around)
+        return replace(saved(wording.tokenizer), before=wording.before, between=wording.between)
     texts = (
         f"{wording.before}{pair.question}{wording.between} {answer}"
         for pair in pairs
         for answer in (pair.answer, pair.paraphrased, *pair.perturbed)
     )
-    return replace(trained(texts, wording.vocabulary), **around)
+    return replace(trained(texts, wording.vocabulary), before=wording.before, between=wording.between)
 
 
 def _chat(wording: Wording) -> Tokens:

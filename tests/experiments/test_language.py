@@ -95,10 +95,10 @@ def test_adapters_are_held_against_whole_weights_of_the_same_seed(frame):
 
 
 def test_averaging_factors_is_held_against_averaging_products(frame):
-    said = answers.averaging(page.of_fictions(frame), page.NAIVE)
+    said = answers.kinds(page.of_fictions(frame), page.NAIVE, page.LORA)
     assert "over 1 methods: forget accuracy +0.100 ± 0.000" in said and said.endswith("seeds: forget accuracy.")
-    assert "| NPO + GDR | LoRA, factors averaged | +0.100 ± 0.000 |" in page.kinds(page.of_fictions(frame))
-    assert answers.averaging(page.of_fictions(frame), page.WIDE) == ""
+    assert "| NPO + GDR | LoRA, factors averaged | LoRA | +0.100 ± 0.000 |" in page.kinds(page.of_fictions(frame))
+    assert answers.kinds(page.of_fictions(frame), page.NAIVE, page.FEDEX) == ""
 
 
 def test_every_model_has_a_line(frame):
