@@ -2,6 +2,7 @@
 
     python -m experiments.language --data DIR   # no GPU; needs fedunlearn[language], and TOFU's files in DIR/tofu
     python -m experiments.language --quick      # one seed, few facts, few rounds, no TOFU: does it work?
+    python -m experiments.language --size paper # what would models of the papers' size take?
 
 The question is that of Boer et al. (arXiv 2602.13151), here about a small decoder and authors that do not exist, with
 original and retrained models in every format beside the unlearned ones. And is averaging the factors of adapters, which
@@ -16,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 
 from experiments import sweeps
-from experiments.language import answers, figure, page
+from experiments.language import answers, figure, page, paper
 from experiments.survival import forms
 from experiments.sweeps import Sweep
 from fedunlearn.files import write_text
@@ -50,12 +51,18 @@ WAYS = {"whole": (), "rank8": LORA}
 OTHERS = {  # asked of the methods with a term for the rest alone
     "slow": SLOW,
     "rank32": WIDE,
-    **{how: (*LORA, f"adapter.aggregation={how}") for how in ("ffa", "naive")},
+    **{how: (*LORA, f"adapter.aggregation={how}") for how in ("ffa", "naive", "fedex")},
 }
 
 
 def main() -> None:
-    asked = sweeps.plain_parser("language", __doc__).parse_args()
+    parser = sweeps.plain_parser("language", __doc__)
+    help = "paper: train nothing, and estimate what models of the papers' size would take"
+    parser.add_argument("--size", choices=("small", "paper"), default="small", help=help)
+    asked = parser.parse_args()
+    if asked.size == "paper":
+        paper.main()
+        return
     sweeps.settle()
     plan = quick() if asked.quick else full()
     with sweeps.place_of(asked) as place:

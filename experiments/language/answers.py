@@ -8,19 +8,17 @@ import pandas as pd
 
 from experiments.language.page import (
     BACK,
+    COMPARED,
     EXTRACTION,
-    FFA,
     FORGET,
     FORMATS,
     LORA,
-    NAIVE,
     PROBABILITY,
     RETAIN,
     SLOW,
     WHOLE,
-    WIDE,
-    against_products,
     cells,
+    compared,
     of_fictions,
     of_tofu,
     pairs,
@@ -46,9 +44,9 @@ def build(rows: pd.DataFrame) -> str:
         *(rounding(own, trained) for trained in (WHOLE, SLOW, LORA)),
         adapters(own),
     ]
-    said += [averaging(own, kind) for kind in (NAIVE, FFA, WIDE)]
+    said += [kinds(own, *each) for each in COMPARED]
     for name, group in of_tofu(rows):
-        said += [f"**{name}.** {known(group)}", *(rounding(group, trained) for trained in (WHOLE, LORA))]
+        said += [f"**{name}.** {known(group)}", *(rounding(group, trained, name) for trained in (WHOLE, LORA))]
     answers = "\n".join(f"- {each}" for each in said if each)
     return (
         f"# Does what a language model forgot come back?\n\n{READING}\n\n{answers}\n\n"
@@ -71,8 +69,12 @@ def known(rows: pd.DataFrame) -> str:
     )
 
 
-def rounding(rows: pd.DataFrame, trained: str) -> str:
-    """Does it bring the author back? Of methods that did not take her away, nothing can come back."""
+def rounding(rows: pd.DataFrame, trained: str, about: str = "") -> str:
+    """Does it bring the author back? Of methods that did not take her away, nothing can come back.
+
+    `about`: what is said first, where it is not about authors that do not exist.
+    """
+    head = f"**{about}. Trained: {trained}.**" if about else f"**Trained: {trained}.**"
     group = rows[(rows["trained"] == trained) & (rows["called"] != "retrain")]
     gone = [(names[0], cell) for names, cell in cells(group) if forgotten(cell)]
     if not len(group):
@@ -81,9 +83,9 @@ def rounding(rows: pd.DataFrame, trained: str) -> str:
     steps = [over_seeds(at(cell, "int4"), RATIO).mean for _, cell in gone]
     total = group["called"].nunique()
     if not found:
-        return f"**Trained: {trained}.** None of {total} methods forgets: nothing can come back."
+        return f"{head} None of {total} methods forgets: nothing can come back."
     return (
-        f"**Trained: {trained}.** {len(gone)} of {total} methods forget (median steps from {fixed(min(steps))} to "
+        f"{head} {len(gone)} of {total} methods forget (median steps from {fixed(min(steps))} to "
         f"{fixed(max(steps))} half steps of int4). In four bits, forget accuracy rises in {_rising(found)}; the "
         f"largest mean change is {_largest(found)}."
     )
@@ -130,16 +132,16 @@ MEASURED = {FORGET: "forget accuracy", RETAIN: "retain accuracy", PROBABILITY: "
 MEASURED |= {EXTRACTION: "extraction strength"}
 
 
-def averaging(rows: pd.DataFrame, kind: str) -> str:
-    """Is another kind of adapter another thing to what is left?"""
-    found = [(other, usual) for called, named, other, usual in against_products(rows) if named == kind]
+def kinds(rows: pd.DataFrame, kind: str, against: str) -> str:
+    """Does it matter to what is left whether adapters are of one kind or of another?"""
+    found = [(called, one, other) for called, kinds, one, other in compared(rows) if kinds == (kind, against)]
     if not found:
         return ""
-    other, usual = (at(each, FLOAT32) for each in found[-1])  # of all methods together
-    said = {name: paired(other, usual, f"unlearned.{name}") for name in MEASURED}
-    apart = [MEASURED[name] for name, value in said.items() if pd.notna(value.half) and abs(value.mean) > value.half]
-    values = ", ".join(f"{MEASURED[name]} {shown(value, signed)}" for name, value in said.items())
+    _, one, other = found[-1]  # all methods together
+    values = {name: paired(at(one, FLOAT32), at(other, FLOAT32), f"unlearned.{name}") for name in MEASURED}
+    apart = [MEASURED[name] for name, value in values.items() if pd.notna(value.half) and abs(value.mean) > value.half]
+    said = ", ".join(f"{MEASURED[name]} {shown(value, signed)}" for name, value in values.items())
     return (
-        f"**{kind}**, minus rank 8 with products averaged, over {other['called'].nunique()} methods: {values}. "
+        f"**{kind}, minus {against}**, over {one['called'].nunique()} methods: {said}. "
         f"Told apart by seeds: {', '.join(apart) if apart else 'none of these'}."
     )
