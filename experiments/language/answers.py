@@ -46,7 +46,7 @@ def build(rows: pd.DataFrame) -> str:
     ]
     said += [kinds(own, *each) for each in COMPARED]
     for name, group in of_tofu(rows):
-        said += [f"**{name}.** {known(group)}", *(rounding(group, trained) for trained in (WHOLE, LORA))]
+        said += [f"**{name}.** {known(group)}", *(rounding(group, trained, name) for trained in (WHOLE, LORA))]
     answers = "\n".join(f"- {each}" for each in said if each)
     return (
         f"# Does what a language model forgot come back?\n\n{READING}\n\n{answers}\n\n"
@@ -69,8 +69,12 @@ def known(rows: pd.DataFrame) -> str:
     )
 
 
-def rounding(rows: pd.DataFrame, trained: str) -> str:
-    """Does it bring the author back? Of methods that did not take her away, nothing can come back."""
+def rounding(rows: pd.DataFrame, trained: str, about: str = "") -> str:
+    """Does it bring the author back? Of methods that did not take her away, nothing can come back.
+
+    `about`: what is said first, where it is not about authors that do not exist.
+    """
+    head = f"**{about}. Trained: {trained}.**" if about else f"**Trained: {trained}.**"
     group = rows[(rows["trained"] == trained) & (rows["called"] != "retrain")]
     gone = [(names[0], cell) for names, cell in cells(group) if forgotten(cell)]
     if not len(group):
@@ -79,9 +83,9 @@ def rounding(rows: pd.DataFrame, trained: str) -> str:
     steps = [over_seeds(at(cell, "int4"), RATIO).mean for _, cell in gone]
     total = group["called"].nunique()
     if not found:
-        return f"**Trained: {trained}.** None of {total} methods forgets: nothing can come back."
+        return f"{head} None of {total} methods forgets: nothing can come back."
     return (
-        f"**Trained: {trained}.** {len(gone)} of {total} methods forget (median steps from {fixed(min(steps))} to "
+        f"{head} {len(gone)} of {total} methods forget (median steps from {fixed(min(steps))} to "
         f"{fixed(max(steps))} half steps of int4). In four bits, forget accuracy rises in {_rising(found)}; the "
         f"largest mean change is {_largest(found)}."
     )

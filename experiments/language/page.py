@@ -68,7 +68,7 @@ def named(frame: pd.DataFrame) -> pd.DataFrame:
     called = [CALLED.get(key, key[0]) for key in zip(frame["method"], retain, strict=True)]
     ways = zip(frame["way"], frame["rate"], averaged, strict=True)
     named = [AUTHORS[str(text.count("author "))] if "dataset=tofu" in text else FICTIONS for text in frame["asked"]]
-    return frame.assign(called=called, trained=[TRAINED[way] for way in ways], data=named)
+    return frame.copy().assign(called=called, trained=[TRAINED[way] for way in ways], data=named)
 
 
 def _said(frame: pd.DataFrame, key: str) -> list[str]:
