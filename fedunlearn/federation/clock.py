@@ -28,6 +28,22 @@ class Stopwatch:
         self.seconds[part] = self.seconds.get(part, 0.0) + seconds
 
 
+class Pace:
+    """Says when something is to be done that is not to be done more often than every so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self.begin()
+
+    def begin(self) -> None:
+        """It was done now, or is to be done for the first time when the seconds have passed."""
+        self._since = time.monotonic()
+
+    def is_due(self) -> bool:
+        """Have the seconds passed?"""
+        return time.monotonic() - self._since >= self._seconds
+
+
 # What the stopwatch of a stage's server tells apart; the clients' two are added up over the clients.
 CLIENT_DATA, CLIENT_WORK = "client data", "client work"
 PREPARATION, WAITING, AGGREGATION = "preparation", "waiting", "aggregation"

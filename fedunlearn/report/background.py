@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -25,8 +26,14 @@ class BackgroundRenderer:
     def __init__(self) -> None:
         context = multiprocessing.get_context("spawn")  # a fork would inherit the locks of whatever threads there are
         # A second process starts where one cannot keep up: at the end of a sweep, whoever waits waits for these alone.
-        self._pool = ProcessPoolExecutor(min(MOST, cpu_count()), context, initializer=_stand_back)
+        self._processes = min(MOST, cpu_count())
+        self._pool = ProcessPoolExecutor(self._processes, context, initializer=_stand_back)
         self._drawings: list[Future[list[str]]] = []
+
+    def make_ready(self) -> None:
+        """Start the processes now: what they import takes seconds, which else the end of the sweep would wait for."""
+        for _ in range(self._processes):
+            self._pool.submit(_ready)
 
     def draw(self, folder: Path) -> None:
         """Have the figures and the page of the run in `folder` drawn, if it is done."""
@@ -55,8 +62,19 @@ def drawn(folder: Path) -> list[str]:
         return []
 
 
+def _ready() -> None:
+    """Whoever is asked this has imported all that drawing needs."""
+
+
 def _stand_back() -> None:
-    """Ctrl-C is for the process that trains."""
+    """Ctrl-C is for the process that trains; without it, also if it was killed, there is nothing to draw for."""
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "nice"):
         os.nice(YIELDING)
+
+
+def _leave_with_parent() -> None:
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -29,6 +29,16 @@ class Report:
     problems: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Draft:
+    """A report without its page, which shows the figures of runs, too. `runs`: in all their formats."""
+
+    folder: Path
+    found: list[Run]
+    runs: list[Run]
+    report: Report
+
+
 def build(folder: Path, titled: bool = True, again: bool = False) -> Report:
     """Write `runs.csv`, `table.md`, `table.tex`, the figures and `report.html` into `folder`, from the runs below it.
 
@@ -37,6 +47,11 @@ def build(folder: Path, titled: bool = True, again: bool = False) -> Report:
     ones lie there, or if asked for (`again`). If `folder` is itself a run's, its page is that of the run.
     Raises RequestError if `folder` is not there or holds no run.
     """
+    return finished(drafted(folder, titled, again))
+
+
+def drafted(folder: Path, titled: bool = True, again: bool = False) -> Draft:
+    """All that `build` writes but the page, for which figures of runs need not be there yet."""
     folder = folder.resolve()
     found = runs.find(folder)
     everything = runs.in_forms(found)
@@ -55,9 +70,17 @@ def build(folder: Path, titled: bool = True, again: bool = False) -> Report:
     ]
     if again or any(folder.glob("*.svg")) or any(map(figures.are_wanted, found)):
         files += figures.draw_sweep(rows, declared, folder, titled and all(map(figures.has_titles, found)))
-    alone = is_run(found, folder)
-    own = page.write_run(found[0]) if alone else page.write_sweep(folder, everything, rows, summary, declared)
-    return Report(said, rows, declared, summary, (*files, own), problems)
+    return Draft(folder, found, everything, Report(said, rows, declared, summary, tuple(files), problems))
+
+
+def finished(draft: Draft) -> Report:
+    """With the page, once the figures of its runs are there."""
+    folder, report = draft.folder, draft.report
+    if is_run(draft.found, folder):
+        own = page.write_run(draft.found[0])
+    else:
+        own = page.write_sweep(folder, draft.runs, report.rows, report.summary, report.declared)
+    return replace(report, files=(*report.files, own))
 
 
 def is_run(found: list[Run], folder: Path) -> bool:

@@ -143,7 +143,7 @@ def complain(error: RequestError | RunError, folder: Path) -> int:
     print(f"fedunlearn: {error}", file=sys.stderr)
     if isinstance(error, RequestError):
         return 2
-    hope = "" if isinstance(error, HopelessError) else "; the same command goes on from the last round"
+    hope = "" if isinstance(error, HopelessError) else "; the same command goes on from the last round that was kept"
     print(f"fedunlearn: see {folder / 'log.txt'}{hope}", file=sys.stderr)
     return 1
 

@@ -13,7 +13,7 @@ from fedunlearn.audits.base import Findings
 from fedunlearn.deploy import backends
 from fedunlearn.deploy.base import converted
 from fedunlearn.engines.base import Progress, run_stage, worker_count
-from fedunlearn.federation.clock import Stopwatch
+from fedunlearn.federation.clock import Pace, Stopwatch
 from fedunlearn.federation.federation import Federation
 from fedunlearn.models.base import Network
 from fedunlearn.randomness import derive
@@ -27,6 +27,8 @@ from fedunlearn.runs.steps import Converting, Given, Step, Training
 from fedunlearn.settings.config import RunConfig
 from fedunlearn.store import Artifact, Checkpoint, Store
 from fedunlearn.tracking.base import Tracker
+
+SAVE_EVERY = 1.0  # seconds at least from one saved round to the next: to save a short round takes as long as the round
 
 
 class Runner:
@@ -52,7 +54,7 @@ class Runner:
         return self._models[step.key]
 
     def model(self, step: Step) -> StepModel:
-        """A model from the store, or from running its step (from its last round, if it was interrupted)."""
+        """A model from the store, or from running its step (from its last saved round, if it was interrupted)."""
         if step.key in self._models:
             return self._models[step.key]
         if isinstance(step.work, Given):
@@ -92,12 +94,14 @@ class Runner:
             self.console.say(f"{step.name}: going on after round {begin.cost['rounds']} of {work.rounds}")
             self._track(step, begin.history)
         first = self._begin(step).model if saved and work.spec.select else None
+        pace = Pace(SAVE_EVERY)
         with self.console.progress(step.name, work.rounds) as advance:
 
             def after_round(progress: Progress) -> None:
-                if sound():
+                if pace.is_due() and sound():
                     made = artifact_of(progress)
                     checkpoint.save(replace(made, data={**made.data, **here}))
+                    pace.begin()
                 advance(progress.cost["rounds"], self._headline(progress.history[-1]))
                 self._say_failures(step, progress.history[-1])
                 self._track(step, progress.history[-1:])

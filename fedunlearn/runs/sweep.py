@@ -65,7 +65,10 @@ class SweepCallback(Callback):
             self._lock = take(folder / ".sweep.lock", partial(_refuse, folder))
             if listed and (aside := folders.set_aside(folder, {job.folder for job in listed})):
                 self._console().say(f"the runs that are not part of this sweep are now in {aside}")
-            self._renderer = None if self._inside else background.BackgroundRenderer()
+            if not self._inside:
+                self._renderer = background.BackgroundRenderer()
+                if config.report.figures:
+                    self._renderer.make_ready()
             if listed:
                 command = self._command or shlex.join(["fedunlearn", *sys.argv[1:]])
                 joblist.write_list(folder, command, listed)
@@ -84,11 +87,12 @@ class SweepCallback(Callback):
         """Build the sweep's report; exit status 1 if any run failed, or the report cannot be made."""
         folder, console = Path(config.hydra.sweep.dir), self._console()
         try:
+            draft = sweep.drafted(folder)  # meanwhile the last runs are drawn
             for problem in self._renderer.finish() if self._renderer else ():
                 console.say(problem, style="yellow")
             if self._inside:
                 sweep.draw_runs(folder)
-            problems = sum_up(folder, console)
+            problems = sum_up(draft, console)
         except Exception as error:  # of which Hydra would make a remark, and end with status 0
             error.add_note(f"the runs are whole; `fedunlearn-report {folder}` makes the report")
             raise Ended(1, error) from error
@@ -103,9 +107,9 @@ class SweepCallback(Callback):
         return Console(quiet=self._inside)
 
 
-def sum_up(folder: Path, console: Console) -> list[str]:
-    """Build and show the report of the sweep in `folder`; a sentence for every run that did not end well."""
-    report = sweep.build(folder)
+def sum_up(draft: sweep.Draft, console: Console) -> list[str]:
+    """Finish and show the report of a sweep; a sentence for every run that did not end well."""
+    report, folder = sweep.finished(draft), draft.folder
     for said in report.headlines:
         console.say(said, style="bold")
     console.show(tables.to_rich(report.summary, report.declared))

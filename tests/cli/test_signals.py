@@ -87,7 +87,7 @@ def test_a_run_goes_on_without_its_reader(tmp_path: Path) -> None:
 @pytest.mark.parametrize("sweep", [[], ["-m", "seed=0,1"]], ids=["a run", "a sweep"])
 def test_sigterm_is_said_and_the_same_command_goes_on(tmp_path: Path, sweep: list[str]) -> None:
     words = [*sweep, *TINY, "method=head_mask"]
-    with start(tmp_path, "fedunlearn", *words, "train.rounds=300") as process:
+    with start(tmp_path, "fedunlearn", *words, "train.rounds=5000") as process:
         wait_for(lambda: rounds_kept(tmp_path / "store") >= 2)
         process.terminate()
         began = time.monotonic()
@@ -96,11 +96,11 @@ def test_sigterm_is_said_and_the_same_command_goes_on(tmp_path: Path, sweep: lis
     assert process.returncode == 143, said
     lines = said.strip().splitlines()
     assert lines[0] == "Terminated. Finished rounds are kept; go on with", said
-    assert lines[1:] == [f"  fedunlearn {' '.join([*words, 'train.rounds=300'])}"]
+    assert lines[1:] == [f"  fedunlearn {' '.join([*words, 'train.rounds=5000'])}"]
     assert not list(tmp_path.rglob("summary.json"))
     kept = rounds_kept(tmp_path / "store")
     assert kept >= 2
-    with start(tmp_path, "fedunlearn", *words, "train.rounds=300") as process:
+    with start(tmp_path, "fedunlearn", *words, "train.rounds=5000") as process:
         wait_for(lambda: rounds_kept(tmp_path / "store") > kept)
         process.terminate()
         said = process.communicate(timeout=60)[0]

@@ -11,6 +11,9 @@ from fedunlearn.store.catalogue import entries
 class NoRenderer:
     """Draws nothing."""
 
+    def make_ready(self):
+        pass
+
     def draw(self, folder):
         pass
 

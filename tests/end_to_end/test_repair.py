@@ -9,7 +9,7 @@ import pytest
 from fedunlearn.report import tables
 from fedunlearn.results import summary as summaries
 from fedunlearn.results.summary import from_json
-from fedunlearn.runs import job
+from fedunlearn.runs import job, runner
 
 TINY = [
     *("data.limit=300", "partition.clients=4", "gates=warn", "train.rounds=3", "unlearn.rounds=1", "audit=quick"),
@@ -98,6 +98,7 @@ def test_repairs_are_shared_by_a_sweep_and_go_on_where_they_were(command, tmp_pa
         return true_stage(self, step, checkpoint, sound)
 
     monkeypatch.setattr(job.pipeline.Runner, "_train", interrupted)
+    monkeypatch.setattr(runner, "SAVE_EVERY", 0)
     elsewhere = [f"store.dir={tmp_path / 'other'}", f"output.dir={tmp_path / 'again'}", "method=finetune", *words]
     status, *_ = command(*elsewhere)
     assert status != 0 and ran == [0, 1, 2]

@@ -27,7 +27,7 @@ import pytest
 from fedunlearn.cli import command_line, main
 from fedunlearn.federation.federation import open_federation
 from fedunlearn.report import figures
-from fedunlearn.runs import job, steps
+from fedunlearn.runs import job, runner, steps
 from fedunlearn.runs.resources import Slot
 from fedunlearn.settings.config import StoreConfig
 from fedunlearn.store import Checkpoint
@@ -82,6 +82,7 @@ def sweep(root, configs, kill_at):
     torch.set_num_threads(1)
     sys.stdout = sys.stderr = (root / "said").open("a")
     record_rounds(root / "rounds")
+    runner.SAVE_EVERY = 0  # these rounds are short, and each is to be found again
     changes = [0]
 
     def about_to(event, arguments):
@@ -146,8 +147,10 @@ def assert_sound(root):
 
 
 @pytest.fixture(autouse=True)
-def all_figures_afterwards(monkeypatch):
+def as_in_children(monkeypatch):
+    """What runs in this process saves every round, too; all figures are there afterwards."""
     monkeypatch.setattr(figures, "OF_A_RUN", figures.OF_A_RUN)
+    monkeypatch.setattr(runner, "SAVE_EVERY", 0)
 
 
 def test_killed_at_random_moments(forked, configs, undisturbed, tmp_path):

@@ -10,6 +10,8 @@ import pytest
 import yaml
 
 from fedunlearn.cli import main
+from fedunlearn.runs import runner
+from fedunlearn.store import Checkpoint
 
 SMALL = ["data.limit=700", "train.rounds=10", "unlearn.rounds=2", "train.local_epochs=3", "partition.alpha=1.0"]
 UNDRAWN = "report.figures=false"
@@ -118,6 +120,8 @@ def test_a_second_method_shares_the_stages_and_any_worker_count_gives_the_same_b
     assert mask["models"]["unlearned"]["forget_accuracy"] == 0
     assert mask["models"]["unlearned"]["ausuc"] == pytest.approx(mask["models"]["original"]["ausuc"], abs=1e-3)
 
+    monkeypatch.setattr(runner, "SAVE_EVERY", float("inf"))  # as where every round is short
+    monkeypatch.setattr(Checkpoint, "save", lambda self, artifact: pytest.fail("a round was saved"))
     assert run(monkeypatch, place / "one", place / "other_store", "method=fucrt", "engine.workers=1", UNDRAWN) == 0
     alone = json.loads((place / "one" / "summary.json").read_text())
     assert alone["models"] == summary["models"]
@@ -126,7 +130,6 @@ def test_a_second_method_shares_the_stages_and_any_worker_count_gives_the_same_b
 
 def test_a_failed_run_says_so_and_exits_1(place, monkeypatch, capsys):
     from fedunlearn.errors import RunError
-    from fedunlearn.runs import runner
 
     def broken(*args, **kwargs):
         raise RunError("the disk is on fire")

@@ -1,6 +1,6 @@
 """Where a stage's time went, shared out by hand."""
 
-from fedunlearn.federation.clock import Stopwatch, breakdown
+from fedunlearn.federation.clock import Pace, Stopwatch, breakdown
 
 
 def seconds(**parts):
@@ -36,3 +36,12 @@ def test_a_stopwatch_splits_time_without_gaps(monkeypatch):
     watch.lap("a")
     watch.add("b", 1.0)
     assert watch.seconds == {"a": 5.0, "b": 1.5}
+
+
+def test_a_pace_counts_from_when_it_was_done(monkeypatch):
+    ticks = iter([0.0, 0.9, 1.0, 3.0, 3.9, 4.0])
+    monkeypatch.setattr("time.monotonic", lambda: next(ticks))
+    pace = Pace(1)
+    assert [pace.is_due(), pace.is_due()] == [False, True]
+    pace.begin()
+    assert [pace.is_due(), pace.is_due()] == [False, True]

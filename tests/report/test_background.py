@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +13,17 @@ import pytest
 
 from fedunlearn.report import background
 from fedunlearn.report.background import BackgroundRenderer
+
+KILLED = """
+import os
+from fedunlearn.report.background import BackgroundRenderer
+
+if __name__ == "__main__":
+    drawer = BackgroundRenderer()
+    drawer.make_ready()
+    print(drawer._pool.submit(os.getpid).result(), flush=True)
+    os.kill(os.getpid(), 9)
+"""
 
 
 def test_runs_are_drawn_in_another_process(tmp_path: Path, make_run: Any, make_failed: Any) -> None:
@@ -47,3 +62,24 @@ def test_a_full_disk_is_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 def test_a_job_that_left_nothing_behind_is_no_problem_here(tmp_path: Path) -> None:
     assert background.drawn(tmp_path) == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
+def test_processes_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    """Else each would stay for good, with 250 MB."""
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    killed = subprocess.run([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, timeout=100)
+    assert killed.returncode == -signal.SIGKILL
+    until = time.monotonic() + 60
+    while is_there(int(killed.stdout)):
+        assert time.monotonic() < until, "it stayed"
+        time.sleep(0.05)
+
+
+def is_there(pid: int) -> bool:
+    """A zombie is not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
