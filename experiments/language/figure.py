@@ -36,7 +36,8 @@ def formats(rows: pd.DataFrame) -> Figure:
         _panel(axes, rows[(rows["trained"] == trained) & (rows["called"] != "retrain")], rows)
         axes.set_title(trained)
     panels[0].set_ylabel("forget accuracy")
-    panels[len(ways) // 2].legend(loc="lower left", fontsize=style.SMALL)
+    named = max((axes.get_legend_handles_labels() for axes in panels), key=lambda each: len(each[1]))
+    panels[len(ways) // 2].legend(*named, loc="lower left", fontsize=style.SMALL, ncols=2)
     style.headed(drawn, "What is left of a forgotten author as the model ships", NOTE)
     return drawn
 
