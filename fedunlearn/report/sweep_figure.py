@@ -107,10 +107,11 @@ def _panel(axes: Axes, block: pd.DataFrame, finding: Finding, looks: dict[str, L
     audit = finding.name
     _region(axes, block, audit)
     retrained, original = _point(block, "retrained", audit), _point(block, "original", audit)
-    axes.plot(
-        retrained.x.mean, retrained.y.mean, marker="*", markersize=11, color=RETRAINED, markeredgewidth=0, zorder=2
-    )
-    ring: dict[str, Any] = {"markersize": 7, "markerfacecolor": "none", "markeredgecolor": ORIGINAL}
+    star: dict[str, Any] = {"markersize": 11, "color": RETRAINED, "markeredgewidth": 0, "clip_on": False}
+    axes.plot(retrained.x.mean, retrained.y.mean, marker="*", zorder=2, **star)
+    ring: dict[str, Any] = {
+        "markersize": 7, "markerfacecolor": "none", "markeredgecolor": ORIGINAL, "clip_on": False,
+    }  # fmt: skip
     axes.plot(original.x.mean, original.y.mean, marker="o", zorder=3, **ring)
     methods = {str(label): _point(group, "unlearned", audit) for label, group in block.groupby("label", sort=False)}
     _axis(axes, EXPLAINED.get(audit, finding.label), [retrained, original, *methods.values()], finding.scale)

@@ -18,7 +18,7 @@ from fedunlearn.settings import registry
 from fedunlearn.settings.config import CHOSEN_SECTIONS
 
 PRESETS = {
-    "demo": {"dataset": "glyphs", "model": "cnn", "rounds": 10, "seeds": 12, "clients": 10},
+    "demo": {"dataset": "glyphs", "model": "cnn", "rounds": 10, "seeds": 10, "clients": 10},
     "quick": {"dataset": "digits", "model": "cnn", "rounds": 10, "seeds": 1, "clients": 10},
     "laptop": {"dataset": "fashion_mnist", "model": "cnn", "rounds": 30, "seeds": 3, "clients": 10},
     "fictions": {"dataset": "fictions", "model": "decoder", "rounds": 10, "seeds": 2, "clients": 2},
