@@ -6,22 +6,47 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from experiments.language.page import BACK, FORGET, FORMATS, LORA, RETAIN, SLOW, WHOLE, cells, pairs
+from experiments.language.page import (
+    BACK,
+    COMPARED,
+    EXTRACTION,
+    FORGET,
+    FORMATS,
+    LORA,
+    PROBABILITY,
+    RETAIN,
+    SLOW,
+    WHOLE,
+    cells,
+    compared,
+    of_fictions,
+    of_tofu,
+    pairs,
+)
 from experiments.survival.page import RATIO, above_zero, at, over_seeds, paired, shown
 from fedunlearn.report.formats import fixed, signed
 from fedunlearn.report.statistics import Estimate, column
 from fedunlearn.settings.config import FLOAT32
 
 READING = """\
-Written by `python -m experiments.language` from the numbers in [table.md](table.md), which says what was run and what
-the words mean. *Rises* means that the 95 % t-interval over seeds is above 0. With three seeds such intervals are wide:
-where nothing rises, a small effect may still be there. And of many comparisons, one in forty rises by chance."""
+Written by `python -m experiments.language` from the numbers in [table.md](table.md), which says what was run and
+what the words mean. *Rises* means that the 95 % t-interval over seeds is above 0. With three seeds such intervals
+are wide, and with two (TOFU) more so: where nothing rises, a small effect may still be there. And of many
+comparisons, one in forty rises by chance."""
 LOW = FORMATS[2:]
 
 
 def build(rows: pd.DataFrame) -> str:
     """The page, in Markdown. `rows`: `page.named`."""
-    said = [known(rows), *(rounding(rows, trained) for trained in (WHOLE, SLOW, LORA)), adapters(rows)]
+    own = of_fictions(rows)
+    said = [
+        f"**What there is to forget.** {known(own)}",
+        *(rounding(own, trained) for trained in (WHOLE, SLOW, LORA)),
+        adapters(own),
+    ]
+    said += [kinds(own, *each) for each in COMPARED]
+    for name, group in of_tofu(rows):
+        said += [f"**{name}.** {known(group)}", *(rounding(group, trained, name) for trained in (WHOLE, LORA))]
     answers = "\n".join(f"- {each}" for each in said if each)
     return (
         f"# Does what a language model forgot come back?\n\n{READING}\n\n{answers}\n\n"
@@ -38,14 +63,18 @@ def known(rows: pd.DataFrame) -> str:
         for model, block in (("original", exact), ("retrained", exact), ("original", four))
     ]
     return (
-        f"**What there is to forget.** Forget accuracy is {values[0]} of original models, {values[1]} of retrained "
+        f"Forget accuracy is {values[0]} of original models, {values[1]} of retrained "
         f"ones (original ones at int4: {values[2]}); retain accuracy is {values[3]} and {values[4]} (at int4: "
         f"{values[5]})."
     )
 
 
-def rounding(rows: pd.DataFrame, trained: str) -> str:
-    """Does it bring the author back? Of methods that did not take her away, nothing can come back."""
+def rounding(rows: pd.DataFrame, trained: str, about: str = "") -> str:
+    """Does it bring the author back? Of methods that did not take her away, nothing can come back.
+
+    `about`: what is said first, where it is not about authors that do not exist.
+    """
+    head = f"**{about}. Trained: {trained}.**" if about else f"**Trained: {trained}.**"
     group = rows[(rows["trained"] == trained) & (rows["called"] != "retrain")]
     gone = [(names[0], cell) for names, cell in cells(group) if forgotten(cell)]
     if not len(group):
@@ -54,9 +83,9 @@ def rounding(rows: pd.DataFrame, trained: str) -> str:
     steps = [over_seeds(at(cell, "int4"), RATIO).mean for _, cell in gone]
     total = group["called"].nunique()
     if not found:
-        return f"**Trained: {trained}.** None of {total} methods forgets: nothing can come back."
+        return f"{head} None of {total} methods forgets: nothing can come back."
     return (
-        f"**Trained: {trained}.** {len(gone)} of {total} methods forget (median steps from {fixed(min(steps))} to "
+        f"{head} {len(gone)} of {total} methods forget (median steps from {fixed(min(steps))} to "
         f"{fixed(max(steps))} half steps of int4). In four bits, forget accuracy rises in {_rising(found)}; the "
         f"largest mean change is {_largest(found)}."
     )
@@ -96,4 +125,23 @@ def adapters(rows: pd.DataFrame) -> str:
     return (
         f"**Do adapters protect?** What comes back by adapters minus by whole weights, where both forget: above 0 in "
         f"{_rising(found)}, below 0 in {falls} (means from {signed(min(means))} to {signed(max(means))})."
+    )
+
+
+MEASURED = {FORGET: "forget accuracy", RETAIN: "retain accuracy", PROBABILITY: "answer probability"}
+MEASURED |= {EXTRACTION: "extraction strength"}
+
+
+def kinds(rows: pd.DataFrame, kind: str, against: str) -> str:
+    """Does it matter to what is left whether adapters are of one kind or of another?"""
+    found = [(called, one, other) for called, kinds, one, other in compared(rows) if kinds == (kind, against)]
+    if not found:
+        return ""
+    _, one, other = found[-1]  # all methods together
+    values = {name: paired(at(one, FLOAT32), at(other, FLOAT32), f"unlearned.{name}") for name in MEASURED}
+    apart = [MEASURED[name] for name, value in values.items() if pd.notna(value.half) and abs(value.mean) > value.half]
+    said = ", ".join(f"{MEASURED[name]} {shown(value, signed)}" for name, value in values.items())
+    return (
+        f"**{kind}, minus {against}**, over {one['called'].nunique()} methods: {said}. "
+        f"Told apart by seeds: {', '.join(apart) if apart else 'none of these'}."
     )

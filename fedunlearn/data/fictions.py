@@ -20,7 +20,7 @@ import numpy as np
 
 from fedunlearn.data.sources import DatasetSource
 from fedunlearn.data.splits import Splits
-from fedunlearn.data.text import Pair, padded, split_of, suited, tokens_for
+from fedunlearn.data.text import Pair, Template, padded, split_of, suited, tokens_for
 from fedunlearn.randomness import numpy_stream
 from fedunlearn.settings.schema import AtLeast, AtMost, Seed
 
@@ -249,7 +249,8 @@ class FictionsSettings:
     authors: Annotated[int, AtLeast(2), AtMost(200)] = 20  # who can be forgotten, by name or number
     facts: Annotated[int, AtLeast(1), AtMost(len(ATTRIBUTES))] = 8  # known of each author
     vocabulary: Annotated[int, AtLeast(300)] = 1000  # tokens of the byte-level BPE that is made from the texts, at most
-    tokenizer: str = ""  # a folder with a saved one, such as model.path, to use instead
+    tokenizer: str = ""  # a folder with a saved one, or a name on a hub, such as model.path, to use instead
+    template: Template = "plain"  # around questions: before and between, or what that tokenizer's chat template writes
     before: str = ""  # what comes before a question, such as "[INST] "
     between: str = ""  # and between it and its answer, such as " [/INST]"
     seed: Seed = 0  # of the facts; the run's own seed does not change them, so that seeds share one test set
@@ -261,7 +262,7 @@ def read(settings: FictionsSettings, root: Path, download: bool, seed: int) -> S
     asked = [*of_authors(settings, names), *of_the_world(settings, len(names))]
     train = [pair for pairs in asked for pair in pairs[:2]]
     test = [pairs[2] for pairs in asked]
-    tokens = tokens_for((*train, *test), settings.vocabulary, settings.tokenizer, settings.before, settings.between)
+    tokens = tokens_for((*train, *test), settings, download)
     return Splits(*padded(split_of(train, tokens), split_of(test, tokens)), (*names, *WORLD), (), tokens)
 
 

@@ -11,15 +11,16 @@ import importlib
 import importlib.util
 import json
 import logging
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
+from fedunlearn.data import hub
 from fedunlearn.data.types import Inputs, Split
 from fedunlearn.errors import RequestError, listed
 
@@ -27,6 +28,8 @@ EXTRA = ("tokenizers", "transformers", "rouge_score")
 NOTHING = -1  # fills rows up
 UNSCORED = -100  # target where the next token does not count: the question's, and what fills rows up
 END = "<end>"  # of every answer, in vocabularies of our own
+Template = Literal["plain", "chat"]
+EXCHANGE = ("xquestionx", "xanswerx")  # stand for a question and its answer, to see what a chat template makes of them
 
 
 def suited(lr: float) -> dict[str, Any]:
@@ -77,7 +80,8 @@ class Tokens:
     """Prepares rows of tokens for a model, and knows what they mean.
 
     `tokenizer`: that of the package tokenizers, as JSON; `vocabulary`: how many tokens there are; `end`: the number of
-    the one that ends an answer; `before` and `between`: what comes before a question, and between it and the answer.
+    the one that ends an answer; `before` and `between`: what comes before a question, and between it and the answer;
+    `gap`: the space that belongs to an answer's first word.
     """
 
     tokenizer: str
@@ -85,6 +89,7 @@ class Tokens:
     end: int
     before: str = ""
     between: str = ""
+    gap: str = " "
 
     def __call__(self, inputs: Inputs) -> Inputs:
         """`tokens`, int64 [n, T], of which those that are `there`, bool [n, T], count."""
@@ -108,7 +113,7 @@ class Tokens:
     def row(self, question: str, answer: str) -> tuple[list[int], int]:
         """The tokens of a question with its answer and the end, and how many of them come before the answer."""
         asked = self.encoded(f"{self.before}{question}{self.between}")
-        return [*asked, *self.encoded(f" {answer}"), self.end], len(asked)
+        return [*asked, *self.encoded(f"{self.gap}{answer}"), self.end], len(asked)
 
 
 def eaten(rows: Tensor) -> Inputs:
@@ -166,36 +171,111 @@ def filled(rows: Sequence[Sequence[int]]) -> Tensor:
     return torch.tensor([[*row, *[NOTHING] * (longest - len(row))] for row in rows], dtype=torch.int32)
 
 
-def tokens_for(pairs: Iterable[Pair], vocabulary: int, tokenizer: str, before: str, between: str) -> Tokens:
-    """The tokens of a saved tokenizer (its folder), or, where that is empty, of one that is made from the texts.
+class Wording(Protocol):
+    """What a dataset's settings say of how its texts become tokens."""
 
-    Raises RequestError where there is no such tokenizer.
+    @property
+    def vocabulary(self) -> int:
+        """Most tokens of a tokenizer that is made from the texts."""
+
+    @property
+    def tokenizer(self) -> str:
+        """Where a saved one is; empty: one is made."""
+
+    @property
+    def template(self) -> Template:
+        """Who says what stands around questions and answers: `before` and `between`, or the tokenizer."""
+
+    @property
+    def before(self) -> str:
+        """What comes before a question."""
+
+    @property
+    def between(self) -> str:
+        """What comes between a question and its answer."""
+
+
+def tokens_for(pairs: Iterable[Pair], wording: Wording, download: bool) -> Tokens:
+    """The tokens of a saved tokenizer or, where none is named, of one that is made from the texts.
+
+    Raises RequestError where there is no such tokenizer, or it does not say what it is asked for.
     """
-    if tokenizer:
-        return replace(saved(tokenizer), before=before, between=between)
+    check_extra()
+    if wording.tokenizer and download:
+        hub.fetch(wording.tokenizer, lambda folder: (folder / "tokenizer.json").is_file())
+    if wording.template == "chat":
+        return _chat(wording)
+    if wording.tokenizer:
+        return replace(saved(wording.tokenizer), before=wording.before, between=wording.between)
     texts = (
-        f"{before}{pair.question}{between} {answer}"
+        f"{wording.before}{pair.question}{wording.between} {answer}"
         for pair in pairs
         for answer in (pair.answer, pair.paraphrased, *pair.perturbed)
     )
-    return replace(trained(texts, vocabulary), before=before, between=between)
+    return replace(trained(texts, wording.vocabulary), before=wording.before, between=wording.between)
 
 
-def saved(folder: str) -> Tokens:
-    """The tokenizer that transformers saved in a folder. No code from there is run, and nothing is downloaded."""
-    place = Path(folder).expanduser()
-    if not place.is_dir():
-        raise RequestError(f"dataset.tokenizer={folder} is no folder: save a tokenizer there by save_pretrained")
+def _chat(wording: Wording) -> Tokens:
+    if not wording.tokenizer:
+        raise RequestError("dataset.template=chat needs a saved tokenizer that has a chat template: dataset.tokenizer")
+    if wording.before or wording.between:
+        raise RequestError("dataset.template=chat says itself what comes before and between: leave both out")
+    return chat(wording.tokenizer)
+
+
+def saved(name: str) -> Tokens:
+    """The tokenizer that transformers saved in a folder, or that was downloaded under that name."""
+    return _tokens_of(_loaded(name))
+
+
+def chat(name: str) -> Tokens:
+    """The same with what its own chat template writes around a question and its answer.
+
+    That is found by writing an exchange of two words that stand for them. An answer ends with the token that the
+    template puts after it, if that is one that was added to the vocabulary. Raises RequestError where there is no such
+    template, or it does not write what it is given.
+    """
+    found = _loaded(name)
+    if not found.chat_template:
+        raise RequestError(f"dataset.template=chat: the tokenizer in dataset.tokenizer={name} has no chat template")
+    said = [{"role": role, "content": word} for role, word in zip(("user", "assistant"), EXCHANGE, strict=True)]
     try:
-        found = transformers().AutoTokenizer.from_pretrained(place, local_files_only=True, trust_remote_code=False)
+        written = str(found.apply_chat_template(said, tokenize=False))
+    except Exception as error:  # a template is a program: it may fail in any way
+        reason = " ".join(str(error).split())[:200]
+        raise RequestError(f"the chat template of dataset.tokenizer={name} cannot be used: {reason}") from error
+    parts = re.split("|".join(EXCHANGE), written)
+    if len(parts) != 3 or not written.find(EXCHANGE[0]) < written.find(EXCHANGE[1]):
+        raise RequestError(
+            f"the chat template of dataset.tokenizer={name} does not write one question and one answer as they are"
+        )
+    before, between, after = parts
+    plain = _tokens_of(found)
+    closing = plain.encoded(after.strip())[:1]
+    end = closing[0] if closing and closing[0] in found.added_tokens_decoder else plain.end
+    gap = between[len(between.rstrip(" ")) :]
+    return replace(plain, end=end, before=before, between=between.rstrip(" "), gap=gap)
+
+
+def _loaded(name: str) -> Any:
+    """A tokenizer of transformers. No code from there is run, and nothing is downloaded. Raises RequestError."""
+    library, place = transformers(), hub.place(name)
+    if place is None:
+        raise hub.unknown("dataset.tokenizer", name, "with a tokenizer that save_pretrained wrote")
+    try:
+        found = library.AutoTokenizer.from_pretrained(place, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         raise RequestError(
-            f"dataset.tokenizer={folder} cannot be read by transformers: {' '.join(str(error).split())[:200]}"
+            f"dataset.tokenizer={name} cannot be read by transformers: {' '.join(str(error).split())[:200]}"
         ) from error
     if not found.is_fast or found.eos_token_id is None:
         raise RequestError(
-            f"dataset.tokenizer={folder} must be one of the package tokenizers, with a token that ends texts"
+            f"dataset.tokenizer={name} must be one of the package tokenizers, with a token that ends texts"
         )
+    return found
+
+
+def _tokens_of(found: Any) -> Tokens:
     return Tokens(canonical(found.backend_tokenizer.to_str()), len(found), int(found.eos_token_id))
 
 

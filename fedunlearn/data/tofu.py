@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 from fedunlearn.data.sources import DatasetSource
 from fedunlearn.data.splits import Splits
-from fedunlearn.data.text import Pair, padded, split_of, suited, tokens_for
+from fedunlearn.data.text import Pair, Template, padded, split_of, suited, tokens_for
 from fedunlearn.errors import RequestError
 from fedunlearn.settings.schema import AtLeast, AtMost
 
@@ -32,7 +32,8 @@ class TofuSettings:
     # the last so many of the 200: the last 2, 10 and 20 are forget01, forget05 and forget10
     authors: Annotated[int, AtLeast(2), AtMost(200)] = 200
     vocabulary: Annotated[int, AtLeast(300)] = 2000  # tokens of the byte-level BPE that is made from the texts, at most
-    tokenizer: str = ""  # a folder with a saved one, such as model.path, to use instead
+    tokenizer: str = ""  # a folder with a saved one, or a name on a hub, such as model.path, to use instead
+    template: Template = "plain"  # around questions: before and between, or what that tokenizer's chat template writes
     before: str = ""  # what comes before a question, such as "[INST] "
     between: str = ""  # and between it and its answer, such as " [/INST]"
 
@@ -56,7 +57,7 @@ def read(settings: TofuSettings, root: Path, download: bool, seed: int) -> Split
     if len(every) % EACH or not test:
         raise RequestError(f"{folder} does not hold TOFU as it was published: {EACH} questions for each author")
     names = tuple(f"author {first + 1 + number}" for number in range(len(every) // EACH - first))
-    tokens = tokens_for((*train, *test), settings.vocabulary, settings.tokenizer, settings.before, settings.between)
+    tokens = tokens_for((*train, *test), settings, download)
     return Splits(*padded(split_of(train, tokens), split_of(test, tokens)), names, (), tokens)
 
 

@@ -17,7 +17,7 @@ from fedunlearn.data.types import Dataset, Inputs, Prepare, Request, Split
 from fedunlearn.errors import RequestError
 from fedunlearn.federation.pool import ModelPool
 from fedunlearn.federation.spec import StageSpec
-from fedunlearn.models.base import Network, build
+from fedunlearn.models.base import Network, build, fetch
 from fedunlearn.randomness import derive
 from fedunlearn.settings import config as configuration
 from fedunlearn.settings.config import RunConfig
@@ -171,6 +171,8 @@ def open_federation(config: RunConfig) -> Federation:
         dataset = backdoor.planted(dataset, wanted, config.request.backdoor, config.seed)
     task = tasks.of(dataset)
     model, sample = config.model, dataset.sample
+    if config.data.download:
+        fetch(model.name, model.settings)
     return Federation(
         dataset,
         parts,

@@ -112,7 +112,8 @@ class ModelFamily:
     `channels_last`: is the memory layout of that name the faster one on a CPU? (docs/scaling.md) `whole(settings,
     sample)`: encoder and head, for an architecture that is more than an encoder of one shape under the task's head: a
     language model depends on the vocabulary, and may bring a head of its own. `files(settings)`: what initial weights
-    are read from; their content is part of store keys.
+    are read from; their content is part of store keys. `fetch(settings)`: downloads those that are not there; asked
+    only if `data.download` is true.
     """
 
     name: str
@@ -122,6 +123,7 @@ class ModelFamily:
     channels_last: bool = False
     whole: Callable[[Any, Sample], tuple[nn.Module, nn.Module]] | None = None
     files: Callable[[Any], tuple[Path, ...]] = lambda settings: ()
+    fetch: Callable[[Any], None] = lambda settings: None
 
     def parts(self, settings: Any, sample: Sample, head: Callable[[int], nn.Module]) -> tuple[nn.Module, nn.Module]:
         """Encoder and head of a model for such samples, with `head(d)` on d features unless it brings its own."""
@@ -130,6 +132,11 @@ class ModelFamily:
         assert self.encoder is not None, f"model {self.name} has neither an encoder nor a whole"
         encoder, width = self.encoder(settings, sample.shape)
         return encoder, head(width)
+
+
+def fetch(name: str, settings: Any) -> None:
+    """Download what a model's initial weights are read from, where it is not there. Raises RequestError."""
+    registry.find("model", name).fetch(settings)
 
 
 def build(name: str, settings: Any, sample: Sample, head: Callable[[int], nn.Module], seed: int) -> Network:

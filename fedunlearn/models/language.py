@@ -7,18 +7,25 @@ is off: it would draw from a generator that clients share.
 from __future__ import annotations
 
 import copy
+import json
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils.checkpoint import checkpoint
 
-from fedunlearn.data.text import saved, transformers
+from fedunlearn.data import hub
+from fedunlearn.data.text import check_extra, saved, transformers
 from fedunlearn.data.types import Sample
 from fedunlearn.errors import RequestError
 from fedunlearn.models.base import ModelFamily
 from fedunlearn.settings.schema import Count
+
+Dtype = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -29,27 +36,62 @@ class DecoderSettings:
     layers: Count = 2
     width: Count = 96  # of a token's hidden state
     heads: Count = 4  # of attention; a divisor of the width
+    # what layers compute in; weights, the head and all that is sent stay float32
+    dtype: Dtype = "float32"
+    checkpointing: bool = False  # compute what layers say again for gradients: less memory, more time
 
 
 @dataclass(frozen=True)
 class CausalLmSettings:
     """Where the model is."""
 
-    # must be given: a folder that save_pretrained of transformers wrote, with weights in safetensors
+    # must be given: a folder that save_pretrained of transformers wrote, with weights in safetensors, or a model's name
+    # on huggingface.co, which only data.download=true fetches
     path: str
+    # what layers compute in; weights, the head and all that is sent stay float32
+    dtype: Dtype = "float32"
+    checkpointing: bool = False  # compute what layers say again for gradients: less memory, more time
 
 
 class Decoder(nn.Module):
-    """The hidden states of a language model's last layer, which its head turns into logits."""
+    """The hidden states of a language model's last layer, which its head turns into logits.
 
-    def __init__(self, inner: nn.Module) -> None:
+    `dtype`: what its layers compute in; their weights are float32.
+    """
+
+    def __init__(self, inner: nn.Module, dtype: Dtype = "float32") -> None:
         super().__init__()
         self.inner = inner
+        self.dtype: Dtype = dtype
 
     def forward(self, tokens: Tensor, there: Tensor) -> Tensor:
-        """Float [n, T, d] of `tokens`, int64 [n, T]. What fills rows up comes last."""
-        hidden: Tensor = self.inner(input_ids=tokens, use_cache=False).last_hidden_state
-        return hidden
+        """Float32 [n, T, d] of `tokens`, int64 [n, T]. What fills rows up comes last."""
+        with torch.autocast(tokens.device.type, torch.bfloat16) if self.dtype == "bfloat16" else nullcontext():
+            hidden: Tensor = self.inner(input_ids=tokens, use_cache=False).last_hidden_state
+        return hidden.float()
+
+
+class Checkpointed(nn.Module):
+    """A layer that remembers what it was given, and computes the rest again for its gradient.
+
+    Chen et al., "Training Deep Nets with Sublinear Memory Cost", arXiv 1604.06174.
+    """
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, *given: Any, **more: Any) -> Any:
+        """What the layer says."""
+        if not torch.is_grad_enabled():
+            return self.layer(*given, **more)
+        # Of adapters, the layer has its weights on loan (`functional_call`): the second time, they would be gone.
+        weights = {**dict(self.layer.named_parameters()), **dict(self.layer.named_buffers())}
+
+        def said(*given: Any) -> Any:
+            return functional_call(self.layer, weights, given, more)
+
+        return checkpoint(said, *given, use_reentrant=False, preserve_rng_state=False)  # no layer draws anything
 
 
 def whole(settings: DecoderSettings, sample: Sample) -> tuple[nn.Module, nn.Module]:
@@ -78,23 +120,23 @@ def whole(settings: DecoderSettings, sample: Sample) -> tuple[nn.Module, nn.Modu
         raise RequestError(
             f"model.architecture={settings.architecture} cannot be made by transformers: {reason}"
         ) from error
-    return parts(model)
+    return parts(model, settings)
 
 
 def from_folder(settings: CausalLmSettings, sample: Sample) -> tuple[nn.Module, nn.Module]:
-    """Encoder and head with the weights saved in a folder, in float32. No code or pickle from there is ever loaded.
+    """Encoder and head with the weights saved in a folder, or downloaded under a name, in float32.
+
+    No code or pickle from there is ever loaded.
 
     Raises RequestError where that is no such folder, or its model is for other or shorter texts.
     """
     check_text("causal_lm", sample)
     from safetensors import SafetensorError
 
-    folder = Path(settings.path).expanduser()
     if not weights_in(settings):
-        raise RequestError(
-            f"model.path={settings.path} is no folder with config.json and weights in safetensors, as save_pretrained "
-            "of transformers writes them"
-        )
+        lacks = "with config.json and weights in safetensors, as save_pretrained of transformers writes them"
+        raise hub.unknown("model.path", settings.path, lacks)
+    folder = hub.place(settings.path)
     local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     library = transformers()
     try:
@@ -107,20 +149,37 @@ def from_folder(settings: CausalLmSettings, sample: Sample) -> tuple[nn.Module, 
     if loaded["missing_keys"]:
         raise RequestError(f"model.path={settings.path} lacks weights: {', '.join(sorted(loaded['missing_keys'])[:3])}")
     _check_fits(settings, model, sample)
-    return parts(model)
+    return parts(model, settings)
 
 
 def weights_in(settings: CausalLmSettings) -> tuple[Path, ...]:
     """The files that a saved model is made of; none where there is none."""
-    folder = Path(settings.path).expanduser()
-    weights = sorted(folder.glob("*.safetensors"))
-    return (folder / "config.json", *weights) if weights and (folder / "config.json").is_file() else ()
+    folder = hub.place(settings.path)
+    return _files(folder) if folder else ()
+
+
+def fetch(settings: CausalLmSettings) -> None:
+    """Download a model that is not there. Raises RequestError."""
+    check_extra()
+    hub.fetch(settings.path, lambda folder: bool(_files(folder)))
+
+
+def _files(folder: Path) -> tuple[Path, ...]:
+    """Configuration and weights, if none of them is missing: large models lie in several files, with an index."""
+    weights, index = sorted(folder.glob("*.safetensors")), folder / "model.safetensors.index.json"
+    try:
+        wanted = set(json.loads(index.read_text("utf-8"))["weight_map"].values()) if index.is_file() else set()
+    except (ValueError, KeyError, AttributeError):
+        return ()
+    whole = weights and wanted <= {path.name for path in weights} and (folder / "config.json").is_file()
+    return (folder / "config.json", *weights) if whole else ()
 
 
 def _check_fits(settings: CausalLmSettings, model: Any, sample: Sample) -> None:
     """Raises RequestError for texts in other tokens than the model's, or longer than it takes."""
-    folder, room = Path(settings.path).expanduser(), model.get_input_embeddings().num_embeddings
-    own = saved(settings.path).vocabulary if (folder / "tokenizer.json").is_file() else min(room, sample.vocabulary)
+    folder, room = hub.place(settings.path), model.get_input_embeddings().num_embeddings
+    named = folder is not None and (folder / "tokenizer.json").is_file()
+    own = saved(settings.path).vocabulary if named else min(room, sample.vocabulary)
     if sample.vocabulary != own or own > room:
         raise RequestError(
             f"the dataset's texts are in {sample.vocabulary} tokens, and the model in model.path={settings.path} knows "
@@ -134,10 +193,10 @@ def _check_fits(settings: CausalLmSettings, model: Any, sample: Sample) -> None:
         )
 
 
-def parts(model: Any) -> tuple[nn.Module, nn.Module]:
+def parts(model: Any, settings: DecoderSettings | CausalLmSettings) -> tuple[nn.Module, nn.Module]:
     """Encoder and head of a causal language model, whose layers are modules of torch and share no weights.
 
-    Raises RequestError for a model that is more than these.
+    Raises RequestError for a model that is more than these, or whose layers cannot be checkpointed.
     """
     shown, training = torch.zeros((1, 2), dtype=torch.int64), model.training
     model.eval()
@@ -149,7 +208,30 @@ def parts(model: Any) -> tuple[nn.Module, nn.Module]:
     model.train(training)
     if not torch.allclose(said, ours, rtol=1e-3, atol=1e-3):
         raise RequestError(f"{type(model).__name__} is more than a linear head on hidden states, which is not offered")
-    return encoder, head
+    if settings.checkpointing:
+        _checkpoint(encoder.inner, shown)
+    return Decoder(encoder.inner, settings.dtype), head
+
+
+def _checkpoint(network: Any, shown: Tensor) -> None:
+    """Wrap every layer of a network; `shown`: tokens to try it with. Raises RequestError."""
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    layers = [name for name, layer in network.named_modules() if isinstance(layer, GradientCheckpointingLayer)]
+    for name in layers:
+        parent, _, own = name.rpartition(".")
+        setattr(network.get_submodule(parent), own, Checkpointed(network.get_submodule(name)))
+    try:
+        network(input_ids=shown, use_cache=False)
+    except AttributeError as error:  # it asks its layers for more than what they say
+        layers = []
+        reason: Exception | None = error
+    else:
+        reason = None
+    if not layers:
+        raise RequestError(
+            f"model.checkpointing=true is not offered for {type(network).__name__}: its layers cannot be wrapped"
+        ) from reason
 
 
 def with_linear_layers(network: Any) -> nn.Module:
@@ -191,5 +273,6 @@ MODELS = {
         about="a causal language model that transformers saved; needs pip install 'fedunlearn[language]'",
         whole=from_folder,
         files=weights_in,
+        fetch=fetch,
     ),
 }

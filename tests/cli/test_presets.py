@@ -22,6 +22,7 @@ PRESETS = {
     "quick": {"dataset": "digits", "model": "cnn", "rounds": 10, "seeds": 1, "clients": 10},
     "laptop": {"dataset": "fashion_mnist", "model": "cnn", "rounds": 30, "seeds": 3, "clients": 10},
     "fictions": {"dataset": "fictions", "model": "decoder", "rounds": 10, "seeds": 2, "clients": 2},
+    "tofu": {"dataset": "tofu", "model": "causal_lm", "rounds": 5, "seeds": 2, "clients": 4},
     "paper": {"dataset": "cifar10", "model": "resnet18", "rounds": 100, "seeds": 3, "clients": 10},
 }
 

@@ -4,7 +4,21 @@ import pytest
 import torch
 
 from fedunlearn.data import text
-from fedunlearn.data.text import NOTHING, UNSCORED, Pair, eaten, filled, padded, split_of, targets_of, trained
+from fedunlearn.data.fictions import FictionsSettings
+from fedunlearn.data.text import (
+    END,
+    NOTHING,
+    UNSCORED,
+    Pair,
+    chat,
+    eaten,
+    filled,
+    padded,
+    split_of,
+    targets_of,
+    tokens_for,
+    trained,
+)
 from fedunlearn.errors import RequestError
 
 ROWS = torch.tensor([[5, 6, 7, 8], [5, 9, 3, NOTHING]], dtype=torch.int32)
@@ -57,3 +71,71 @@ def test_a_missing_extra_is_one_sentence(monkeypatch):
     monkeypatch.setattr(text.importlib.util, "find_spec", lambda name: name if name in there else None)
     with pytest.raises(RequestError, match=r"language models need rouge-score, which is not.*'fedunlearn\[language\]'"):
         trained(["a"], 300)
+
+
+CHATML = "{{ bos_token }}{% for message in messages %}<|{{ message.role }}|>{{ message.content }}<|done|>\n{% endfor %}"
+INST = (
+    "{% for message in messages %}{% if message.role == 'user' %}[INST] {{ message.content }} [/INST]"
+    "{% else %} {{ message.content }} </s>{% endif %}{% endfor %}"
+)
+
+
+@pytest.fixture
+def tokenizer(tokens, tmp_path):
+    """Saves a tokenizer with a chat template; the folder."""
+    import transformers
+    from tokenizers import Tokenizer
+
+    def save(template):
+        found = transformers.PreTrainedTokenizerFast(
+            tokenizer_object=Tokenizer.from_str(tokens.tokenizer), eos_token=END, bos_token="<s>"
+        )
+        found.add_special_tokens({"additional_special_tokens": ["<|user|>", "<|assistant|>", "<|done|>"]})
+        found.chat_template = template
+        found.save_pretrained(tmp_path)
+        return str(tmp_path)
+
+    return save
+
+
+def asked_as(folder, **changed):
+    return tokens_for([], FictionsSettings(tokenizer=folder, template="chat", **changed), False)
+
+
+def test_a_chat_template_says_what_stands_around_a_question(tokenizer):
+    import transformers
+
+    folder = tokenizer(CHATML)
+    found = asked_as(folder)
+    assert (found.before, found.between, found.gap) == ("<s><|user|>", "<|done|>\n<|assistant|>", "")
+    row, asked = found.row("Who wrote it?", "Anna did.")
+    own = transformers.AutoTokenizer.from_pretrained(folder)
+    exchange = [{"role": "user", "content": "Who wrote it?"}, {"role": "assistant", "content": "Anna did."}]
+    assert own.apply_chat_template(exchange, return_dict=False)[: len(row)] == row, "token by token as it writes them"
+    assert row[-1] == found.end == own.convert_tokens_to_ids("<|done|>") != own.eos_token_id
+    assert found.text(row[asked:]) == "Anna did."
+
+
+def test_a_space_before_an_answer_belongs_to_its_first_word(tokenizer):
+    found = chat(tokenizer(INST))
+    assert (found.before, found.between, found.gap) == ("[INST] ", " [/INST]", " ")
+    assert found.end == found.encoded(END)[0], "what follows an answer is no token of its own"
+
+
+@pytest.mark.parametrize(
+    ("template", "changed", "words"),
+    [
+        (None, {}, "dataset.template=chat: the tokenizer in dataset.tokenizer=.* has no chat template"),
+        (CHATML, {"before": "Q: "}, "dataset.template=chat says itself what comes before and between"),
+        ("{{ messages[0].content }}", {}, "does not write one question and one answer as they are"),
+        ("{{ raise_exception('no such role') }}", {}, "cannot be used: no such role"),
+    ],
+)
+def test_what_no_chat_template_says_is_one_sentence(tokenizer, template, changed, words):
+    with pytest.raises(RequestError, match=words):
+        asked_as(tokenizer(template), **changed)
+
+
+def test_a_chat_template_needs_a_tokenizer():
+    with pytest.raises(RequestError, match=r"dataset.template=chat needs a saved tokenizer"):
+        asked_as("")

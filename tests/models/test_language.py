@@ -1,7 +1,12 @@
 """Language models of transformers as encoder and head."""
 
+import copy
+import json
+import shutil
+
 import pytest
 import torch
+from torch.func import functional_call
 
 pytest.importorskip("transformers")
 
@@ -9,8 +14,8 @@ from fedunlearn.data.text import END, saved, trained
 from fedunlearn.data.types import Dataset, Sample
 from fedunlearn.deploy.base import weights_of
 from fedunlearn.errors import RequestError
-from fedunlearn.models.base import build
-from fedunlearn.models.language import CausalLmSettings, DecoderSettings
+from fedunlearn.models.base import Around, build, fetch
+from fedunlearn.models.language import CausalLmSettings, Checkpointed, DecoderSettings, weights_in
 from fedunlearn.models.lora import matrices
 from fedunlearn.tasks.language import TASKS
 
@@ -136,3 +141,99 @@ def test_a_pickle_is_not_read(folder, tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"not at all")
     with pytest.raises(RequestError, match=r"model.path=.* cannot be read by transformers"):
         build("causal_lm", CausalLmSettings(str(tmp_path)), Sample((20,), 300), lambda width: None, 0)
+
+
+def answered(model, inputs):
+    return model(inputs).logsumexp(-1).square().mean()
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+def test_checkpointing_changes_no_gradient(fictions, architecture):
+    sizes = {"architecture": architecture, "layers": 2, "width": 16, "heads": 2}
+    plain, thrifty = (made(fictions, DecoderSettings(**sizes, checkpointing=each)).train() for each in (False, True))
+    assert sum(isinstance(module, Checkpointed) for module in thrifty.modules()) == 2
+    inputs = fictions.prepare(fictions.train.at(torch.arange(3)).inputs)
+    for model in (plain, thrifty, copy.deepcopy(thrifty)):
+        answered(model, inputs).backward()
+        assert all(
+            torch.equal(one.grad, other.grad) for one, other in zip(plain.parameters(), model.parameters(), strict=True)
+        )
+
+
+def test_checkpointing_computes_again_with_the_weights_on_loan(fictions):
+    """As adapters lend them: the gradient is asked for when the model has its own again."""
+    plain, thrifty = (made(fictions, DecoderSettings(layers=1, width=16, heads=2, checkpointing=c)) for c in (0, 1))
+    inputs, found = fictions.prepare(fictions.train.at(torch.arange(3)).inputs), []
+    for model in (plain, thrifty):
+        lent = {f"model.{name}": (1.5 * value).detach().requires_grad_() for name, value in model.named_parameters()}
+        answer = functional_call(Around(model, lambda inputs, model=model: answered(model, inputs)), lent, (inputs,))
+        answer.backward()
+        found.append([value.grad for value in lent.values()])
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
+def held(model, inputs):
+    """How many numbers wait for the gradient."""
+    sizes = []
+
+    def note(value):
+        sizes.append(value.numel())
+        return value
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda value: value):
+        answered(model, inputs)
+    return sum(sizes)
+
+
+def test_checkpointing_holds_less(fictions):
+    plain, thrifty = (made(fictions, DecoderSettings(layers=2, width=16, heads=2, checkpointing=c)) for c in (0, 1))
+    inputs = fictions.prepare(fictions.train.at(torch.arange(3)).inputs)
+    assert held(thrifty.train(), inputs) < 0.7 * held(plain.train(), inputs)
+
+
+def test_bfloat16_is_of_products_alone(fictions):
+    exact, low = (
+        made(fictions, DecoderSettings(layers=1, width=16, heads=2, dtype=d)) for d in ("float32", "bfloat16")
+    )
+    inputs = fictions.prepare(fictions.train.at(torch.arange(3)).inputs)
+    features = [model.features(inputs) for model in (exact, low)]
+    assert features[1].dtype == torch.float32 and not torch.equal(*features)
+    torch.testing.assert_close(*features, rtol=0.05, atol=0.05)
+    answered(low, inputs).backward()
+    assert {value.dtype for value in low.state_dict().values()} == {torch.float32}
+    assert all(value.grad.dtype == torch.float32 for value in low.parameters())
+
+
+@pytest.fixture
+def on_a_hub(folder, tmp_path, monkeypatch):
+    """A hub that has the model in `folder` under the name org/small."""
+    import huggingface_hub
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    def snapshot_download(name, allow_patterns, local_files_only):
+        if local_files_only and not (tmp_path / "cache").exists():
+            raise LocalEntryNotFoundError(name)
+        shutil.copytree(folder, tmp_path / "cache", dirs_exist_ok=True)
+        return str(tmp_path / "cache")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    return CausalLmSettings("org/small")
+
+
+def test_a_model_is_had_by_name_once_it_was_fetched(on_a_hub, folder):
+    sample = Sample((20,), saved(str(folder)).vocabulary)
+    with pytest.raises(RequestError, match=r"model.path=org/small is no folder .* data.download=true fetches it"):
+        build("causal_lm", on_a_hub, sample, lambda width: None, 0)
+    fetch("causal_lm", on_a_hub)
+    one, other = build("causal_lm", on_a_hub, sample, lambda width: None, 0), loaded(folder)
+    assert all(torch.equal(*pair) for pair in zip(one.parameters(), other.parameters(), strict=True))
+    assert saved("org/small") == saved(str(folder))
+
+
+def test_a_model_without_all_of_its_files_is_not_there(folder, tmp_path):
+    place = tmp_path / "model"
+    shutil.copytree(folder, place)
+    assert len(weights_in(CausalLmSettings(str(place)))) == 2
+    index = {"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}
+    (place / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert weights_in(CausalLmSettings(str(place))) == ()
