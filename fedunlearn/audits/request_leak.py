@@ -48,7 +48,7 @@ def forgotten(reference: Reference) -> np.ndarray:
 
 
 def rank(scores: np.ndarray, true: np.ndarray) -> float:
-    """1 + the number of other classes with a higher score, equal ones half; a mean over `true`, bool [classes]
+    """1 + the number of other classes with a higher score, equal ones half; a mean over `true`, bool [classes].
 
     At chance it is 1 + half the number of other classes.
     """

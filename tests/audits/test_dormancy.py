@@ -115,9 +115,9 @@ def test_running_statistics_are_those_of_the_mixed_model(trained: Any) -> None:
     original = trained("original")
 
     def normed(mean: float) -> Evidence:
-        layers = [nn.Flatten(), nn.Linear(16, 8), nn.BatchNorm1d(8), nn.ReLU()]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
+            layers = [nn.Flatten(), nn.Linear(16, 8), nn.BatchNorm1d(8), nn.ReLU()]
             model = Network(nn.Sequential(*layers), nn.Linear(8, 4)).eval()
         layers[2].running_mean.fill_(mean)  # type: ignore[operator, union-attr]
         return replace(original, model=model)

@@ -13,7 +13,7 @@ import torch
 from fedunlearn.cli import command_line
 from fedunlearn.cli.main import conf_dir
 from fedunlearn.federation.evaluation import is_due
-from fedunlearn.runs import pipeline
+from fedunlearn.runs import pipeline, runner
 from fedunlearn.runs.console import Console
 from fedunlearn.runs.pipeline import Outcome
 from fedunlearn.store import Artifact, Checkpoint
@@ -84,6 +84,7 @@ def test_it_goes_on_after_a_round_that_was_not_tested(
             raise KeyboardInterrupt
 
     monkeypatch.setattr(Checkpoint, "save", once)
+    monkeypatch.setattr(runner, "SAVE_EVERY", 0)
     with pytest.raises(KeyboardInterrupt):
         run("train.evaluate_every=3")
     resumed = run("train.evaluate_every=3")

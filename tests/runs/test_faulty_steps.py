@@ -154,6 +154,7 @@ def interrupted(root: Path, monkeypatch: pytest.MonkeyPatch, *words: str) -> Non
             raise KeyboardInterrupt
 
     monkeypatch.setattr(runner.Runner, "_say_failures", stop)
+    monkeypatch.setattr(runner, "SAVE_EVERY", 0)
     with pytest.raises(KeyboardInterrupt):
         run(root, *words)
     monkeypatch.setattr(runner.Runner, "_say_failures", usual)
