@@ -18,10 +18,10 @@ $(READY): pyproject.toml
 	$(INSTALL) '.[dev]' || $(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
-demo: $(READY) ## FUCRT and two controls against ten retrained models, on letters drawn on the spot (less than two minutes on two cores)
+demo: $(READY) ## FUCRT and two controls against ten retrained models, on letters drawn on the spot (about two minutes on two cores)
 	$(BIN)/fedunlearn -m +experiment=demo method=fucrt,head_mask,retrain output.dir=outputs/demo
 
-test: $(READY) ## the tests (about 17 minutes on two cores)
+test: $(READY) ## the tests (about 16 minutes on two cores)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: $(READY) ## the tests that train for minutes
