@@ -18,7 +18,7 @@ $(READY): pyproject.toml
 	$(INSTALL) '.[dev]' || $(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
-demo: $(READY) ## FUCRT and two controls against ten retrained models, on letters drawn on the spot (about two minutes on two cores)
+demo: $(READY) ## FUCRT and two controls against ten retrained models, on letters drawn on the spot (less than two minutes on two cores)
 	$(BIN)/fedunlearn -m +experiment=demo method=fucrt,head_mask,retrain output.dir=outputs/demo
 
 test: $(READY) ## the tests (about 16 minutes on two cores)
