@@ -252,8 +252,13 @@ def publish(folder: Path, frame: pd.DataFrame, page: str, draw: Callable[[Path],
 def write_table(folder: Path, name: str, frame: pd.DataFrame, page: str) -> None:
     """`table.md`, the numbers behind it as a CSV file of that name, and `environment.json`."""
     write_text(folder / "table.md", page)
-    write_text(folder / name, frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    write_csv(folder / name, frame)
     write_text(folder / "environment.json", json.dumps(environment(0), indent=1) + "\n")
+
+
+def write_csv(path: Path, frame: pd.DataFrame) -> None:
+    """Numbers as results keep them: six digits."""
+    write_text(path, frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
 
 
 def commands(command: str, sweeps: Sequence[Sweep]) -> str:

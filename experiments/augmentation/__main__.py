@@ -84,7 +84,7 @@ def looked(config: RunConfig) -> looks.Looks:
 def keep(folder: Path, seen: Seen) -> None:
     """What is not runs: the answers, the comparisons of maps and the figures."""
     write_text(folder / "README.md", answers.build(seen.runs, seen.maps))
-    write_text(folder / "maps.csv", seen.maps.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    sweeps.write_csv(folder / "maps.csv", seen.maps)
     with style.styled():
         style.replace(figure.profiles(seen.maps), folder, "profiles")
         style.replace(figure.forgetting(seen.runs), folder, "forgetting")

@@ -17,7 +17,8 @@ READING = """\
 Written by `python -m experiments.augmentation` from the numbers in [table.md](table.md), which says what was run and
 what the words mean. *Rises*, *falls* and *differ* mean that the 95 % t-interval over starting states leaves out 0. With
 three states such intervals are wide: where nothing differs, a small effect may still be there. And of many comparisons,
-one in twenty does so by chance."""
+one in twenty does so by chance. Figures: [profiles](profiles.png), [what is left](forgetting.png),
+[some maps](maps.png)."""
 LEFT = {
     "unlearned.leak": "The AUSUC leak",
     "gap.gamma_recovered": "What one scalar brings back, beyond retrained models,",
@@ -26,7 +27,7 @@ LEFT = {
 
 def build(frame: pd.DataFrame, seen: pd.DataFrame) -> str:
     """The page, in Markdown."""
-    said = [impact(seen), apart(seen), *(left(frame, key) for key in LEFT), cost(frame)]
+    said = [impact(seen), apart(seen), *(left(frame, key) for key in LEFT), quality(frame)]
     answers = "\n".join(f"- {each}" for each in said if each)
     return f"# Does augmentation change where models look, and what they can forget?\n\n{READING}\n\n{answers}\n"
 
@@ -85,7 +86,7 @@ def _means(cells: dict[str, Estimate]) -> str:
     return f"Mean changes go from {signed(known[low].mean)} ({low}) to {signed(known[high].mean)} ({high})."
 
 
-def cost(frame: pd.DataFrame) -> str:
+def quality(frame: pd.DataFrame) -> str:
     """How good the models are, which says how far the above can be trusted."""
     done = frame[frame["status"] == "done"].drop_duplicates(["augment", "seed"])
     said = [f"{name} {shown(over_seeds(of(done, name), 'original.retain_accuracy'))}" for name in [NONE, *others(done)]]

@@ -12,7 +12,6 @@ finding `attention_layer_change` is 0 for both.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +21,7 @@ import torch
 from scipy.special import softmax
 
 from fedunlearn.audits.answers import small
-from fedunlearn.audits.base import Audit, Evidence, FigureData, Findings, Reference
+from fedunlearn.audits.base import Audit, Evidence, FigureData, Findings, Reference, runnable
 from fedunlearn.audits.grad_cam import (
     CHUNK,
     MEASURES,
@@ -120,15 +119,13 @@ def _asked(key: tuple[Any, ...], reference: Reference, settings: AttentionSettin
     if len(classes):
         likeliest = classes[view.logits[rows[RETAIN]][:, classes].argmax(axis=1)]
         forgotten = {FORGET: view.labels[rows[FORGET]], RETAIN: likeliest}
-    layer = map_layer(_runnable(reference.original), view.samples.at(np.arange(1))["images"])
+    layer = map_layer(_hookable(reference.original), view.samples.at(np.arange(1))["images"])
     return Asked(key, layer, rows, forgotten)
 
 
-def _runnable(evidence: Evidence) -> Network:
+def _hookable(evidence: Evidence) -> Network:
     """A copy of the model, for its hooks; its weights need no gradients, since those of maps begin at their layer."""
-    model: Any = copy.deepcopy(evidence.model).to(evidence.test.samples.device)
-    ready: Network = model.eval().requires_grad_(False)
-    return ready
+    return runnable(evidence).requires_grad_(False)
 
 
 def _seen(evidence: Evidence, asked: Asked) -> dict[tuple[str, str], Seen]:
@@ -138,7 +135,7 @@ def _seen(evidence: Evidence, asked: Asked) -> dict[tuple[str, str], Seen]:
 
 
 def _looked(evidence: Evidence, asked: Asked) -> dict[tuple[str, str], Seen]:
-    model, view, found = _runnable(evidence), evidence.test, {}
+    model, view, found = _hookable(evidence), evidence.test, {}
     for which, rows in asked.rows.items():
         wanted = {PREDICTED: view.logits[rows].argmax(axis=1)}
         wanted |= {FORGOTTEN: asked.forgotten[which]} if which in asked.forgotten else {}
@@ -175,7 +172,7 @@ def _divergence(evidence: Evidence, others: Sequence[Evidence], rows: np.ndarray
 
 def _layer_change(evidence: Evidence, original: Evidence, asked: Asked) -> float | None:
     """Root mean square change of the layer's outputs from the original model's, over the root mean square of these."""
-    samples, model, before = evidence.test.samples, _runnable(evidence), _runnable(original)
+    samples, model, before = evidence.test.samples, _hookable(evidence), _hookable(original)
     rows = np.concatenate([*asked.rows.values()])
     changed = size = 0.0
     for part in np.split(rows, range(CHUNK, len(rows), CHUNK)):

@@ -7,6 +7,7 @@ scores that only use the retrained models' mean as the zero of a scale use them 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from torch import nn
 from fedunlearn.data.backdoor import Backdoor
 from fedunlearn.data.types import Inputs, Prepare
 from fedunlearn.errors import RunError
+from fedunlearn.models.base import Network
 from fedunlearn.results.findings import Finding
 from fedunlearn.tasks.base import CLASSIFICATION
 
@@ -110,6 +112,13 @@ class Evidence:
 
 Call = Callable[[], Any]
 SideBySide = Callable[[Sequence[Call]], list[Any]]
+
+
+def runnable(evidence: Evidence) -> Network:
+    """A copy of the model, in evaluation mode, where its samples are: for audits that run it themselves."""
+    model: Any = copy.deepcopy(evidence.model).to(evidence.test.samples.device)
+    ready: Network = model.eval()
+    return ready
 
 
 def one_by_one(calls: Sequence[Call]) -> list[Any]:

@@ -14,7 +14,7 @@ import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Annotated, Any, cast
+from typing import Annotated, cast
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from torch import nn
 
 from fedunlearn.audits import linear_probe
 from fedunlearn.audits.ausuc import area
-from fedunlearn.audits.base import Audit, Evidence, FigureData, Findings, Reference, View
+from fedunlearn.audits.base import Audit, Evidence, FigureData, Findings, Reference, View, runnable
 from fedunlearn.audits.continuing import Pace, average, rounds
 from fedunlearn.audits.prototype_relearning import accuracies, highest_bias
 from fedunlearn.models.base import Network
@@ -84,7 +84,7 @@ def curves(evidence: Evidence, reference: Reference, settings: DormancySettings)
 
 
 def _curves(evidence: Evidence, reference: Reference, settings: DormancySettings) -> FigureData:
-    model, known = _runnable(evidence), _known(evidence, reference, settings)
+    model, known = runnable(evidence), _known(evidence, reference, settings)
     clients = [part[~evidence.train.forget[part]] for part in reference.parts]
     going = rounds(model, evidence.train, clients, settings.pace, reference.seed, reference.side_by_side)
     every = [_left(model, evidence, known, reference, settings)]
@@ -146,7 +146,7 @@ def barrier(evidence: Evidence, reference: Reference, settings: DormancySettings
     Frankle et al. (arXiv 1912.05671), at `points` models from the original to this one, whose weights are mixed; the
     running statistics of batch normalisation are estimated again for each.
     """
-    original, model = _runnable(reference.original), _runnable(evidence)
+    original, model = runnable(reference.original), runnable(evidence)
     ends = [copy.deepcopy(each.state_dict()) for each in (original, model)]  # `model` is each of the mixtures in turn
     known = _known(evidence, reference, settings)
     kept, retain = known[~evidence.train.forget[known]], np.flatnonzero(~evidence.test.forget)
@@ -184,13 +184,6 @@ def _loss(model: Network, view: View, rows: np.ndarray) -> float:
 
 def _pieces(rows: np.ndarray) -> Iterator[np.ndarray]:
     yield from np.array_split(rows, -(-len(rows) // AT_ONCE))
-
-
-def _runnable(evidence: Evidence) -> Network:
-    """A copy of the model, in evaluation mode."""
-    model: Any = copy.deepcopy(evidence.model).to(evidence.test.samples.device)
-    ready: Network = model.eval()
-    return ready
 
 
 DECLARED = (

@@ -12,9 +12,7 @@ on test samples. Differences are signed: a model with less than retrained ones h
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,8 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from fedunlearn.audits.base import Audit, Evidence, FigureData, Findings, Reference, View
-from fedunlearn.models.base import Network
+from fedunlearn.audits.base import Audit, Evidence, FigureData, Findings, Reference, View, runnable
 from fedunlearn.models.layers import layer_outputs
 from fedunlearn.randomness import numpy_stream
 from fedunlearn.results.findings import Finding
@@ -101,10 +98,9 @@ def bits(x: np.ndarray, is_forgotten: np.ndarray, z: np.ndarray, truth: np.ndarr
 
 def _layers(evidence: Evidence, view: View, rows: np.ndarray, settings: IdiSettings) -> list[np.ndarray]:
     """Of the samples at `rows`, float64 [n, d] for each layer that is looked at."""
-    model: Any = copy.deepcopy(evidence.model).to(view.samples.device)
-    ready: Network = model.eval()
+    model = runnable(evidence)
     parts = [
-        layer_outputs(ready, view.samples.at(part), settings.side)
+        layer_outputs(model, view.samples.at(part), settings.side)
         for part in np.split(rows, range(AT_ONCE, len(rows), AT_ONCE))
     ]
     count = len(parts[0])

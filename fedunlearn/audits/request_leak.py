@@ -15,6 +15,7 @@ from scipy.special import log_softmax
 from torch import nn
 
 from fedunlearn.audits.base import Audit, Evidence, Findings, Reference, View
+from fedunlearn.audits.transformation_damage import recall
 from fedunlearn.results.findings import Finding
 
 
@@ -67,10 +68,7 @@ def silenced(before: View, after: View, kept: np.ndarray) -> np.ndarray:
 
 def accuracy(view: View) -> np.ndarray:
     """Of each class, float64 [classes]; 0 where there is no sample of it."""
-    classes = view.logits.shape[1]
-    right = view.labels[view.logits.argmax(axis=1) == view.labels]
-    counts = np.bincount(view.labels, minlength=classes)
-    return np.asarray(np.bincount(right, minlength=classes) / np.maximum(counts, 1))
+    return np.asarray(np.nan_to_num(recall(view, view.logits.shape[1])))
 
 
 def _rows(model: nn.Module) -> np.ndarray | None:
