@@ -20,9 +20,8 @@ FACES = """\
 `identity_folder` are the ORL faces (AT&T Laboratories Cambridge): of 40 persons 32 are trained on, with seven
 photographs each, and eight are strangers. One seed."""
 OF_BACKBONES = """\
-All from random weights, by the contrastive loss, with one seed, and after the same few rounds, in which larger networks
-learn less (the commands below say how many). The study's networks began with weights of ImageNet and left them as they
-were."""
+All from random weights, with one seed, and after the same few rounds, in which larger networks learn less (the commands
+below say how many). The study's networks began with weights of ImageNet and left them as they were."""
 HEADERS = {
     "anchor_accuracy": "accuracy",
     "anchor_f1": "F1",
@@ -51,7 +50,7 @@ def build(frame: pd.DataFrame) -> str:
         parts += ["## Losses", FACES, _originals(tables, ["dataset", "model", "asked"])]
     if len(nets := done[done["sweep"].str.startswith(BACKBONES)]):
         nets = nets.assign(model=nets["sweep"].str.split("_", n=2).str[2])
-        parts += ["## Backbones", OF_BACKBONES, _originals(nets, ["dataset", "model"])]
+        parts += ["## Backbones", OF_BACKBONES, _originals(nets, ["dataset", "model", "asked"])]
     if len(leaks := done[done["sweep"] == LEAKS]):
         told = "Filmed animals: six scenes of each, eight frames of a scene that hardly differ."
         parts += ["## What a split by image leaks", told, _originals(leaks, ["asked"])]
@@ -63,9 +62,9 @@ def build(frame: pd.DataFrame) -> str:
 
 def _originals(done: pd.DataFrame, by: list[str]) -> str:
     """What original models reach."""
-    done = done.assign(asked=done["asked"].str.extract(r"(?:loss|split)=(\w+)")[0])
+    done = done.assign(asked=done["asked"].str.extract(r"(?:loss|split)=(\w+)")[0].fillna(""))
     rows = [
-        [" ".join(map(str, key)), *(spread(column(group, f"original.{name}")) for name in HEADERS)]
+        [" ".join(map(str, key)).strip(), *(spread(column(group, f"original.{name}")) for name in HEADERS)]
         for key, group in done.groupby(by, sort=False)
     ]
     return markdown(["", *HEADERS.values()], rows)

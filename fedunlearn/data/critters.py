@@ -52,8 +52,8 @@ class CritterSettings:
     test: Annotated[int, AtLeast(2)] = 20  # test images of each individual, also of those never seen
     size: Annotated[int, AtLeast(12), AtMost(256)] = 24  # height and width, pixels
     likeness: Fraction = 0.2  # how much of coat, colours and build all share: the higher, the harder to tell apart
-    variation: Fraction = 0.3  # of angle, pose, size, place, fur and light; 0: only noise and ground differ
-    noise: Fraction = 0.04  # standard deviation of every pixel's noise; 1 is the range from black to white
+    variation: Fraction = 0.45  # of angle, pose, size, place, fur and light; 0: only noise and ground differ
+    noise: Fraction = 0.08  # standard deviation of every pixel's noise; 1 is the range from black to white
     seed: Seed = 0  # of the drawing; the run's own seed does not change it, so that seeds share one test set
     embedding: Embedding = field(default_factory=Embedding)
 

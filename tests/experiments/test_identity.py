@@ -45,7 +45,7 @@ def test_every_method_forgets_three_individuals_with_three_seeds():
 
 def test_backbones_are_compared_at_one_pace():
     found = identity.backbones("critters", identity.LARGER, ["cnn", "vgg16"])
-    apart = [{word for word in sweep.words if not word.startswith("model")} for sweep in found]
+    apart = [{word for word in sweep.words if not word.startswith(("model", "dataset.embedding"))} for sweep in found]
     assert apart[0] == apart[1] and [sweep.name for sweep in found] == [
         "backbones_critters_cnn",
         "backbones_critters_vgg16",
@@ -83,13 +83,16 @@ def made(**more: object) -> dict[str, object]:
 def test_the_page_says_what_the_runs_say():
     rows = [made(seed=0), made(seed=1, verdict="suppressed", **{"unlearned.forget_tar_1": 0.7})]
     rows += [made(sweep=f"{page.LOSSES}_critters"), made(sweep=page.LEAKS, asked="split=image")]
-    rows += [made(sweep=f"{page.BACKBONES}_critters_efficientnet_b0", model="torchvision")]
+    rows += [
+        made(sweep=f"{page.BACKBONES}_critters_efficientnet_b0", model="torchvision"),
+        made(sweep=f"{page.BACKBONES}_critters_efficientnet_b0", model="torchvision", asked="loss=contrastive"),
+    ]
     text = page.build(pd.DataFrame(rows))
     assert "in 2 of 2 cells; original models verify it better in 2 of 2" in text
     (line,) = [line for line in text.splitlines() if line.startswith("| fucrt")]
     assert "| 1 of 2 |" in line and "0.600 ± 0.141" in line
     assert "| critters cnn triplet | 0.500 | 0.400 | 0.800 | 0.200 |" in text
-    assert "| critters efficientnet_b0 |" in text
+    assert "| critters efficientnet_b0 triplet |" in text and "| critters efficientnet_b0 contrastive |" in text
     assert "| image |" in text
     methods = pd.DataFrame(rows[:2])
     left, right = figure.drawn(methods).axes
