@@ -28,7 +28,7 @@ class Stopwatch:
         self.seconds[part] = self.seconds.get(part, 0.0) + seconds
 
 
-class Pace:
+class Interval:
     """Says when something is to be done that is not to be done more often than every so many seconds."""
 
     def __init__(self, seconds: float) -> None:

@@ -30,9 +30,9 @@ def layer_outputs(model: Network, inputs: Inputs, side: int) -> list[Tensor]:
         if not isinstance(out, Tensor):
             return
         if _begins_a_layer(module):
-            found.append(out)
+            found.append(_channels_first(module, out))
         elif found and (out.dim() == 4 or found[-1].dim() != 4):  # maps, as long as there are any
-            found[-1] = out
+            found[-1] = _channels_first(module, out)
 
     handles = [module.register_forward_hook(note) for module in dict.fromkeys(_blocks(model.encoder))]
     try:
@@ -55,6 +55,14 @@ def _blocks(module: nn.Module, outermost: bool = True) -> Iterator[nn.Module]:
 def _begins_a_layer(module: nn.Module) -> bool:
     """Does it have more weights than normalisation has?"""
     return any(parameter.dim() > 1 for parameter in module.parameters())
+
+
+def _channels_first(module: nn.Module, out: Tensor) -> Tensor:
+    """Maps [n, C, H, W], also of modules that put out [n, H, W, C], such as a Swin block: C is a length of weights."""
+    lengths = {len(parameter) for parameter in module.parameters()}
+    if out.dim() == 4 and out.shape[3] in lengths and out.shape[1] not in lengths:
+        return out.movedim(3, 1)
+    return out
 
 
 def _as_vectors(out: Tensor, side: int) -> Tensor:

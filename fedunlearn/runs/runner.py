@@ -13,7 +13,7 @@ from fedunlearn.audits.base import Findings
 from fedunlearn.deploy import backends
 from fedunlearn.deploy.base import converted
 from fedunlearn.engines.base import Progress, run_stage, worker_count
-from fedunlearn.federation.clock import Pace, Stopwatch
+from fedunlearn.federation.clock import Interval, Stopwatch
 from fedunlearn.federation.federation import Federation
 from fedunlearn.models.base import Network
 from fedunlearn.randomness import derive
@@ -94,14 +94,14 @@ class Runner:
             self.console.say(f"{step.name}: going on after round {begin.cost['rounds']} of {work.rounds}")
             self._track(step, begin.history)
         first = self._begin(step).model if saved and work.spec.select else None
-        pace = Pace(SAVE_EVERY)
+        interval = Interval(SAVE_EVERY)
         with self.console.progress(step.name, work.rounds) as advance:
 
             def after_round(progress: Progress) -> None:
-                if pace.is_due() and sound():
+                if interval.is_due() and sound():
                     made = artifact_of(progress)
                     checkpoint.save(replace(made, data={**made.data, **here}))
-                    pace.begin()
+                    interval.begin()
                 advance(progress.cost["rounds"], self._headline(progress.history[-1]))
                 self._say_failures(step, progress.history[-1])
                 self._track(step, progress.history[-1:])

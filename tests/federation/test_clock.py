@@ -1,6 +1,6 @@
 """Where a stage's time went, shared out by hand."""
 
-from fedunlearn.federation.clock import Pace, Stopwatch, breakdown
+from fedunlearn.federation.clock import Interval, Stopwatch, breakdown
 
 
 def seconds(**parts):
@@ -41,7 +41,7 @@ def test_a_stopwatch_splits_time_without_gaps(monkeypatch):
 def test_a_pace_counts_from_when_it_was_done(monkeypatch):
     ticks = iter([0.0, 0.9, 1.0, 3.0, 3.9, 4.0])
     monkeypatch.setattr("time.monotonic", lambda: next(ticks))
-    pace = Pace(1)
-    assert [pace.is_due(), pace.is_due()] == [False, True]
-    pace.begin()
-    assert [pace.is_due(), pace.is_due()] == [False, True]
+    interval = Interval(1)
+    assert [interval.is_due(), interval.is_due()] == [False, True]
+    interval.begin()
+    assert [interval.is_due(), interval.is_due()] == [False, True]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torchvision.models import SwinTransformer
 
 from fedunlearn.models.base import Network
 from fedunlearn.models.layers import layer_outputs
@@ -65,3 +66,14 @@ def test_sequences_are_averaged_over_their_length() -> None:
     with torch.no_grad():
         assert torch.allclose(tokens, encoder.tokens(IMAGES.squeeze(1)).mean(dim=1))
     assert features.shape == (3, 2)
+
+
+def test_maps_whose_channels_come_last_are_averaged_over_places() -> None:
+    sizes = {"patch_size": [2, 2], "embed_dim": 16, "depths": [1, 1], "num_heads": [1, 1], "window_size": [2, 2]}
+    network = SwinTransformer(**sizes, num_classes=2)
+    images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    patches, block, merged, *_ = layers(network, images, side=1)
+    with torch.no_grad():
+        outs = [network.eval().features[:last](images).mean(dim=(1, 2)) for last in (1, 2, 3)]
+    assert [len(out[0]) for out in outs] == [16, 16, 32]
+    assert all(torch.allclose(got, out, atol=1e-6) for got, out in zip((patches, block, merged), outs, strict=True))
