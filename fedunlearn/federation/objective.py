@@ -75,12 +75,19 @@ class Assignment:
     `weights`: float [n], of the sample in the loss: 0 leaves it out, and below 0 its loss is to rise. `labels`: what
     it is held against instead of its own target, where the method changes that: a target of the task each, or for
     classes also soft labels, float [n, classes]. `beside`: what else the loss has to know of each sample, by name,
-    [n, …], such as how likely another model finds it: worked out once, and not in every batch.
+    [n, …], such as how likely another model finds it: worked out once, and not in every batch. `plain`: it is known
+    that all weights are 1.
     """
 
     weights: Tensor
     labels: Tensor | None = None
     beside: Tensors = field(default_factory=dict)
+    plain: bool = False
+
+    @staticmethod
+    def alike(client: ClientData, labels: Tensor | None = None) -> Assignment:
+        """Every sample counts as much as any other."""
+        return Assignment(torch.ones(len(client), device=client.forget.device), labels, plain=True)
 
 
 # Given the received model and the client's data, the assignment of the round.
@@ -139,7 +146,7 @@ class Objective:
 
 def everything(model: Network, client: ClientData, context: RoundContext) -> Assignment:
     """Every sample counts, with its own target."""
-    return Assignment(torch.ones(len(client), device=client.forget.device))
+    return Assignment.alike(client)
 
 
 def retain_only(model: Network, client: ClientData, context: RoundContext) -> Assignment:

@@ -97,11 +97,14 @@ class Assigned:
     targets: Tensor
     weights: Tensor
     beside: Tensors
+    plain: bool  # all weights are 1
 
 
 def assigned(decided: Assignment, client: ClientData) -> Assigned:
     """An assignment with the client's own targets where the method left them alone."""
-    return Assigned(client.targets if decided.labels is None else decided.labels, decided.weights, decided.beside)
+    targets = client.targets if decided.labels is None else decided.labels
+    plain = decided.plain or bool((decided.weights == 1).all())
+    return Assigned(targets, decided.weights, decided.beside, plain)
 
 
 class Feed:
@@ -118,8 +121,7 @@ class Feed:
         width = sum(math.prod(values.shape[1:]) for values in client.raw.values())
         self._few = augmenter is None and FLOAT * len(client) * width <= FETCH_AT_ONCE
         weights = samples.weights
-        self._plain = bool((weights == 1).all())
-        self._rows = torch.arange(len(weights), device=weights.device) if self._plain else weights.nonzero()[:, 0]
+        self._rows = torch.arange(len(weights), device=weights.device) if samples.plain else weights.nonzero()[:, 0]
         self.count = len(self._rows)  # samples that count
         self.seconds = 0.0
 
@@ -129,19 +131,20 @@ class Feed:
         if not pieces:
             return
         everything = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
-        lengths = list(map(len, pieces))
-        targets = torch.split(self._samples.targets[everything], lengths)
-        weights = torch.split(self._samples.weights[everything], lengths)
-        beside = {name: torch.split(rows[everything], lengths) for name, rows in self._samples.beside.items()}
+        lengths = [piece.shape[0] for piece in pieces]
+        samples = self._samples
+        targets = samples.targets[everything].split_with_sizes(lengths)
+        weights = samples.weights[everything].split_with_sizes(lengths)
+        beside = {name: rows[everything].split_with_sizes(lengths) for name, rows in samples.beside.items()}
         table = self._fetch(everything) if self._few else {}
-        parts = {name: torch.split(rows, lengths) for name, rows in table.items()}
+        parts = {name: rows.split_with_sizes(lengths) for name, rows in table.items()}
         for i, chosen in enumerate(pieces):
             known = {name: values[i] for name, values in beside.items()}
             if self._augmenter:
                 yield chosen, self._augmented(self._augmenter, chosen, targets[i], weights[i], known)
                 continue
             inputs = {name: values[i] for name, values in parts.items()} if parts else self._fetch(chosen)
-            yield chosen, Batch(inputs, targets[i], weights[i], self._plain, beside=known)
+            yield chosen, Batch(inputs, targets[i], weights[i], samples.plain, beside=known)
 
     def _fetch(self, positions: Tensor) -> Inputs:
         started = time.perf_counter()
@@ -156,7 +159,7 @@ class Feed:
         drawn, client = augmenter.drawn(len(chosen)), self._client
         raw, share = augmenter(client.taken(client.rows[chosen]), drawn)
         mixed = mixed_with(drawn, share, targets, weights, beside)
-        batch = Batch(client.prepare(raw), targets, weights, self._plain, mixed, beside)
+        batch = Batch(client.prepare(raw), targets, weights, self._samples.plain, mixed, beside)
         self.seconds += time.perf_counter() - started
         return batch
 

@@ -102,7 +102,7 @@ def forgotten_class(spec: StageSpec, model: Network, client: ClientData, context
     """Every sample is of the forgotten classes, in equal parts."""
     labels = torch.zeros(len(client), spec.classes, device=client.targets.device)
     labels[:, list(spec.forget_classes)] = 1 / len(spec.forget_classes)
-    return Assignment(torch.ones(len(client), device=labels.device), labels)
+    return Assignment.alike(client, labels)
 
 
 def objective(settings: FedAU, spec: StageSpec) -> Objective:

@@ -117,7 +117,7 @@ def assign(
         logits = labelling_logits(model, client, held, shared)
         distribution[held] = masked_prediction(logits, spec.forget_classes, 1.0)
     mark = torch.where(client.forget, hard + 1, 0).float()
-    return Assignment(torch.ones(len(client), device=mark.device), torch.cat([distribution, mark[:, None]], dim=1))
+    return Assignment.alike(client, torch.cat([distribution, mark[:, None]], dim=1))
 
 
 def objective(settings: FUCRTPlus, spec: StageSpec) -> Objective:

@@ -123,7 +123,7 @@ def assign(
         said = nearness(said, context.shared) if ANCHORS in context.shared else said
         hard = F.one_hot(said.argmax(1), spec.classes).float()
         labels[held] = hard if settings.pseudo_labels == "hard" else said.softmax(1)
-    return Assignment(torch.ones(len(client), device=labels.device), labels)
+    return Assignment.alike(client, labels)
 
 
 def objective(settings: MomentumDegradation, spec: StageSpec) -> Objective:

@@ -33,7 +33,7 @@ def confused(spec: StageSpec, model: Network, client: ClientData, context: Round
     """Retain samples with their own label; forget samples with another one, the same in every round."""
     drawn = other_labels(client.targets.cpu(), spec, torch_stream(client.seed, spec.stage, "labels"))
     labels = torch.where(client.forget, drawn.to(client.targets.device), client.targets)
-    return Assignment(torch.ones(len(client), device=labels.device), labels)
+    return Assignment.alike(client, labels)
 
 
 def objective(settings: NoSettings, spec: StageSpec) -> Objective:

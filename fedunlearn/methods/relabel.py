@@ -61,7 +61,7 @@ class TransformationServer(UnlearningStrategy):
 def transformed(spec: StageSpec, model: Network, client: ClientData, context: RoundContext) -> Assignment:
     """Every sample counts, forget samples with their transformation class."""
     labels = transformed_labels(spec, model, client, context.shared)
-    return Assignment(torch.ones(len(client), device=labels.device), labels)
+    return Assignment.alike(client, labels)
 
 
 def cast_vote(model: Network, client: ClientData, settings: Relabel, spec: StageSpec) -> Tensors:

@@ -61,7 +61,7 @@ def softened(
     held = client.forget.nonzero()[:, 0]
     logits = labelling_logits(model, client, held, context.shared)
     labels[held] = masked_prediction(logits, spec.forget_classes, settings.temperature)
-    return Assignment(torch.ones(len(client), device=labels.device), labels)
+    return Assignment.alike(client, labels)
 
 
 METHODS = {

@@ -113,7 +113,7 @@ def by_class(model: Network, client: ClientData, context: RoundContext) -> Assig
     """Every sample counts as much as its class."""
     if WEIGHTS in context.shared:
         return Assignment(context.shared[WEIGHTS][client.targets])
-    return Assignment(torch.ones(len(client), device=client.targets.device))
+    return Assignment.alike(client)
 
 
 def rounded_outputs(settings: ClimbQ, model: Network, batch: Batch, context: RoundContext) -> Any:

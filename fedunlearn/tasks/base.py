@@ -62,7 +62,7 @@ def shuffled(rows: Tensor, targets: Tensor, size: int, order: torch.Generator) -
     lengths = [size] * (count // size) + [count % size] * (count % size > 0)
     if lengths[-1] == 1:
         lengths[-2:] = [lengths[-2] + 1]
-    return [piece for piece in torch.split(mixed, lengths) if len(piece) > 1]
+    return [piece for piece in mixed.split_with_sizes(lengths) if piece.shape[0] > 1]
 
 
 @dataclass(frozen=True)
