@@ -162,11 +162,10 @@ def _explanation(error: Exception, hydra: Hydra, words: Sequence[str], source: S
         return _no_such_member(missing[1], missing[2], hydra)
     key = re.search(r"Could not (?:override|append to config) '([^']+)'", text)
     if key:
-        parent, _, name = key[1].rpartition(".")
-        group = parent.partition(".")[0]
+        group = key[1].rpartition(".")[0].partition(".")[0]
         if _is_swept(group, words):
             return RequestError(f"several {group}s are tried: write ++{key[1]}=… for a setting that all of them have")
-        return unknown(f"setting in {parent}" if parent else "setting", name, _siblings(parent, words, hydra, source))
+        return _no_such_setting(key[1], _composed(words, hydra, source))
     there = re.search(r"Could not append to config. An item is already at '([^']+)'", text)
     if there:
         return RequestError(f"{there[1]} is there already: give {there[1]}=… without the +")
@@ -191,18 +190,29 @@ def _no_such_member(group: str, name: str, hydra: Hydra) -> RequestError:
     return unknown(group, name, [*options, *others])
 
 
+def _no_such_setting(key: str, composed: DictConfig) -> RequestError:
+    """The outermost part of a dotted key that is not there, and what is there in its place."""
+    parent, name, inner = "", *key.partition(".")[::2]
+    while inner and isinstance(OmegaConf.select(composed, f"{parent}.{name}".lstrip(".")), DictConfig):
+        parent, (name, _, inner) = f"{parent}.{name}".lstrip("."), inner.partition(".")
+    if inner and parent == "audit" and name in registry.names("audit"):
+        return RequestError(f"audit.{name} is not among the audits that were chosen: write +{key}=… to add it")
+    node = OmegaConf.select(composed, parent) if parent else composed
+    keys = [str(each) for each in node] if isinstance(node, DictConfig) else []
+    siblings = [each for each in keys if each != "name" and not (each == "hydra" and not parent)]
+    return unknown(f"setting in {parent}" if parent else "setting", name, siblings)
+
+
 def _is_swept(group: str, words: Sequence[str]) -> bool:
     """Do the words ask for several members of a group? Hydra then looks at those of the default member alone."""
     return group in CHOSEN_SECTIONS and any(word.startswith(f"{group}=") and "," in word for word in words)
 
 
-def _siblings(parent: str, words: Sequence[str], hydra: Hydra, source: Source) -> list[str]:
-    """The settings in `parent`, given the groups' members that were chosen."""
-    chosen = [word for word in words if word.partition("=")[0] in CHOSEN_SECTIONS]
-    composed = hydra.compose_config(source.name, chosen, RunMode.RUN, with_log_configuration=False)
-    node = OmegaConf.select(composed, parent) if parent else composed
-    keys = [str(key) for key in node] if isinstance(node, DictConfig) else []
-    return [key for key in keys if key != "name" and not (key == "hydra" and not parent)]
+def _composed(words: Sequence[str], hydra: Hydra, source: Source) -> DictConfig:
+    """The configuration that the chosen members of groups make, without settings of one's own."""
+    groups = {*CHOSEN_SECTIONS, *hydra.config_loader.list_groups("")}
+    chosen = [word for word in words if word.partition("=")[0].lstrip("+") in groups]
+    return hydra.compose_config(source.name, chosen, RunMode.RUN, with_log_configuration=False)
 
 
 def first_line(error: Exception) -> str:
