@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from fedunlearn.report import exhibits, style
 from fedunlearn.report.run_figures import headline
@@ -57,13 +58,16 @@ def _panel(axes: Axes, found: Mapping[str, Any], retrained: list[Any], across: s
         values = np.array([each[name] for each in retrained], dtype=float)
         axes.fill_between(x, values.min(axis=0), values.max(axis=0), color=RETRAINED, alpha=0.25, linewidth=0)
         axes.plot(x, values.mean(axis=0), color=RETRAINED)
-    for model, colour, line in (("original", ORIGINAL, "--"), ("unlearned", UNLEARNED, "-")):
+    # The dashed line last: where both are the same, one sees it on the other.
+    for model, colour, line in (("unlearned", UNLEARNED, "-"), ("original", ORIGINAL, "--")):
         if model in found:
             axes.plot(x, found[model][name], line, color=colour)
     if x.min() > 0 and x.max() >= LOGARITHMIC * x.min():
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda value, place: f"{value:g}")  # the usual one writes formulas
         axes.xaxis.set_minor_formatter(lambda value, place: "")
+    elif (x == x.round()).all():
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_title(name)
     axes.set_xlabel(across)
     axes.grid(True, color=style.PALE, linewidth=0.5)

@@ -43,10 +43,19 @@ def test_a_panel_for_each_curve_with_the_range_of_the_retrained_models(tmp_path:
     (band,) = first.collections
     low, high = band.get_paths()[0].vertices.min(axis=0)[1], band.get_paths()[0].vertices.max(axis=0)[1]
     assert (low, high) == (0.1, 1.0)
-    mean, original, unlearned = (line.get_ydata().tolist() for line in first.lines)
+    mean, unlearned, original = (line.get_ydata().tolist() for line in first.lines)
     assert mean == pytest.approx([0.2, 0.45, 1.0])
     assert original == CURVES["original"]["forgotten"] and unlearned == CURVES["unlearned"]["forgotten"]
     assert first.get_xscale() == "log" and first.get_xlabel() == "far"
+
+
+def test_rounds_and_layers_are_whole_numbers(tmp_path: Path, make_run: Any) -> None:
+    by_layer = {model: {"layer": [1, 2, 3], "bits": [0.1, 0.2, 0.3]} for model in CURVES}
+    with style.styled():
+        figure = exhibit_figures.curves(CURVE, run_with(make_run, tmp_path, CURVE, by_layer))
+        assert figure is not None
+        figure.canvas.draw()
+    assert all(float(tick).is_integer() for tick in figure.axes[0].get_xticks())
 
 
 def test_a_list_that_a_model_lacks_is_not_drawn(tmp_path: Path, make_run: Any) -> None:
