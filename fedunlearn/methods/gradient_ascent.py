@@ -6,7 +6,9 @@ data ascends, for whole rounds of FedAvg, inside a ball around the original mode
 no others to average (our reading at every level). As in the paper, the ball's squared radius δ is a third of the mean
 squared distance from its centre to randomly initialised models, gradients are clipped, the ascent stops early, and
 ordinary rounds without forget data follow. The paper stops the ascent at a distance found for its network; by default
-we stop it sample by sample, at a loss, which needs no rescaling and keeps a long ascent from ruining the model.
+we stop it sample by sample, at a loss, which needs no rescaling and keeps a long ascent from ruining the model. And it
+counts epochs of a client that holds thousands of samples; here clients may hold a handful of a class, whose epoch is a
+single step, so that the ascent is given in steps, and the server makes epochs of them.
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ class GradientAscent:
     # rounds of ascent; null: one in five, at least one; the rest of unlearn.rounds repairs
     ascent_rounds: Count | None = None
     ascent_lr: Positive = 0.01  # learning rate of the ascent
-    ascent_epochs: Count = 5  # local epochs of the ascent
+    ascent_steps: Count = 30  # of a client in a round of ascent, on average; whole epochs, at least one
     clip: Positive = 5.0  # largest norm of a batch's gradient, in the repair as well
     # δ: largest squared distance from the original model; null: a third of that of random models
     radius: Positive | None = None
@@ -66,6 +68,7 @@ class AscentServer(UnlearningStrategy):
         """Draw the ball that the ascent stays in."""
         reference = {name: model[name] for name in trained(self.new_model(0))}
         radius = self.settings.radius or self.usual_radius(reference)
+        self.notes["ascent_epochs"] = epochs_for(self.settings.ascent_steps, clients.total("batches", model))
         self.shared = {REFERENCE + name: value for name, value in reference.items()}
         self.shared["radius"] = torch.tensor(radius, device=self.device)
         self.notes["radius"] = radius
@@ -94,8 +97,21 @@ class AscentServer(UnlearningStrategy):
         """The ascent has a pace of its own, and no weight decay: it maximises the loss and nothing else."""
         if not self.shared:
             return self.spec.training
-        lr, epochs = self.settings.ascent_lr, self.settings.ascent_epochs
+        lr, epochs = self.settings.ascent_lr, self.notes["ascent_epochs"]
         return replace(self.spec.training, lr=lr, local_epochs=epochs, weight_decay=0.0)
+
+
+def count_batches(model: Network, client: ClientData, settings: GradientAscent, spec: StageSpec) -> Tensors:
+    """The answer to the query `batches`: the client's forget `samples`, and these times the `steps` of an epoch."""
+    rows, size = client.forget.nonzero()[:, 0], spec.training.batch_size
+    steps = len(client.task.batches(rows, client.targets, size, torch.Generator()))
+    return {"samples": torch.tensor(float(len(rows))), "steps": torch.tensor(float(len(rows) * steps))}
+
+
+def epochs_for(steps: int, held: Tensors) -> int:
+    """The number of epochs, at least 1, that come nearest to `steps` in the average that FedAvg makes of clients."""
+    in_an_epoch = float(held["steps"] / held["samples"].clamp_min(1))
+    return max(1, round(steps / max(1.0, in_an_epoch)))
 
 
 def ball(shared: Tensors) -> tuple[Tensors, Tensor]:
@@ -145,6 +161,7 @@ METHODS = {
         settings=GradientAscent,
         objective=objective,
         strategy=AscentServer,
+        queries={"batches": count_batches},
         tasks=EVERY,
         check=lambda settings, config: check_fit(config, ascent_rounds=settings.ascent_rounds),
     )

@@ -14,6 +14,8 @@ from fedunlearn.methods.gradient_ascent import (
     AscentServer,
     GradientAscent,
     ball,
+    count_batches,
+    epochs_for,
     objective,
     projected,
     squared_distance,
@@ -29,6 +31,37 @@ DEFAULTS = GradientAscent()
 FORGET, RETAIN = ((1, 0), 1, True), ((0, 1), 0, False)
 
 
+class Holding:
+    """Clients who say together what they hold."""
+
+    def __init__(self, **totals):
+        self.totals = {name: torch.tensor(value) for name, value in totals.items()}
+
+    def total(self, query, model):
+        return self.totals
+
+
+@pytest.mark.parametrize(("steps", "epochs"), [(1, 1), (3, 1), (5, 2), (10, 4), (100, 40)])
+def test_steps_become_epochs_by_what_clients_hold_on_average(steps, epochs):
+    # 30 samples in three batches and 10 in one: (30 · 3 + 10 · 1) / 40 = 2.5 steps an epoch, as FedAvg weighs them
+    held = {"samples": torch.tensor(40.0), "steps": torch.tensor(100.0)}
+    assert epochs_for(steps, held) == epochs
+    assert epochs_for(steps, {name: torch.tensor(0.0) for name in held}) == steps  # nobody: the number plays no part
+
+
+def test_a_client_counts_the_batches_that_it_will_train_on(make_federation):
+    client = make_federation(clients=1, per_class=25).client(0)  # 25 to be forgotten, in batches of 10, 10 and 5
+    counted = count_batches(None, client, DEFAULTS, SPEC)
+    assert {name: value.item() for name, value in counted.items()} == {"samples": 25, "steps": 75}
+
+
+def test_few_samples_are_gone_through_as_often_as_it_takes(pair_federation, play):
+    federation = pair_federation([FORGET, FORGET, RETAIN], [RETAIN, RETAIN], start=(2.0, 0.0))
+    after = play(federation, "gradient_ascent", GradientAscent(ascent_steps=7), ONE)[-1]
+    assert after.notes["ascent_epochs"] == 7
+    assert after.cost["samples"] == 7 * 2
+
+
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
@@ -40,14 +73,14 @@ FORGET, RETAIN = ((1, 0), 1, True), ((0, 1), 0, False)
 )
 def test_one_step_of_projected_ascent_by_hand(settings, expected, pair_federation, play):
     federation = pair_federation([FORGET, FORGET, RETAIN], [RETAIN, RETAIN], start=(2.0, 0.0))
-    after = play(federation, "gradient_ascent", GradientAscent(ascent_epochs=1, **settings), ONE)[-1]
+    after = play(federation, "gradient_ascent", GradientAscent(ascent_steps=1, **settings), ONE)[-1]
     torch.testing.assert_close(after.model["head.weight"], torch.tensor([expected, 0.0]))
     assert after.cost["samples"] == 2  # the forget samples, and nothing else
 
 
 def test_the_ball_stays_where_it_is_while_the_model_moves(pair_federation, play):
     federation = pair_federation([FORGET, FORGET, RETAIN, RETAIN], start=(2.0, 0.0))
-    settings = GradientAscent(ascent_rounds=3, ascent_lr=5.0, ascent_epochs=1, radius=0.09)
+    settings = GradientAscent(ascent_rounds=3, ascent_lr=5.0, ascent_steps=1, radius=0.09)
     seen = play(federation, "gradient_ascent", settings, replace(ONE, rounds=3))
     torch.testing.assert_close(seen[-1].model["head.weight"], torch.tensor([1.7, 0.0]))
 
@@ -104,17 +137,18 @@ def test_the_usual_radius_is_a_third_of_the_mean_squared_distance(pair_federatio
         return fresh
 
     server.new_model = model
-    server.prepare({"head.weight": torch.tensor([1.0, 1.0])}, None)
+    server.prepare({"head.weight": torch.tensor([1.0, 1.0])}, Holding(samples=40.0, steps=100.0))
     assert server.notes["radius"] == pytest.approx((5 + 17) / 2 / 3)
     centre, radius = ball(server.shared)
     assert radius.item() == pytest.approx(11 / 3)
     assert squared_distance({"head.weight": torch.tensor([4.0, 5.0])}, centre).item() == 25
+    assert server.notes["ascent_epochs"] == 12  # 30 steps, of which an epoch has 2.5
 
 
 def test_one_round_in_five_ascends_and_the_others_repair(trained, play):
     federation, original = trained
     pace = TrainConfig(rounds=5, local_epochs=1, batch_size=10, lr=0.02)
-    seen = play(federation, "gradient_ascent", GradientAscent(ascent_lr=0.1), pace, original)
+    seen = play(federation, "gradient_ascent", GradientAscent(ascent_lr=0.1, ascent_steps=10), pace, original)
     accuracy = np.array([entry["scores"] for entry in seen[-1].history])
     assert accuracy[0].min() >= 0.8
     assert accuracy[1][1] == 0
@@ -125,7 +159,7 @@ def test_one_round_in_five_ascends_and_the_others_repair(trained, play):
     assert [progress.notes.get("ascent_rounds") for progress in seen] == [None, 1, 1, 1, 1, 1]
     assert seen[1].shared
     assert not seen[2].shared
-    held = int(federation.request.forget.sum())
+    held = int(federation.request.forget.sum())  # about 13 with each client, and so two steps an epoch
     samples = [progress.cost["samples"] for progress in seen]
     assert samples[1] == 5 * held
     assert samples[2] - samples[1] == len(federation.request.forget) - held
@@ -148,7 +182,7 @@ def test_at_client_level_the_leaving_client_ascends_and_the_others_repair(traine
     leaving[federation.parts[2]] = True
     federation = federation.replaced(wanted=Request("client", leaving, ()))
     pace = TrainConfig(rounds=2, local_epochs=1, batch_size=10, lr=0.1)
-    seen = play(federation, "gradient_ascent", GradientAscent(ascent_epochs=1), pace, original)
+    seen = play(federation, "gradient_ascent", GradientAscent(ascent_steps=1), pace, original)
     assert [progress.cost["samples"] for progress in seen] == [0, len(federation.parts[2]), len(leaving)]
 
 
