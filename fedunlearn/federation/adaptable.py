@@ -24,7 +24,7 @@ def check(method: Method, config: RunConfig, spec: StageSpec, model: Network) ->
 def _hindrance(method: Method, config: RunConfig, spec: StageSpec) -> str:
     if method.start == "fresh":
         return "starts from a fresh model: there is nothing to adapt"
-    if method.rounds(config.train.rounds, max(1, config.unlearn.rounds)) == 0:
+    if not method.trains(config):
         return untrained(method)
     if method.objective(config.method.settings, spec).constrain is not None:
         return "corrects single weights after every step, while an adapter moves all of a layer's"

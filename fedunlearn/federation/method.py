@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 import torch
@@ -51,13 +51,14 @@ class Method:
     `settings`: a frozen dataclass of hyper-parameters. `objective(settings, spec)`: what clients train on.
     `strategy(settings, spec, pack, device)`: its server; plain averaging unless said. `queries`: computations that the
     server can ask clients for. `levels`: the request levels that the method defines. `tasks`: the tasks; EVERY for one
-    that only weighs samples, with the task's own targets and loss. `start`: the model it starts from. `rounds`: how
-    many rounds it gets, given the rounds of training and of unlearning. `check(settings, config)` raises RequestError
-    where the settings do not fit the rest of the run, such as phases that are longer than the budget. `history`: for a
-    method that must know more of the original training than its last model, the strategy under which that training is
-    run once more (same random streams, same model); its `memory` is where the method's own strategy's `memory` starts.
-    `given`: for a method that is a finished model, its tensors by name, read from where the settings say; nothing is
-    trained then, and the rest is not asked.
+    that only weighs samples, with the task's own targets and loss. `start`: the model it starts from. `rounds(config)`:
+    how many rounds it gets. `check(settings, config)` raises RequestError where the settings do not fit the rest of the
+    run, such as phases that are longer than the budget. `history`: for a method that must know more of the original
+    training than its last model, the strategy under which that training is run once more (same random streams, same
+    model); its `memory` is where the method's own strategy's `memory` starts. `given`: for a method that is a finished
+    model, its tensors by name, read from where the settings say; nothing is trained then, and the rest is not asked.
+    `grid`: what to try when the method is tuned (experiments/tune): values by setting, called as on the command line,
+    the default first; all combinations are tried, as many as of other methods.
     """
 
     name: str
@@ -68,7 +69,7 @@ class Method:
     levels: frozenset[str] = frozenset({"class", "client", "sample"})
     tasks: frozenset[str] = CLASSIFICATION
     start: Literal["original", "fresh"] = "original"
-    rounds: Callable[[int, int], int] = lambda train, unlearn: unlearn
+    rounds: Callable[[RunConfig], int] = lambda config: config.unlearn.rounds
     check: Callable[[Any, RunConfig], None] = lambda settings, config: None
     history: MakeStrategy | None = None
     given: Callable[[Any], dict[str, Tensor]] | None = None
@@ -77,6 +78,11 @@ class Method:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "title", self.title or self.name.replace("_", " "))
+
+    def trains(self, config: RunConfig) -> bool:
+        """Do clients train, if `unlearn.rounds` is at least 1? Other methods edit weights, or are finished models."""
+        budget = replace(config.unlearn, rounds=max(1, config.unlearn.rounds))
+        return self.rounds(replace(config, unlearn=budget)) > 0
 
 
 @dataclass(frozen=True)

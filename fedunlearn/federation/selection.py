@@ -84,7 +84,7 @@ def replayed(federation: Federation, spec: StageSpec) -> int:
 def of_method(config: RunConfig) -> Plugin | None:
     """What clients select by while they unlearn, if the run's method goes on training the original model."""
     method = registry.find(Method, config.method.name)
-    trains = method.start == "original" and method.rounds(config.train.rounds, config.unlearn.rounds) > 0
+    trains = method.start == "original" and method.rounds(config) > 0
     return _asked(config) if trains else None
 
 

@@ -15,8 +15,9 @@ the disk on the chance that somebody asks; notes say what a server would have ha
 
 At class and sample level no client leaves (our reading): oldCM − oldGM is the step of the global model, the new
 training is on the retain data, and the first round is calibrated as well, because its stored average has seen the
-forget data. The interval follows from the budget, Δt = ⌊train.rounds / unlearn.rounds⌋ (at client level, of one round
-more), so that every method of a comparison gets the same rounds. Statistics of normalisation layers are averaged.
+forget data. Without an interval, it follows from the budget, Δt = ⌊train.rounds / unlearn.rounds⌋ (at client level, of
+one round more), so that the method gets the rounds that others of a comparison get; the paper's is 2, whatever these
+get. Statistics of normalisation layers are averaged.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from fedunlearn.federation.strategy import Clients, Tensors, UnlearningStrategy
 from fedunlearn.federation.totals import Total
 from fedunlearn.randomness import derive
 from fedunlearn.settings.config import RunConfig, TrainConfig
-from fedunlearn.settings.schema import Share
+from fedunlearn.settings.schema import Count, Share
 from fedunlearn.tasks.base import EVERY
 
 FIRST = "first/"  # prefix of the first round's average without the forgotten clients, in the server's memory
@@ -46,7 +47,10 @@ FIRST = "first/"  # prefix of the first round's average without the forgotten cl
 class FedEraser:
     """Hyper-parameters."""
 
-    ratio: Share = 0.5  # r: share of the local epochs E that calibration takes; E_cali = ⌈r E⌉
+    # r: share of the local epochs E that calibration takes, E_cali = ⌈r E⌉; without effect on a single one
+    ratio: Share = 0.5
+    # Δt: every how many-th round of training is retraced, whatever unlearn.rounds is; null: as many as these are
+    interval: Count | None = 2
 
 
 class Historian(UnlearningStrategy):
@@ -99,7 +103,7 @@ class CalibratingServer(UnlearningStrategy):
         """Pick the stored rounds and go back to the start."""
         norms, models = self.memory["norms"], self.memory["models"]
         first = {name.removeprefix(FIRST): value for name, value in self.memory.items() if name.startswith(FIRST)}
-        stored = stored_rounds(len(norms), self.spec.training.rounds + bool(first))
+        stored = stored_rounds(len(norms), self.spec.training.rounds + bool(first), self.settings.interval)
         self.notes = {"stored_rounds": [number + 1 for number in stored], "stored_bytes": 4 * norms[stored].numel()}
         if first:
             whole = sum(value.numel() * value.element_size() for value in model.values())
@@ -132,10 +136,18 @@ def parameters(server: UnlearningStrategy) -> list[str]:
     return [name for name, _ in server.new_model(0).named_parameters()]
 
 
-def stored_rounds(trained: int, count: int) -> list[int]:
-    """`count` of the rounds 0 … trained−1: the first and every Δt-th after it, Δt = ⌊trained / count⌋."""
-    interval = trained // max(1, count)
+def stored_rounds(trained: int, count: int, interval: int | None) -> list[int]:
+    """`count` of the rounds 0 … trained−1: the first and every Δt-th after it, Δt = ⌊trained / count⌋ if not given."""
+    interval = interval or trained // max(1, count)
     return [interval * number for number in range(count)]
+
+
+def retraced(config: RunConfig) -> int:
+    """How many stored rounds are calibrated: at client level, all but the first."""
+    interval: int | None = config.method.settings.interval
+    if interval is None:
+        return config.unlearn.rounds
+    return math.ceil(config.train.rounds / interval) - bool(config.request.clients)
 
 
 def calibrated(start: Tensor, average: Tensor, norm: Tensor) -> Tensor:
@@ -148,7 +160,12 @@ def calibrated(start: Tensor, average: Tensor, norm: Tensor) -> Tensor:
 def check(settings: FedEraser, config: RunConfig) -> None:
     """Raises RequestError if the original training has too few rounds to be retraced."""
     rounds, first = config.unlearn.rounds, bool(config.request.clients)
-    if rounds + first > config.train.rounds:
+    if settings.interval and retraced(config) == 0:
+        raise RequestError(
+            f"method.interval={settings.interval} leaves no round to calibrate of train.rounds={config.train.rounds}, "
+            "since at client level the first stored round is taken as it is"
+        )
+    if settings.interval is None and rounds + first > config.train.rounds:
         given = f"unlearn.rounds={rounds}" + (" and, at client level, one without calibration" if first else "")
         raise RequestError(
             f"method federaser retraces rounds of the original training: {given} are more than "
@@ -164,6 +181,7 @@ METHODS = {
         objective=lambda settings, spec: Objective(retain_only),
         strategy=CalibratingServer,
         tasks=EVERY,
+        rounds=retraced,
         check=check,
         history=Historian,
     )

@@ -44,6 +44,6 @@ METHODS = {
         objective=lambda settings, spec: Objective(retain_only),
         strategy=MaskingServer,
         levels=frozenset({"class"}),
-        rounds=lambda train, unlearn: 0,
+        rounds=lambda config: 0,
     )
 }

@@ -108,6 +108,6 @@ METHODS = {
         strategy=LraNppServer,
         queries={"relevance": count_relevant},
         levels=frozenset({"class"}),
-        rounds=lambda train, unlearn: 0,
+        rounds=lambda config: 0,
     )
 }

@@ -18,6 +18,6 @@ METHODS = {
         objective=lambda settings, spec: Objective(retain_only),
         tasks=EVERY,
         start="fresh",
-        rounds=lambda train, unlearn: train + unlearn,
+        rounds=lambda config: config.train.rounds + config.unlearn.rounds,
     )
 }

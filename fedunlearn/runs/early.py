@@ -18,8 +18,7 @@ from fedunlearn.settings.config import RunConfig
 def method_remarks(config: RunConfig) -> Iterator[str]:
     """Sentences about a method and its budget, where they are allowed and few people mean it."""
     method: Method = registry.find("method", config.method.name)
-    train, unlearn = config.train.rounds, config.unlearn.rounds
-    if unlearn == 0 and method.rounds(train, 0) == 0 < method.rounds(train, 1):
+    if method.rounds(config) == 0 and method.trains(config):
         yield f"method {method.name} trains, but unlearn.rounds=0 leaves it no round to train in"
 
 

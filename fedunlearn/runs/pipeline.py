@@ -173,8 +173,7 @@ def check_given(config: RunConfig) -> None:
 def check_floor(method: Method, config: RunConfig) -> None:
     """Does the method take steps that a floor can keep out? Raises RequestError."""
     fresh = "starts from a fresh model" if method.start == "fresh" else ""
-    edits = method.rounds(config.train.rounds, max(1, config.unlearn.rounds)) == 0
-    why = fresh or (adaptable.untrained(method) if edits else "")
+    why = fresh or ("" if method.trains(config) else adaptable.untrained(method))
     if why and config.unlearn.min_step:
         raise RequestError(f"unlearn.min_step does not go with method {method.name}, which {why}")
 
@@ -212,6 +211,6 @@ def check_augmented_method(config: RunConfig, federation: Federation) -> None:
     """Can the method train on images that are augmented so? Raises RequestError."""
     augmentation, method = registry.find(Augmentation, config.augment.name), registry.find(Method, config.method.name)
     spec = steps.unlearning_spec(Setting(config, federation), config.unlearning_budget())
-    if method.rounds(config.train.rounds, config.unlearn.rounds):
+    if method.rounds(config):
         objective = method.objective(config.method.settings, spec)
         augmentable.check_mixing(augmentation, f"method {method.name}", objective)

@@ -278,7 +278,7 @@ def _unlearned(setting: Setting, before: RunSteps) -> Iterator[Step]:
     if (tensors := given_tensors(config, setting.federation)) is not None:
         yield _given(setting, tensors)
         return
-    rounds, budget = method.rounds(config.train.rounds, config.unlearn.rounds), config.unlearning_budget()
+    rounds, budget = method.rounds(config), config.unlearning_budget()
     training = replace(budget, rounds=rounds) if rounds else budget  # clients who train hear of a round at least
     spec = unlearning_spec(setting, training)
     inputs = {"start": (original,)} if method.start == ORIGINAL else {}

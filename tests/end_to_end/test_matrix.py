@@ -77,7 +77,7 @@ def test_a_run_ends_with_a_model_and_accounts_for_it(method, level, partition, o
     assert {name: value.shape for name, value in after.items()} == {n: value.shape for n, value in before.items()}
     assert all(torch.isfinite(value).all() for value in after.values())
     assert any(not torch.equal(after[name], before[name]) for name in before), "nothing was done"
-    rounds = registry.find("method", method).rounds(ROUNDS, MORE)
+    rounds = registry.find("method", method).rounds(outcome.config)
     assert outcome.unlearned.cost["rounds"] == rounds
     assert [entry["round"] for entry in outcome.unlearned.history] == list(range(rounds + 1))
     assert outcome.unlearned.cost["failures"] == 0, "clients were left out"

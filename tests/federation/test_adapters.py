@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from fedunlearn.cli import command_line
+from fedunlearn.cli.main import conf_dir
 from fedunlearn.data.types import Dataset, Normaliser, Request, labelled_images
 from fedunlearn.engines.base import Progress, run_stage
 from fedunlearn.engines.local import Local
@@ -22,7 +24,7 @@ from fedunlearn.federation.spec import StageSpec
 from fedunlearn.federation.strategy import UnlearningStrategy
 from fedunlearn.models.base import Network, build
 from fedunlearn.models.language import DecoderSettings
-from fedunlearn.models.lora import Lora, Untouched, matrices
+from fedunlearn.models.lora import Lora, matrices
 from fedunlearn.settings import registry
 from fedunlearn.settings.config import Choice, TrainConfig
 from fedunlearn.settings.schema import plain
@@ -260,11 +262,10 @@ def test_replies_are_held_against_the_factors_that_move(federation, aggregation,
 )
 def test_methods_that_cannot_are_refused(method, words):
     member = registry.find("method", method)
-    settings = member.settings()
-    config = SimpleNamespace(
-        adapter=Choice("lora", Lora()), method=Choice(method, settings), train=PACE, unlearn=SimpleNamespace(rounds=2)
+    spec = StageSpec("unlearn", 0, method, PACE, 4, forget_classes=(1,), settings=plain(member.settings()))
+    without, adapted = (
+        command_line.read([f"method={method}", f"adapter={name}"], conf_dir()) for name in ("none", "lora")
     )
-    spec = StageSpec("unlearn", 0, method, PACE, 4, forget_classes=(1,), settings=plain(settings))
     with pytest.raises(RequestError, match=words):
-        adaptable.check(member, config, spec, network(0))
-    adaptable.check(member, SimpleNamespace(adapter=Choice("none", Untouched())), spec, network(0))
+        adaptable.check(member, adapted, spec, network(0))
+    adaptable.check(member, without, spec, network(0))

@@ -19,12 +19,13 @@ from fedunlearn.methods.federaser import (
     Historian,
     calibrated,
     check,
+    retraced,
     stored_rounds,
 )
 from fedunlearn.randomness import derive
 from fedunlearn.runs import pipeline, steps
 from fedunlearn.runs.console import Console
-from fedunlearn.settings.config import TrainConfig
+from fedunlearn.settings.config import Choice, TrainConfig
 
 TRAINING = TrainConfig(rounds=2, local_epochs=3)
 PLAN = StageSpec("unlearn", 0, "federaser", TRAINING, 2, forget_classes=(1,))
@@ -56,8 +57,8 @@ def set_up(server, memory=None):
     return server
 
 
-def calibrating(memory, spec=PLAN, ratio=0.5):
-    return set_up(CalibratingServer(FedEraser(ratio=ratio), spec, wire.by_reference, torch.device("cpu")), memory)
+def calibrating(memory, spec=PLAN, **settings):
+    return set_up(CalibratingServer(FedEraser(**settings), spec, wire.by_reference, torch.device("cpu")), memory)
 
 
 def historian(spec):
@@ -72,7 +73,7 @@ def test_one_calibrated_step_by_hand():
 
 
 def test_every_layer_has_its_own_length():
-    server = calibrating({"norms": torch.tensor([[10.0, 2.0], [0.0, 0.0]]), "models": torch.ones(2)})
+    server = calibrating({"norms": torch.tensor([[10.0, 2.0], [0.0, 0.0]]), "models": torch.ones(2)}, interval=None)
     server.prepare(two_parameters([0.0, 0.0]), None)
     server.before_round(1, two_parameters([1.0, 1.0], 0.5))
     after = server.after_round(1, two_parameters([4.0, 5.0], -3.5))
@@ -93,11 +94,32 @@ def test_statistics_of_normalisation_layers_are_averaged():
 
 
 @pytest.mark.parametrize(
-    ("trained", "count", "rounds"),
-    [(6, 3, [0, 2, 4]), (30, 10, list(range(0, 30, 3))), (7, 3, [0, 2, 4]), (3, 3, [0, 1, 2]), (5, 0, [])],
+    ("trained", "count", "interval", "rounds"),
+    [
+        *[(6, 3, None, [0, 2, 4]), (30, 10, None, list(range(0, 30, 3))), (7, 3, None, [0, 2, 4])],
+        *[(3, 3, None, [0, 1, 2]), (5, 0, None, []), (7, 4, 2, [0, 2, 4, 6]), (9, 3, 4, [0, 4, 8])],
+    ],
 )
-def test_every_interval_th_round_is_stored_from_the_first_on(trained, count, rounds):
-    assert stored_rounds(trained, count) == rounds
+def test_every_interval_th_round_is_stored_from_the_first_on(trained, count, interval, rounds):
+    assert stored_rounds(trained, count, interval) == rounds
+
+
+@pytest.mark.parametrize(
+    ("interval", "clients", "rounds"),
+    [(2, (), 13), (2, (0,), 12), (4, (), 7), (25, (), 1), (40, (), 1), (None, (), 6), (None, (0,), 6)],
+)
+def test_as_many_rounds_as_the_interval_leaves_or_as_there_are(interval, clients, rounds):
+    assert retraced(asked(interval, clients, train=25, unlearn=6)) == rounds
+
+
+def asked(interval, clients, train, unlearn):
+    """What the method looks at of a run."""
+    return SimpleNamespace(
+        method=Choice("federaser", FedEraser(interval=interval)),
+        train=SimpleNamespace(rounds=train),
+        unlearn=SimpleNamespace(rounds=unlearn),
+        request=SimpleNamespace(clients=clients),
+    )
 
 
 def test_at_class_level_it_starts_over_from_the_first_model_and_calibrates_every_stored_round():
@@ -156,16 +178,20 @@ def test_the_historian_leaves_forgotten_clients_out_of_the_average():
     ("clients", "rounds", "fits"), [((), 30, True), ((), 31, False), ((0,), 29, True), ((0,), 30, False)]
 )
 def test_no_more_rounds_than_there_were(clients, rounds, fits):
-    config = SimpleNamespace(
-        train=SimpleNamespace(rounds=30),
-        unlearn=SimpleNamespace(rounds=rounds),
-        request=SimpleNamespace(clients=clients),
-    )
+    config = asked(None, clients, 30, rounds)
     if fits:
-        check(FedEraser(), config)
+        check(config.method.settings, config)
         return
     with pytest.raises(RequestError, match=r"unlearn\.rounds=3\d.* are more than train\.rounds=30"):
-        check(FedEraser(), config)
+        check(config.method.settings, config)
+
+
+def test_at_client_level_an_interval_must_leave_a_round_to_calibrate():
+    config = asked(10, (0,), train=10, unlearn=3)
+    with pytest.raises(RequestError, match=r"method\.interval=10 leaves no round to calibrate of train\.rounds=10"):
+        check(config.method.settings, config)
+    for fine in (asked(9, (0,), 10, 3), asked(10, (), 10, 3)):
+        check(fine.method.settings, fine)
 
 
 def run(place, *words):
@@ -185,7 +211,8 @@ def test_the_history_is_the_original_training_and_is_kept(tmp_path):
     assert all(torch.equal(value, outcome.original.tensors[name]) for name, value in again.items())
     assert stored.tensors["memory/norms"].shape == (4, 8)
     assert (stored.tensors["memory/norms"] > 0).all()
-    _, longer = run(tmp_path, "unlearn.rounds=4")
+    assert outcome.unlearned.notes["stored_rounds"] == [1, 3]
+    _, longer = run(tmp_path, "method.interval=null", "unlearn.rounds=4")
     assert longer.unlearned.notes["stored_rounds"] == [1, 2, 3, 4]
     assert len(list((tmp_path / "store" / "history").iterdir())) == 1
 

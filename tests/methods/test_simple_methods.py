@@ -1,5 +1,7 @@
 """retrain, finetune, fedavg, head_mask and random_relabel: what clients learn and what the server changes."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -9,6 +11,11 @@ from fedunlearn.methods.head_mask import HeadMask, MaskingServer
 from fedunlearn.methods.random_relabel import other_labels
 from fedunlearn.settings import registry
 from fedunlearn.settings.config import TrainConfig
+
+
+def run_of(train, unlearn):
+    """What those methods look at of a run that take other than its rounds of unlearning."""
+    return SimpleNamespace(train=SimpleNamespace(rounds=train), unlearn=SimpleNamespace(rounds=unlearn))
 
 
 def spec(method, forget=(1,)):
@@ -44,7 +51,7 @@ def test_fedavg_learns_everything(make_federation, assigned):
 
 def test_retrain_gets_all_rounds_and_a_fresh_start():
     retrain = registry.find("method", "retrain")
-    assert retrain.rounds(30, 10) == 40
+    assert retrain.rounds(run_of(30, 10)) == 40
     assert retrain.start == "fresh"
 
 
@@ -77,4 +84,4 @@ def test_head_mask_changes_the_forgotten_biases_and_nothing_else(make_federation
     changed = {name: masked[name] - model[name] for name in model if not torch.equal(masked[name], model[name])}
     assert list(changed) == ["head.bias"]
     torch.testing.assert_close(changed["head.bias"], torch.tensor([0.0, -100.0, 0.0, 0.0]))
-    assert registry.find("method", "head_mask").rounds(30, 10) == 0
+    assert registry.find("method", "head_mask").rounds(run_of(30, 10)) == 0
