@@ -7,9 +7,10 @@ training. Each of them gets a sparse adapter: a random share of its entries, the
 train and exchange. Undoing the adapters brings the original model back.
 
 The paper trains on the remaining data; its published code gives forgotten classes random other labels instead, and
-uses low-rank adapters on fixed layers. Both choices of labels are here, and the adapters of the text. The size of
-K and of the mask is not given there for every network: the defaults are ours. A layer is a module with parameters,
-bias included; momentum and weight decay act on the sum of frozen weight and adapter (our readings).
+uses low-rank adapters on fixed layers. Both choices of labels are here, and the adapters of the text. For classes, what
+the published results come from is the default; for clients and samples, the text. The size of K and of the mask is not
+given there for every network: the defaults are ours. A layer is a module with parameters, bias included; momentum and
+weight decay act on the sum of frozen weight and adapter (our readings).
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ class Fused:
 
     layers: Count = 3  # K: critical layers, which get an adapter
     density: Share = 0.2  # share of the entries of a critical layer that are trained
-    forget_labels: Literal["leave_out", "random"] = "leave_out"  # as in the paper, or as in its published code
+    # leave_out: the paper's text; random: its published code; null: random at class level, leave_out below
+    forget_labels: Literal["leave_out", "random"] | None = None
 
 
 class SparseServer(UnlearningStrategy):
@@ -126,7 +128,8 @@ def only_adapters(values: Tensors, context: RoundContext) -> Tensors:
 
 def objective(settings: Fused, spec: StageSpec) -> Objective:
     """Cross-entropy on the retain data, or on all of it with random labels for the forget samples."""
-    assign = retain_only if settings.forget_labels == "leave_out" else partial(confused, spec)
+    labels = settings.forget_labels or ("random" if spec.level == "class" else "leave_out")
+    assign = retain_only if labels == "leave_out" else partial(confused, spec)
     return Objective(assign, constrain=only_adapters)
 
 

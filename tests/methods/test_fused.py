@@ -85,16 +85,19 @@ def test_everything_moves_while_there_are_no_adapters_and_then_only_they_do(cont
     assert kept["a"].tolist() == [0, 0] and kept["b"].tolist() == [1, 0]
 
 
-@pytest.mark.parametrize("labels", ["leave_out", "random"])
-def test_training_moves_masked_entries_only(labels, make_federation, context_of):
+@pytest.mark.parametrize(
+    ("labels", "level", "count"),
+    [("leave_out", "class", 36), ("random", "class", 48), (None, "class", 48), (None, "client", 36)],
+)
+def test_training_moves_masked_entries_only(labels, level, count, make_federation, context_of):
     federation = make_federation(clients=1)
     client, model = federation.client(0), federation.models.fresh(1)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     mask = random_mask(before["encoder.1.weight"].shape, 0.3, PLAN, "w")
-    work = objective(Fused(forget_labels=labels), PLAN)
+    work = objective(Fused(forget_labels=labels), replace(PLAN, level=level))
     context = context_of(model, {MASK + "encoder.1.weight": mask})
     outcome = sgd.train(model, client, work, context, TRAINING, torch.Generator())
-    assert outcome.trained == (36 if labels == "leave_out" else 48)
+    assert outcome.trained == count
     moved = {name: value != before[name] for name, value in model.state_dict().items()}
     assert torch.equal(moved.pop("encoder.1.weight"), mask.bool())
     assert not any(changed.any() for changed in moved.values())
