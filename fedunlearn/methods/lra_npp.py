@@ -10,7 +10,8 @@ Federated, our reading: every client counts, over its images of the class, how o
 relevant; the server adds up the histograms of whole numbers (which secure aggregation could do without seeing any
 of them), takes the most frequent neurons and edits the head once. The authors use images of the class that the model
 was not trained on ("zero-shot"); clients here have no others than their training images. Everything below the head
-is left as it was, which audits of the features show.
+is left as it was, which audits of the features show, unless the weights that lead into the neurons are edited as well
+(`edit=fc_rows`), which is what the authors do in networks of two convolutions and two dense layers.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from fedunlearn.errors import RunError
 from fedunlearn.federation.federation import ClientData
 from fedunlearn.federation.method import Method
 from fedunlearn.federation.objective import Objective, retain_only
@@ -40,7 +42,8 @@ class LraNpp:
     analysed: Share = 0.1  # share of the d features counted as relevant for each image
     # share of the d features perturbed: the most frequent; those never counted are left alone
     perturbed: Share = 0.2
-    edit: Literal["head_row", "head_cols"] = "head_row"  # their weights to the forgotten class, or to every class
+    # their weights to the forgotten class, to every class, or to the forgotten one and all that lead into them
+    edit: Literal["head_row", "head_cols", "fc_rows"] = "head_row"
     value: Literal["zero", "gaussian"] = "zero"  # set those weights to zero, or add noise to them (the control)
     noise: Positive = 1.0  # standard deviation of the noise
 
@@ -54,15 +57,21 @@ class LraNppServer(UnlearningStrategy):
         """Perturb the path of every forgotten class."""
         counts = clients.total("relevance", model)["counts"]
         path = most_frequent(counts, self.settings.perturbed).to(self.device)
-        chosen = edited(path, self.spec, self.settings.edit)
-        name = linear_head(self.new_model(0)).weight
-        weight = model[name]
-        noise = torch.randn(weight.shape, generator=torch_stream(self.spec.seed, self.spec.stage, "noise"))
-        changed = weight + self.settings.noise * noise.to(weight) if self.settings.value == "gaussian" else 0.0
+        network = self.new_model(0)
+        chosen = {linear_head(network).weight: edited(path, self.spec, self.settings.edit)}
+        if self.settings.edit == "fc_rows":
+            into = hidden_weight(network)
+            chosen[into] = path.any(0).unsqueeze(1).expand_as(model[into])
         self.notes["perturbed_neurons"] = {
             str(label): path[row].nonzero()[:, 0].tolist() for row, label in enumerate(self.spec.forget_classes)
         }
-        return {**model, name: torch.where(chosen, changed, weight)}
+        return {**model, **{name: self.perturbed(name, model[name], where) for name, where in chosen.items()}}
+
+    def perturbed(self, name: str, weight: Tensor, where: Tensor) -> Tensor:
+        """A weight with its entries `where`, bool of its shape, at zero or with noise added."""
+        stream = torch_stream(self.spec.seed, self.spec.stage, "noise", name)
+        noise = self.settings.noise * torch.randn(weight.shape, generator=stream).to(weight)
+        return torch.where(where, weight + noise if self.settings.value == "gaussian" else 0.0, weight)
 
 
 def count_relevant(model: Network, client: ClientData, settings: LraNpp, spec: StageSpec) -> Tensors:
@@ -88,6 +97,18 @@ def most_frequent(counts: Tensor, share: float) -> Tensor:
     """Bool [forgotten classes, d]: the neurons with the highest counts (ties: the lower number), none with zero."""
     order = counts.sort(dim=1, descending=True, stable=True).indices[:, : share_of(share, counts.shape[1])]
     return torch.zeros_like(counts, dtype=torch.bool).scatter(1, order, True) & (counts > 0)
+
+
+def hidden_weight(model: Network) -> str:
+    """The name of the weight [d, inputs] of the dense layer whose units are the features. Raises RunError."""
+    width = model.get_parameter(linear_head(model).weight).shape[1]
+    dense = [name for name, layer in model.encoder.named_modules() if isinstance(layer, nn.Linear)]
+    if not dense or len(model.get_parameter(f"encoder.{dense[-1]}.weight")) != width:
+        raise RunError(
+            "method.edit=fc_rows edits the dense layer before the head, which this model has none of: "
+            "choose head_row or head_cols"
+        )
+    return f"encoder.{dense[-1]}.weight"
 
 
 def edited(path: Tensor, spec: StageSpec, edit: str) -> Tensor:

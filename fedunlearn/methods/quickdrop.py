@@ -59,7 +59,7 @@ class QuickDrop:
     # rounds of ascent, at most; null: half of all, or one at client level; the others recover
     forget_rounds: Count | None = None
     forget_epochs: Count = 2  # local epochs of the ascent
-    forget_lr: Positive = 0.2  # learning rate of the ascent; chosen as docs/methods.md says
+    forget_lr: Positive = 0.3  # learning rate of the ascent; chosen as docs/methods.md says
     clip: Positive = 1.0  # largest norm of a batch's gradient, in the recovery as well
     stop_accuracy: Fraction = 0.1  # the ascent ends at this accuracy on the distilled forget images
 
@@ -100,11 +100,11 @@ class DroppingServer(UnlearningStrategy):
         return bool(counts["right"] <= self.settings.stop_accuracy * counts["held"])
 
     def training(self, number: int) -> TrainConfig:
-        """The ascent has a pace of its own."""
+        """The ascent has a pace of its own and, as in the authors' code, neither momentum nor weight decay."""
         if not self.forgets():
             return self.spec.training
-        asked = self.settings
-        return replace(self.spec.training, lr=asked.forget_lr, local_epochs=asked.forget_epochs, weight_decay=0.0)
+        lr, epochs = self.settings.forget_lr, self.settings.forget_epochs
+        return replace(self.spec.training, lr=lr, local_epochs=epochs, momentum=0.0, weight_decay=0.0)
 
     def after_round(self, number: int, model: Tensors) -> Tensors:
         """In the ascent, the reflection; averaging first and reflecting then is the same as the other way round."""

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from fedunlearn.data.types import Normaliser
+from fedunlearn.errors import RunError
 from fedunlearn.federation import wire
 from fedunlearn.federation.spec import StageSpec
-from fedunlearn.methods.lra_npp import LraNpp, LraNppServer, count_relevant, most_frequent
+from fedunlearn.methods.lra_npp import LraNpp, LraNppServer, count_relevant, hidden_weight, most_frequent
 from fedunlearn.models.base import Network
 from fedunlearn.settings.config import TrainConfig
 
@@ -120,3 +121,26 @@ def test_noise_is_added_to_the_same_entries_and_only_there():
 def test_without_any_image_of_the_class_nothing_changes(way):
     model, changed, _ = edit(torch.zeros(1, 4), edit=way)
     assert torch.equal(changed["head.weight"], model["head.weight"])
+
+
+class Dense(torch.nn.Module):
+    """Three inputs, four hidden units as features."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden, self.after = torch.nn.Linear(3, 4), torch.nn.ReLU()
+
+
+def test_fc_rows_also_cuts_the_paths_into_those_neurons():
+    model = {"head.weight": torch.ones(3, 4), "encoder.hidden.weight": torch.ones(4, 3)}
+    server = LraNppServer(LraNpp(edit="fc_rows", perturbed=0.5), PLAN, wire.by_reference, torch.device("cpu"))
+    server.new_model = lambda seed: Network(Dense(), torch.nn.Linear(4, 3))
+    changed = server.prepare(model, Answers(torch.tensor([[4.0, 0.0, 9.0, 1.0]])))
+    assert changed["encoder.hidden.weight"].tolist() == [[0.0] * 3, [1.0] * 3, [0.0] * 3, [1.0] * 3]
+    assert changed["head.weight"].tolist() == [[1.0] * 4, [0.0, 1.0, 0.0, 1.0], [1.0] * 4]
+
+
+@pytest.mark.parametrize("encoder", [torch.nn.Flatten(), torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.ReLU())])
+def test_fc_rows_needs_a_dense_layer_before_the_head(encoder):
+    with pytest.raises(RunError, match="the dense layer before the head, which this model has none of"):
+        hidden_weight(Network(encoder, torch.nn.Linear(4, 3)))

@@ -192,7 +192,7 @@ def test_the_ascent_goes_on_while_the_model_knows_too_much_and_ends_at_its_limit
 def test_the_ascent_has_a_pace_of_its_own():
     dropping = server(forget_lr=0.25, forget_epochs=7)
     dropping.before_round(1, {})
-    assert dropping.training(1) == replace(TRAINING, lr=0.25, local_epochs=7, weight_decay=0.0)
+    assert dropping.training(1) == replace(TRAINING, lr=0.25, local_epochs=7, momentum=0.0, weight_decay=0.0)
     dropping.before_round(2, {})
     assert dropping.training(2) == TRAINING
 
