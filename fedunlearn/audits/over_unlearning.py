@@ -3,13 +3,16 @@
 Ha, Park and Yoon, arXiv 2506.01318: the mean Jensen-Shannon divergence, on perturbed forget samples x', between the
 original's probabilities with the forgotten classes cut out and renormalised, and this model's. Perturbations, in
 units of pixel values in [0, 1], are Gaussian noise, or projected gradient steps on the original model. Our reading of
-the latter: toward the retain class that the original finds likeliest, which is where decision boundaries were moved.
+the latter: toward the retain class that the original finds likeliest, which is where decision boundaries were moved,
+and from the sample itself. The authors' code goes *away* from that class and begins anywhere in the cube (`direction`,
+`begin`), and it gives natural logarithms, that is, our bits times ln 2.
 """
 
 from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -33,6 +36,8 @@ class OverUnlearningSettings:
     epsilon: NonNegative = 0.03  # largest change of a pixel by projected gradient steps
     step: NonNegative = 0.01  # change of a pixel in one step
     steps: Count = 3  # gradient steps
+    direction: Literal["toward", "away"] = "toward"  # the likeliest retain class; away: as in the authors' code
+    begin: Literal["sample", "random"] = "sample"  # the steps; random: anywhere in the cube, as in the authors' code
     samples: Count = 500  # forget test samples, at most
 
 
@@ -66,25 +71,43 @@ def perturbed(reference: Reference, settings: OverUnlearningSettings) -> dict[st
     noise = torch.randn(shown.shape, generator=torch_stream(reference.seed, "audit", "over_unlearning", "noise"))
     moved = {
         "ou_gaussian": within(shown + noise.to(shown.device) * settings.sigma / _scale(normalise, shown), normalise),
-        "ou_pgd": toward_neighbour(original, shown, normalise, classes, settings),
+        "ou_pgd": stepped(
+            original, shown, start(shown, normalise, settings, reference.seed), normalise, classes, settings
+        ),
     }
     return {name: (near, without(original, near, classes)) for name, near in moved.items()}
 
 
-def toward_neighbour(
-    original: nn.Module, shown: Tensor, normalise: Normaliser, classes: list[int], settings: OverUnlearningSettings
+def start(shown: Tensor, normalise: Normaliser, settings: OverUnlearningSettings, seed: int) -> Tensor:
+    """Where the gradient steps begin: the samples, or anywhere within `epsilon` of them, each pixel for itself."""
+    if settings.begin == "sample":
+        return shown
+    drawn = torch.rand(shown.shape, generator=torch_stream(seed, "audit", "over_unlearning", "begin")).to(shown.device)
+    return within(shown + (2 * drawn - 1) * settings.epsilon / _scale(normalise, shown), normalise)
+
+
+def stepped(
+    original: nn.Module,
+    shown: Tensor,
+    begin: Tensor,
+    normalise: Normaliser,
+    classes: list[int],
+    settings: OverUnlearningSettings,
 ) -> Tensor:
-    """`shown` moved by signed gradient steps to where `original` finds the likeliest retain class more likely still."""
+    """`begin` moved by signed gradient steps, near `shown`: `original` finds the likeliest retain class likelier still.
+
+    Or, away from that class, less likely.
+    """
     scale = _scale(normalise, shown)
     with torch.no_grad():
         target = (
             original({"images": shown}).index_fill(1, torch.tensor(classes, device=shown.device), -torch.inf).argmax(1)
         )
-    near = shown.clone()
+    near, way = begin.clone(), {"toward": -1, "away": 1}[settings.direction]
     for _ in range(settings.steps):
         near.requires_grad_(True)
         (slope,) = torch.autograd.grad(F.cross_entropy(original({"images": near}), target, reduction="sum"), near)
-        moved = near.detach() - slope.sign() * settings.step / scale
+        moved = near.detach() + way * slope.sign() * settings.step / scale
         reach = settings.epsilon / scale
         near = within(torch.minimum(torch.maximum(moved, shown - reach), shown + reach), normalise)
     return near

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,8 @@ from fedunlearn.audits.over_unlearning import (
     AUDITS,
     FINDINGS,
     OverUnlearningSettings,
-    toward_neighbour,
+    start,
+    stepped,
     within,
     without,
 )
@@ -67,8 +69,21 @@ def test_steps_go_toward_the_likeliest_retain_class_and_no_farther_than_allowed(
     pixels = torch.tensor([[[[0.9, 0.3, 0.2]]]])
     shown = (pixels - 0.5) / 0.25
     settings = OverUnlearningSettings(step=0.02, epsilon=0.03, steps=2)
-    moved = toward_neighbour(model, shown, NORMALISE, [0], settings) * 0.25 + 0.5
+    moved = stepped(model, shown, shown, NORMALISE, [0], settings) * 0.25 + 0.5
     assert moved.flatten().tolist() == pytest.approx([0.87, 0.33, 0.17])  # up with class 1, down with the others
+    away = stepped(model, shown, shown, NORMALISE, [0], replace(settings, direction="away", steps=1)) * 0.25 + 0.5
+    assert away.flatten().tolist() == pytest.approx([0.92, 0.28, 0.22])
+
+
+def test_a_random_beginning_is_anywhere_within_reach_and_inside_the_range() -> None:
+    shown = (torch.tensor([0.5, 0.01]).expand(200, 2).reshape(200, 1, 1, 2) - 0.5) / 0.25
+    settings = OverUnlearningSettings(epsilon=0.03, begin="random")
+    pixels = (start(shown, NORMALISE, settings, 0) * 0.25 + 0.5).view(200, 2)
+    lowest, highest = pixels.min(0).values.tolist(), pixels.max(0).values.tolist()
+    assert lowest == pytest.approx([0.47, 0.0], abs=2e-3) and highest == pytest.approx([0.53, 0.04], abs=2e-3)
+    assert pixels[:, 0].mean() == pytest.approx(0.5, abs=5e-3)  # four standard errors
+    assert torch.equal(start(shown, NORMALISE, settings, 0), start(shown, NORMALISE, settings, 0))
+    assert start(shown, NORMALISE, OverUnlearningSettings(), 0) is shown
 
 
 def test_pixels_stay_between_black_and_white() -> None:
