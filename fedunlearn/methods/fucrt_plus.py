@@ -4,7 +4,8 @@ Not published elsewhere. The audits show three ways in which FUCRT (arXiv 2410.0
 each gets an answer that can be switched off by itself:
 
 - Hard labels make forget samples more confident than a retrained model is about them. Their labels are spread over
-  the retain classes as the original model's own prediction is, once the forgotten classes are masked (`labels`).
+  the retain classes as the original model's own prediction is, once the forgotten classes are masked (`labels`), or
+  more sharply, sample by sample (`sharpness`).
 - The loss pushes the forgotten logit down on the very samples to forget, which leaves it lower there than anywhere
   else. A retrained model never compares it with them: its rows of the head are drawn afresh, and the loss of forget
   samples does not see their logits (`forgotten_logits`).
@@ -53,6 +54,8 @@ class FUCRTPlus:
     # κ: share of the original weights in those that unlearning starts from; the rest is fresh
     keep: Share = 0.6
     labels: Literal["soft", "hard"] = "soft"  # masked prediction of the original model, or the transformation class
+    # s: soft labels are the prediction to this power, q ∝ p^s; 1 leaves it as it is, a large one is nearly hard
+    sharpness: Positive = 1.0
     # from the loss of forget samples (hidden: their rows of the head start afresh)
     forgotten_logits: Literal["hidden", "seen"] = "hidden"
     forget_weight: Share = 0.3  # β: of a forget sample in the cross-entropy, where a retain sample counts 1
@@ -115,7 +118,7 @@ def assign(
     distribution = F.one_hot(hard, spec.classes).float()
     if settings.labels == "soft" and len(held):
         logits = labelling_logits(model, client, held, shared)
-        distribution[held] = masked_prediction(logits, spec.forget_classes, 1.0)
+        distribution[held] = masked_prediction(logits, spec.forget_classes, 1 / settings.sharpness)
     mark = torch.where(client.forget, hard + 1, 0).float()
     return Assignment.alike(client, torch.cat([distribution, mark[:, None]], dim=1))
 

@@ -88,6 +88,22 @@ def test_labels_are_those_of_the_original_model(make_federation, context_of):
     assert (soft[held, :4] > 0).sum(1).eq(3).all()
 
 
+def test_sharper_labels_are_powers_of_the_prediction(make_federation, context_of):
+    federation = make_federation()
+    client, model = federation.client(0), federation.models.fresh(2)
+    model.head.weight.data.zero_()
+    model.head.bias.data = torch.tensor([0.8, 9.0, 0.1, 0.1]).log()  # whatever the image; class 1 is masked
+    context = context_of(model, {"allowed": torch.tensor([[0, 0, 1, 1]], dtype=torch.uint8)})
+
+    def label(sharpness):
+        rows = assign(FUCRTPlus(sharpness=sharpness), PLAN, model, client, context).labels
+        return rows[client.forget.nonzero()[0, 0], :4]
+
+    torch.testing.assert_close(label(1.0), torch.tensor([0.8, 0.0, 0.1, 0.1]))
+    torch.testing.assert_close(label(2.0), torch.tensor([0.64, 0.0, 0.01, 0.01]) / 0.66)
+    assert label(1000.0).tolist() == [1, 0, 0, 0]
+
+
 def test_hidden_touches_forget_rows_only():
     logits = torch.ones(2, 4)
     assert hidden(logits, torch.tensor([True, False]), (1, 3))[:, [1, 3]].lt(0).tolist() == [[True] * 2, [False] * 2]
