@@ -42,10 +42,11 @@ RETRAINED = "retrain.seeds=8"  # with that many, one more is above a band of the
 AUDITS = "audit.feature_map=null"  # a picture of each run, which no experiment looks at
 # Cells on a part of Fashion-MNIST that is large enough for audits to tell original from retrained models. Experiments
 # that share them find each other's models in the store.
-FASHION = (
-    *("request.classes=[0],[9]", "seed=0,1,2", "dataset=fashion_mnist", "data.limit=6000", "partition.alpha=0.5"),
-    *("train.rounds=25", "unlearn.rounds=6", RETRAINED, AUDITS),
+FASHION_SETTING = (
+    *("dataset=fashion_mnist", "data.limit=6000", "partition.alpha=0.5", "train.rounds=25", "unlearn.rounds=6"),
+    *(RETRAINED, AUDITS),
 )
+FASHION = ("request.classes=[0],[9]", "seed=0,1,2", *FASHION_SETTING)
 METHODS = (  # that forget classes. A new one goes to the end, so that the finished runs keep their folders
     "fucrt",
     "relabel",

@@ -73,6 +73,7 @@ class Method:
     check: Callable[[Any, RunConfig], None] = lambda settings, config: None
     history: MakeStrategy | None = None
     given: Callable[[Any], dict[str, Tensor]] | None = None
+    grid: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     about: str = ""  # for those who read conf/
     title: str = ""  # what sentences call it, in lower case unless it is a name
 

@@ -112,4 +112,13 @@ def objective(settings: FedAU, spec: StageSpec) -> Objective:
     return Objective(partial(confused, spec), constrain=frozen_encoder)
 
 
-METHODS = {"fedau": Method(name="fedau", title="FedAU", settings=FedAU, objective=objective, strategy=AuxiliaryServer)}
+METHODS = {
+    "fedau": Method(
+        name="fedau",
+        title="FedAU",
+        settings=FedAU,
+        objective=objective,
+        strategy=AuxiliaryServer,
+        grid={"unlearn.lr": (None, 0.01, 0.05, 0.1, 0.2, 0.3)},
+    )
+}

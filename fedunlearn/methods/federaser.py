@@ -178,6 +178,7 @@ METHODS = {
         name="federaser",
         title="FedEraser",
         settings=FedEraser,
+        grid={"unlearn.lr": (None, 0.01, 0.1), "unlearn.local_epochs": (None, 2)},
         objective=lambda settings, spec: Objective(retain_only),
         strategy=CalibratingServer,
         tasks=EVERY,

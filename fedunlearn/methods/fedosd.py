@@ -182,6 +182,7 @@ METHODS = {
         name="fedosd",
         title="FedOSD",
         settings=FedOSD,
+        grid={"method.unlearn_lr": (0.1, 0.03, 0.3), "method.post_lr": (None, 0.01)},
         objective=lambda settings, spec: Objective(assign, loss),
         strategy=FedOSDServer,
         tasks=EVERY,

@@ -11,6 +11,7 @@ METHODS = {
         name="finetune",
         title="fine-tuning",
         settings=NoSettings,
+        grid={"unlearn.lr": (None, 0.01, 0.05, 0.1, 0.2, 0.3)},
         objective=lambda settings, spec: Objective(retain_only),
         tasks=EVERY,
     )

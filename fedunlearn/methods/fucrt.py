@@ -161,6 +161,7 @@ METHODS = {
         name="fucrt",
         title="FUCRT",
         settings=FUCRT,
+        grid={"method.local_weight": (0.1, 1.0), "unlearn.lr": (None, 0.01, 0.1)},
         objective=objective,
         strategy=FUCRTServer,
         queries={"vote": cast_vote, "anchors": embedding_sums, "prototypes": first_prototypes},

@@ -166,6 +166,7 @@ METHODS = {
         name="fucrt_plus",
         title="FUCRT+",
         settings=FUCRTPlus,
+        grid={"method.sharpness": (1.0, 2.0, 4.0), "method.keep": (0.6, 0.8)},
         objective=objective,
         strategy=FUCRTPlusServer,
         queries={"vote": cast_vote, "prototypes": first_prototypes},

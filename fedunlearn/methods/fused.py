@@ -144,6 +144,12 @@ def check(settings: Fused, config: RunConfig) -> None:
 
 METHODS = {
     "fused": Method(
-        name="fused", title="FUSED", settings=Fused, objective=objective, strategy=SparseServer, check=check
+        name="fused",
+        title="FUSED",
+        settings=Fused,
+        objective=objective,
+        strategy=SparseServer,
+        check=check,
+        grid={"method.layers": (3, 5), "method.density": (0.2, 0.5, 1.0)},
     )
 }

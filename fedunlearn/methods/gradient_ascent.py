@@ -159,6 +159,7 @@ METHODS = {
         name="gradient_ascent",
         title="gradient ascent",
         settings=GradientAscent,
+        grid={"method.ascent_steps": (30, 120), "method.ascent_lr": (0.01, 0.02, 0.05)},
         objective=objective,
         strategy=AscentServer,
         queries={"batches": count_batches},

@@ -52,6 +52,7 @@ METHODS = {
     "gradient_difference": Method(
         name="gradient_difference",
         settings=GradientDifference,
+        grid={"method.forget_weight": (1.0, 0.3, 0.1), "unlearn.lr": (None, 0.01)},
         objective=objective,
         strategy=OriginalServer,
         tasks=TASKS,

@@ -125,6 +125,7 @@ METHODS = {
         name="lra_npp",
         title="LRA-NPP",
         settings=LraNpp,
+        grid={"method.perturbed": (0.2, 0.4, 0.6), "method.edit": ("head_row", "head_cols")},
         objective=lambda settings, spec: Objective(retain_only),
         strategy=LraNppServer,
         queries={"relevance": count_relevant},

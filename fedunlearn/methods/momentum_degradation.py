@@ -145,6 +145,7 @@ METHODS = {
         name="momentum_degradation",
         title="momentum degradation",
         settings=MomentumDegradation,
+        grid={"method.momentum": (0.95, 0.9, 0.8), "method.pseudo_labels": ("hard", "soft")},
         objective=objective,
         strategy=DegradationServer,
         queries={"anchors": retained_sums},

@@ -54,6 +54,7 @@ METHODS = {
         name="not",
         title="negation (NoT)",
         settings=Negation,
+        grid={"method.layers": ("first", "last", "all"), "unlearn.lr": (None, 0.1)},
         objective=lambda settings, spec: Objective(retain_only),
         strategy=NegatingServer,
         tasks=EVERY,

@@ -73,6 +73,7 @@ METHODS = {
         name="npo",
         title="NPO",
         settings=NPO,
+        grid={"method.beta": (0.1, 0.5, 1.0), "unlearn.lr": (None, 0.01)},
         objective=objective,
         strategy=OriginalServer,
         tasks=TASKS,

@@ -188,6 +188,7 @@ METHODS = {
         name="pruning",
         title="pruning",
         settings=Pruning,
+        grid={"method.share": (0.7, 0.5, 0.3), "method.mean_over": ("filters", "classes")},
         objective=lambda settings, spec: Objective(
             retain_only, constrain=lambda values, context: masked(values, context.shared)
         ),

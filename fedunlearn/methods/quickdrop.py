@@ -249,6 +249,7 @@ METHODS = {
         name="quickdrop",
         title="QuickDrop",
         settings=QuickDrop,
+        grid={"method.forget_lr": (0.3, 0.1, 1.0), "method.share": (0.01, 0.05)},
         objective=lambda settings, spec: Objective(
             phase_samples, clip=settings.clip, substitute=partial(distilled, settings)
         ),

@@ -43,6 +43,11 @@ def objective(settings: NoSettings, spec: StageSpec) -> Objective:
 
 METHODS = {
     "random_relabel": Method(
-        name="random_relabel", title="random relabelling", settings=NoSettings, objective=objective, tasks=LABELLED
+        name="random_relabel",
+        title="random relabelling",
+        settings=NoSettings,
+        objective=objective,
+        tasks=LABELLED,
+        grid={"unlearn.lr": (None, 0.01, 0.05, 0.1, 0.2, 0.3)},
     )
 }

@@ -74,6 +74,7 @@ METHODS = {
         name="relabel",
         title="relabelling",
         settings=Relabel,
+        grid={"method.selection.vote": ("clients", "sample"), "unlearn.lr": (None, 0.01, 0.1)},
         objective=lambda settings, spec: Objective(partial(transformed, spec)),
         strategy=TransformationServer,
         queries={"vote": cast_vote, "anchors": embedding_sums},

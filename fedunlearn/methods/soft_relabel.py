@@ -69,6 +69,7 @@ METHODS = {
         name="soft_relabel",
         title="soft relabelling",
         settings=SoftRelabel,
+        grid={"method.temperature": (1.0, 0.5, 0.25), "unlearn.lr": (None, 0.1)},
         objective=lambda settings, spec: Objective(partial(softened, settings, spec)),
         strategy=SoftRelabelServer,
         levels=frozenset({"class"}),
