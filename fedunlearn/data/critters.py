@@ -1,11 +1,12 @@
 """Critters: drawn animals of one family that differ in coat and build, to be told apart as individuals.
 
 Nothing to download, as many as asked for. Every individual has a coat (a field of random values in the frame of its
-body, light where the field is high, dark where it is low), colours and proportions of its own, part of which it shares
-with the family. Every picture shows it turned, squeezed, scaled and moved, in a light of its own, on a ground of its
-own, and often not all of it. Some individuals are kept back: nobody ever trains on them, so that a model can be asked
-how well it knows strangers. As in `glyphs`, all of it is additions, multiplications and divisions, which IEEE 754
-rounds alike everywhere, so that the same settings make the same bytes on every machine.
+body, light where the field is high and dark where it is low: half and half, so that nobody stands out by that), colours
+and proportions of its own, part of which it shares with the family. Every picture shows it turned, squeezed, scaled and
+moved, in a light of its own, on a ground of its own, and often not all of it. Some individuals are kept back: nobody
+ever trains on them, so that a model can be asked how well it knows strangers. As in `glyphs`, all of it is additions,
+multiplications and divisions, which IEEE 754 rounds alike everywhere, so that the same settings make the same bytes on
+every machine.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from fedunlearn.settings.schema import AtLeast, AtMost, Fraction, Seed, Whole
 FIRST = ("ba", "de", "fi", "go", "ka", "lu", "mi", "no", "pe", "ru")
 SECOND = ("bo", "da", "fu", "ki", "la", "mo", "na", "pi", "su", "to")
 COAT = 8  # values along each side of a coat's field
+BACK = np.s_[2:6, 1:7]  # of these, those on the body
 SHARP = 3.0  # how fast a coat changes from dark to light where its field changes
 SUBPIXELS = 2  # looked up along each side of a pixel and averaged: no stairs
 FIGURE = 0.34  # half the length of a body as a share of the image's side, before it is scaled
@@ -99,9 +101,10 @@ def _individual(settings: CritterSettings, number: int) -> Individual:
     values = [stream.random(COAT * COAT + 10, dtype=np.float32) * 2 - 1 for stream in (family, own)]
     drawn = shared * values[0] + (1 - shared) * values[1]
     coat, light, dark, build = np.split(drawn, [COAT * COAT, COAT * COAT + 3, COAT * COAT + 6])
+    coat = coat.reshape(COAT, COAT) - np.median(coat.reshape(COAT, COAT)[BACK])
     colours = (np.array(colour, dtype=np.float32) for colour in (LIGHT, DARK))
     light, dark = (colour + TINT * tint for colour, tint in zip(colours, (light, dark), strict=True))
-    return Individual(coat.reshape(COAT, COAT), light, dark, build)
+    return Individual(coat, light, dark, build)
 
 
 def _drawn(settings: CritterSettings, which: str, number: int, count: int) -> np.ndarray:
