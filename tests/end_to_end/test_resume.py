@@ -9,7 +9,6 @@ import builtins
 import errno
 import io
 import json
-import multiprocessing
 import os
 import random
 import re
@@ -32,6 +31,7 @@ from fedunlearn.runs.resources import Slot
 from fedunlearn.settings.config import StoreConfig
 from fedunlearn.store import Checkpoint
 from fedunlearn.store.catalogue import damages
+from tests import forked
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
@@ -39,25 +39,8 @@ TINY = ["data.limit=150", "partition.clients=3", "gates=warn", "train.rounds=3",
 TINY += ["audit=quick", "audit.ausuc=null"]
 FIGURE = "partition"  # the others are written in the same way, and drawing takes time
 JOBS = [["method=fucrt", "seed=0"], ["method=finetune", "seed=0"], ["method=finetune", "seed=1"]]
-KILLS = 25
-PRELOADED = ["fedunlearn.runs.job", "fedunlearn.cli.main", "flwr_datasets.partitioner", "torchvision.datasets"]
-PRELOADED += ["sklearn.datasets", "sklearn.linear_model", "matplotlib.backends.backend_svg", "PIL.PngImagePlugin"]
 CHANGES = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir")
 OWN = ("rounds", "said", "events")  # files of this test
-
-
-@pytest.fixture(scope="module")
-def forked():
-    """Start a function in a process that is forked from one where everything is loaded."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-
-    def start(target, *arguments):
-        child = context.Process(target=target, args=arguments)
-        child.start()
-        return child
-
-    return start
 
 
 @pytest.fixture(scope="module")
@@ -66,10 +49,10 @@ def configs():
 
 
 @pytest.fixture(scope="module")
-def undisturbed(forked, configs, tmp_path_factory):
+def undisturbed(configs, tmp_path_factory):
     """The folder of the sweep that nothing happened to."""
     root = tmp_path_factory.mktemp("undisturbed")
-    child = forked(sweep, root, configs, 0)
+    child = forked.started(sweep, root, configs, 0)
     child.join()
     assert child.exitcode == 0, (root / "said").read_text()
     return root
@@ -153,16 +136,17 @@ def as_in_children(monkeypatch):
     monkeypatch.setattr(runner, "SAVE_EVERY", 0)
 
 
-def test_killed_at_random_moments(forked, configs, undisturbed, tmp_path):
-    """25 kills: every other one just before a change of the file system, the others at any time."""
+@pytest.mark.parametrize("often", [12, pytest.param(50, marks=pytest.mark.slow)])
+def test_killed_at_random_moments(configs, undisturbed, tmp_path, often):
+    """Every other one just before a change of the file system, the others at any time."""
     dice = random.Random(5)
-    step = 2 * int((undisturbed / "events").read_text()) // KILLS
+    step = 2 * int((undisturbed / "events").read_text()) // often
     kills, started, finished = 0, 0, []
-    while kills < KILLS:
+    while kills < often:
         root = tmp_path / str(started)
         root.mkdir(exist_ok=True)
         exact = kills % 2
-        child = forked(sweep, root, configs, dice.randint(1, 2 * step) if exact else 0)
+        child = forked.started(sweep, root, configs, dice.randint(1, 2 * step) if exact else 0)
         if not exact:
             child.join(dice.uniform(0.05, 0.8))
             child.kill()
@@ -173,7 +157,7 @@ def test_killed_at_random_moments(forked, configs, undisturbed, tmp_path):
         if child.exitcode == 0:
             finished.append(root)
             started += 1
-    child = forked(sweep, root, configs, 0)
+    child = forked.started(sweep, root, configs, 0)
     child.join()
     assert child.exitcode == 0, (root / "said").read_text()
     for root in {*finished, root}:  # noqa: B020 (the last one, too)
@@ -289,8 +273,8 @@ def command(root):
     main.main()
 
 
-def test_ctrl_c_ends_a_run_within_seconds_and_says_how_to_go_on(forked, tmp_path):
-    child = forked(command, tmp_path)
+def test_ctrl_c_ends_a_run_within_seconds_and_says_how_to_go_on(tmp_path):
+    child = forked.started(command, tmp_path)
     wait_for(lambda: list((tmp_path / "store").glob("train/*.checkpoint/[0-9]*")))
     os.kill(child.pid, signal.SIGINT)
     begun = time.monotonic()

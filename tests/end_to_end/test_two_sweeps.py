@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import re
 import sys
@@ -14,34 +13,14 @@ from filelock import FileLock
 
 from fedunlearn.cli import main
 from fedunlearn.report import figures
+from tests import forked
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="processes are forked")
 
-TINY = ["data.limit=150", "partition.clients=3", "gates=warn", "train.rounds=2", "unlearn.rounds=1", "retrain.seeds=2"]
+TINY = ["data.limit=100", "partition.clients=2", "gates=warn", "train.rounds=2", "unlearn.rounds=1", "retrain.seeds=2"]
 TINY += ["audit=quick", "audit.ausuc=null", "report.figures=false"]
 GRID = ["-m", "method=finetune,head_mask", "seed=0"]
 STAGES = 1 + 2 + 2  # an original, two retrained and two unlearned models
-PRELOADED = [
-    "fedunlearn.runs.job",
-    "fedunlearn.runs.sweep",
-    "flwr_datasets.partitioner",
-    "torchvision.datasets",
-    "sklearn.datasets",
-]
-
-
-@pytest.fixture(scope="module")
-def forked():
-    """Start a function in a process that is forked from one where everything is loaded."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-
-    def start(target, *arguments):
-        child = context.Process(target=target, args=arguments)
-        child.start()
-        return child
-
-    return start
 
 
 def command(root, folder, said):
@@ -66,20 +45,20 @@ def wait_for(happened, seconds=60):
         time.sleep(0.02)
 
 
-def test_two_in_one_folder_and_two_with_one_store(forked, tmp_path):
+def test_two_in_one_folder_and_two_with_one_store(tmp_path):
     (tmp_path / "a" / "0_finetune_s0").mkdir(parents=True)
     with FileLock(tmp_path / "a" / "0_finetune_s0" / ".lock"):  # the first sweep stays at its first job
-        first = forked(command, tmp_path, "a", "first")
+        first = forked.started(command, tmp_path, "a", "first")
         wait_for(lambda: "waiting for another" in read(tmp_path / "first"))
         before = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir() if path.is_file()}
-        second = forked(command, tmp_path, "a", "second")
+        second = forked.started(command, tmp_path, "a", "second")
         second.join(60)
         assert second.exitcode == 2
         refusal = f"fedunlearn: another sweep is running in {tmp_path / 'a'}: wait for its end, or give this one"
         assert (tmp_path / "second").read_text() == f"{refusal} another output.dir\n"
         assert {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir() if path.is_file()} == before
         assert first.is_alive()
-    elsewhere = forked(command, tmp_path, "b", "elsewhere")
+    elsewhere = forked.started(command, tmp_path, "b", "elsewhere")
     for sweep in (first, elsewhere):
         sweep.join(120)
         assert sweep.exitcode == 0

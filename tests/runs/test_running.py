@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import sys
-from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from fedunlearn.runs import running
 from fedunlearn.runs.running import AUDITING, TRAINING, behind
 from fedunlearn.settings import registry
 from fedunlearn.sources import Sources, package
+from tests import forked
 
 ORIGINAL, RETRAINED, UNLEARNED, AUDIT = "original", "retrained", "unlearned", "audit"
 EVERY = {ORIGINAL, RETRAINED, UNLEARNED, AUDIT}
@@ -111,28 +110,15 @@ def keys_in_child(folder: Path, words: list[str], answer: Path) -> None:
     answer.write_text(json.dumps(found))
 
 
-Keys = Callable[[Path, list[str]], dict[str, list[str]]]
-
-
-@pytest.fixture(scope="module")
-def keys_of() -> Keys:
+def keys_of(folder: Path, words: list[str]) -> dict[str, list[str]]:
     """`keys_in_child` in a process that is forked from one where what is not to be edited has been imported."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["fedunlearn.runs.steps", "fedunlearn.cli.main", "sklearn.datasets", "torchvision.models", "flwr_datasets"]
-    )
-
-    def ask(folder: Path, words: list[str]) -> dict[str, list[str]]:
-        answer = folder / "answer.json"
-        child = context.Process(target=keys_in_child, args=(folder, words, answer))
-        child.start()
-        child.join()
-        assert child.exitcode == 0
-        found: dict[str, list[str]] = json.loads(answer.read_text())
-        answer.unlink()
-        return found
-
-    return ask
+    answer = folder / "answer.json"
+    child = forked.started(keys_in_child, folder, words, answer)
+    child.join()
+    assert child.exitcode == 0
+    found: dict[str, list[str]] = json.loads(answer.read_text())
+    answer.unlink()
+    return found
 
 
 @pytest.fixture
@@ -163,7 +149,7 @@ def plug(tmp_path: Path) -> Path:
     ],
 )
 def test_an_edit_to_a_plugin_changes_the_keys_it_matters_to(
-    plug: Path, keys_of: Keys, words: list[str], edited: str, old: str, new: str, changed: set[str]
+    plug: Path, words: list[str], edited: str, old: str, new: str, changed: set[str]
 ) -> None:
     before = keys_of(plug, words)
     text = (plug / edited).read_text()

@@ -184,11 +184,12 @@ def test_the_command_goes_on_without_a_broken_plugin(tmp_path):
     assert audit.stderr.splitlines() == [*sentences, sentences[list(registry.KINDS).index("audit")]]
 
     words = [
-        "+experiment=quick",
-        "data.limit=200",
+        "audit=quick",
+        "data.limit=100",
         "gates=warn",
+        "partition.clients=2",
+        "retrain.seeds=1",
         "train.rounds=1",
-        "train.local_epochs=1",
         "unlearn.rounds=1",
     ]
     ran = forked.command([*words, "report.figures=false", "output.dir=out"], tmp_path, site)
