@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import types
 from collections.abc import Callable, Iterator
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in background jobs; the Ctrl-C tests' children inherit it
@@ -13,8 +14,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # threads of several test processes on 
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
+import omegaconf._utils
 import pytest
 import torch
+import yaml
 
 from fedunlearn.data.types import Dataset, Normaliser, Request, Split, labelled_images
 from fedunlearn.federation.client import work_of
@@ -22,6 +25,11 @@ from fedunlearn.federation.federation import Federation
 from fedunlearn.federation.objective import RoundContext
 from fedunlearn.models.base import Network
 from fedunlearn.tasks.classification import TASKS
+
+CPU = torch.device("cpu")
+if hasattr(yaml, "CSafeLoader"):  # Hydra reads twenty files for each of a thousand configurations: the same, but faster
+    in_c = {**vars(yaml), "SafeLoader": yaml.CSafeLoader}
+    omegaconf._utils.yaml = types.SimpleNamespace(**in_c)
 
 
 def blobs(per_class: int, classes: int, seed: int) -> Split:
@@ -59,14 +67,20 @@ def signals_as_they_were() -> Iterator[None]:
 def make_federation() -> Callable[..., Federation]:
     """A federation of blobs: `make_federation(clients=3, classes=4, forget=(1,))`."""
 
-    def make(clients: int = 3, classes: int = 4, forget: tuple[int, ...] = (1,), per_class: int = 12) -> Federation:
+    def make(
+        clients: int = 3,
+        classes: int = 4,
+        forget: tuple[int, ...] = (1,),
+        per_class: int = 12,
+        device: torch.device = CPU,
+    ) -> Federation:
         train, test = blobs(per_class, classes, 0), blobs(5, classes, 1)
         names = tuple(f"c{c}" for c in range(classes))
         dataset = Dataset("blobs", train, test, names, Normaliser((0.2,), (0.25,)), "blobs")
         order = np.random.default_rng(2).permutation(len(train))
         parts = [np.sort(part) for part in np.array_split(order, clients)]
         wanted = Request("class", np.isin(train.targets.numpy(), forget), forget)
-        return Federation(dataset, parts, wanted, lambda seed: flat_model(seed, classes), torch.device("cpu"), 0)
+        return Federation(dataset, parts, wanted, lambda seed: flat_model(seed, classes), device, 0)
 
     return make
 

@@ -29,7 +29,7 @@ def test_a_path_with_everything_in_it_is_one_word(monkeypatch, tmp_path, flags):
     monkeypatch.chdir(tmp_path)
     seen = []
     monkeypatch.setattr(job, "execute", lambda config, folder, *rest: seen.append((config, folder)) or 0)
-    words = ["output.dir=~/my runs (1)/é", "store.dir=~/stored [2]/(3)", "seed=1", *flags]
+    words = ["output.dir=~/my runs (1)/é", "store.dir=~/stored [2]/(3)", "seed=1", "report.figures=false", *flags]
     monkeypatch.setattr(sys, "argv", ["fedunlearn", *words])
     with pytest.raises(SystemExit) if flags else pytest.MonkeyPatch.context():  # a sweep without runs has no report
         main.main()

@@ -39,10 +39,11 @@ def test_what_is_printed_runs_from_another_package(tmp_path):
     words = [
         "method=flatten",
         "method.strength=2.0",
-        "data.limit=400",
+        "data.limit=200",
         "gates=warn",
-        "train.rounds=3",
-        "unlearn.rounds=2",
+        "partition.clients=3",
+        "train.rounds=2",
+        "unlearn.rounds=1",
     ]
     words += [
         "retrain.seeds=1",

@@ -27,7 +27,8 @@ from fedunlearn.tasks.base import defined
 ROUNDS, MORE = 3, 2  # of training and of unlearning: few, but enough for all phases of every method
 TINY = ["data.limit=160", "model.width=4", "model.feature_dim=12", f"train.rounds={ROUNDS}", f"unlearn.rounds={MORE}"]
 TINY += ["retrain.seeds=1", "audit=quick", "audit.ausuc=null", "engine.workers=1", "gates=warn"]
-PARTITIONS = ("iid", "dirichlet", "pathological")
+# Of these, clients that hold alike are the easiest; `make test-slow` has them.
+PARTITIONS = (pytest.param("iid", marks=pytest.mark.slow), "dirichlet", "pathological")
 REQUESTS = {
     "class": RequestConfig(classes=(0, 8)),  # of seed 0, all that the first pathological client holds
     "client": RequestConfig(clients=(1,)),

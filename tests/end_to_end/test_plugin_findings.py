@@ -40,8 +40,11 @@ DECLARED = (
 AUDIT = Audit("logit_size", Size, measure, findings=DECLARED)
 '''
 WORDS = ["method=head_mask", "train.rounds=12", "train.local_epochs=3", "unlearn.rounds=1", "retrain.seeds=2"]
-WORDS += ["data.limit=900", "+audit.logit_size={scale: 3.0}", "audit.feature_map=null", "audit.cmia=null"]
+WORDS += ["data.limit=900", "+audit.logit_size={scale: 3.0}", "partition.clients=4", "partition.alpha=1.0"]
 WORDS += ["report.figures=false", "output.dir=out"]
+NEEDLESS = ("feature_map", "cmia", "over_unlearning", "client_utility", "similarity", "request_leak")
+WORDS += [f"audit.{name}=null" for name in NEEDLESS]
+WORDS += ["audit.relearning.cap=25", "audit.relearning.seeds=1"]  # a verdict takes it
 
 
 def run(folder: Path, store: Path, extra: str) -> subprocess.CompletedProcess[str]:

@@ -15,12 +15,11 @@ from omegaconf import OmegaConf
 from fedunlearn.cli import main
 from fedunlearn.cli import report as report_cli
 from fedunlearn.errors import RunError
-from fedunlearn.report import figures
 from fedunlearn.runs import job, pipeline, sweep
 from fedunlearn.runs.resources import Slot
 
 TINY = [
-    *("data.limit=200", "partition.clients=4", "gates=warn", "train.rounds=2", "unlearn.rounds=1", "retrain.seeds=1"),
+    *("data.limit=100", "partition.clients=2", "gates=warn", "train.rounds=2", "unlearn.rounds=1", "retrain.seeds=1"),
     *("audit=quick", "audit.ausuc=null", "report.figures=false"),
 ]
 GRID = ["-m", "method=finetune,head_mask", "seed=0,1"]
@@ -28,12 +27,21 @@ FOLDERS = ["0_finetune_s0", "1_finetune_s1", "2_head_mask_s0", "3_head_mask_s1"]
 
 
 @pytest.fixture
-def command(fedunlearn, monkeypatch, tmp_path):
+def command(undrawn, tmp_path):
     """`fedunlearn` in this process, without figures: (exit status, stdout, stderr)."""
-    monkeypatch.setattr(figures, "draw", lambda run, **how: [])
-    monkeypatch.setattr(figures, "draw_sweep", lambda rows, declared, folder, titled: [])
     places = [f"output.dir={tmp_path / 'sweep'}", f"store.dir={tmp_path / 'store'}"]
-    return lambda *words: fedunlearn(*TINY, *places, *words)
+    return lambda *words: undrawn(*TINY, *places, *words)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture
+def sharing(command, store):
+    """The same, for tests that do not mind what is in the store already."""
+    return lambda *words: command(f"store.dir={store}", *words)
 
 
 def summaries(folder):
@@ -65,14 +73,14 @@ def broken(*args, **kwargs):
     raise RunError("the disk is on fire")
 
 
-def test_a_failed_job_is_listed_with_its_reason_and_alone_runs_again(command, tmp_path, monkeypatch):
+def test_a_failed_job_is_listed_with_its_reason_and_alone_runs_again(sharing, tmp_path, monkeypatch):
     true_run = pipeline.run
 
     def run(config, *rest):
         return broken() if config.method.name == "head_mask" else true_run(config, *rest)
 
     monkeypatch.setattr(pipeline, "run", run)
-    status, said, error = command(*GRID)
+    status, said, error = sharing(*GRID)
     assert status == 1
     assert error.count("the disk is on fire") == 2 and "Traceback" not in error
     assert "2 of 4 runs did not end well" in said
@@ -80,20 +88,20 @@ def test_a_failed_job_is_listed_with_its_reason_and_alone_runs_again(command, tm
     assert [summary["status"] for summary in summaries(tmp_path / "sweep").values()] == [*["done"] * 2, *["failed"] * 2]
 
     monkeypatch.setattr(pipeline, "run", true_run)
-    status, said, _ = command(*GRID)
+    status, said, _ = sharing(*GRID)
     assert status == 0 and said.count("finished already") == 2
     assert {summary["status"] for summary in summaries(tmp_path / "sweep").values()} == {"done"}
 
 
 @pytest.mark.parametrize("step", ["check_folder", "sum_up"])
-def test_what_breaks_around_the_jobs_is_no_success(command, tmp_path, monkeypatch, step):
+def test_what_breaks_around_the_jobs_is_no_success(sharing, tmp_path, monkeypatch, step):
     """Hydra makes a remark of it, and would go on."""
 
     def full(*args):
         raise ValueError("nobody thought of this\nand of that")
 
     monkeypatch.setattr(sweep, step, full)
-    status, said, error = command("-m", "method=head_mask", "seed=0")
+    status, said, error = sharing("-m", "method=head_mask", "seed=0")
     assert status == 1 and error.startswith("fedunlearn: nobody thought of this\n") and "Traceback" not in error
     if step == "sum_up":
         assert f"fedunlearn-report {tmp_path / 'sweep'}" in error and len(summaries(tmp_path / "sweep")) == 1
@@ -101,10 +109,10 @@ def test_what_breaks_around_the_jobs_is_no_success(command, tmp_path, monkeypatc
         assert not said and not (tmp_path / "sweep").exists()
 
 
-def test_settings_that_do_not_fit_together_fail_that_job_alone(command, tmp_path):
+def test_settings_that_do_not_fit_together_fail_that_job_alone(sharing, tmp_path):
     """Each value is right beside the first ones, so that only the job itself can tell."""
-    status, said, error = command(
-        "-m", "method=head_mask", "partition=iid", "data.limit=300,100", "partition.clients=4,120"
+    status, said, error = sharing(
+        "-m", "method=head_mask", "partition=iid", "data.limit=60,20", "partition.clients=2,30"
     )
     assert status == 1
     assert "1 of 4 runs did not end well" in said and "Traceback" not in error
@@ -156,7 +164,7 @@ def test_a_second_sweep_in_the_same_folder_is_told_to_wait(command, tmp_path):
     assert not summaries(tmp_path / "sweep") and not (tmp_path / "sweep" / "sweep.json").exists()
 
 
-def test_a_run_waits_for_another_process_in_its_folder(command, tmp_path):
+def test_a_run_waits_for_another_process_in_its_folder(sharing, tmp_path):
     """A job that outlived its killed sweep is waited for, and then there is nothing left to do."""
     code = (
         "import sys, time; from pathlib import Path; from filelock import FileLock\n"
@@ -166,12 +174,12 @@ def test_a_run_waits_for_another_process_in_its_folder(command, tmp_path):
     folder.mkdir()
     with subprocess.Popen([sys.executable, "-c", code, folder / ".lock"], stdout=subprocess.PIPE) as other:
         assert other.stdout.readline() == b"held\n"
-        status, said, _ = command("method=head_mask")
+        status, said, _ = sharing("method=head_mask")
     assert status == 0 and "waiting for another fedunlearn process" in said
 
 
-def test_what_makes_a_run_finished(command, tmp_path, monkeypatch):
-    command("method=head_mask")
+def test_what_makes_a_run_finished(sharing, tmp_path, monkeypatch):
+    sharing("method=head_mask")
     config = saved_config(tmp_path / "sweep")
     assert job.finished(tmp_path / "sweep", config)
     engine = {**config.as_dict()["engine"], "workers": 3}

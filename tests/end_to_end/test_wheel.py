@@ -28,6 +28,7 @@ def test_it_holds_the_package_and_its_configuration_and_nothing_else(wheel):
     assert {name.split("/")[0] for name in names} == {"fedunlearn", wheel.name.rpartition("-py3")[0] + ".dist-info"}
 
 
+@pytest.mark.slow  # what .ci/release_check.py does with the wheel that it builds
 def test_it_runs_from_elsewhere(wheel, tmp_path):
     target = tmp_path / "site"
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(target), str(wheel)]
