@@ -42,6 +42,7 @@ COMPETITORS = {
     "cnn_1000": ("local", "tuned", "plain", *BACKENDS, "flower"),
     "clients_1000": ("local", "tuned", "plain", *CORES, *BACKENDS, "flower"),
     "gpu_cnn_50": ("local", "stacked"),
+    "gpu_cnn_1000": ("local", "stacked"),
     "gpu_resnet18": ("local", "central"),
 }
 FEWER = {("clients_1000", "flower"): 3}  # repeats at most: of the promise's 15 it is so far above that three say it

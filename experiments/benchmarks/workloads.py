@@ -97,6 +97,9 @@ SIZES = tuple(
 GPU = (
     Workload("gpu_cnn_50", "small CNN, 50 clients a round on a GPU", 500, 50, 200, 20, COLOUR, rounds=5),
     Workload(
+        "gpu_cnn_1000", "small CNN on a GPU, 1,000 clients, 50 a round", 1000, 50, 50, 10, COLOUR, lr=0.1, momentum=0
+    ),
+    Workload(
         "gpu_resnet18",
         "ResNet-18, an epoch over all of 10 clients' images",
         10,
