@@ -5,13 +5,12 @@ See `fedunlearn.data.backdoor` for what is planted, and by whom it was proposed.
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from fedunlearn.audits.base import Audit, Evidence, Findings, Reference, Samples
+from fedunlearn.audits.base import Audit, Evidence, Findings, Reference, Samples, runnable
 from fedunlearn.data.backdoor import stamped
 from fedunlearn.results.findings import Finding
 from fedunlearn.settings.schema import Count
@@ -44,7 +43,7 @@ def measure(evidence: Evidence, reference: Reference, settings: BackdoorSettings
 
 @torch.no_grad()
 def _answers(evidence: Evidence, images: Samples, asked: np.ndarray) -> np.ndarray:
-    model = copy.deepcopy(evidence.model).eval()
+    model = runnable(evidence)
     pieces = np.array_split(asked, max(1, len(asked) // CHUNK))
     return np.concatenate([model(images.at(piece)).argmax(1).cpu().numpy() for piece in pieces])
 

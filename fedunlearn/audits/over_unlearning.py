@@ -10,7 +10,6 @@ and from the sample itself. The authors' code goes *away* from that class and be
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fedunlearn.audits.base import Audit, Evidence, Findings, Reference, Samples
+from fedunlearn.audits.base import Audit, Evidence, Findings, Reference, Samples, runnable
 from fedunlearn.audits.divergence import jensen_shannon
 from fedunlearn.data.types import Normaliser
 from fedunlearn.errors import RunError
@@ -50,7 +49,7 @@ def measure(evidence: Evidence, reference: Reference, settings: OverUnlearningSe
         return dict.fromkeys(FINDINGS)
     key = ("over_unlearning", settings, reference.seed, reference.forget_classes)
     asked = reference.original.notes.once(key, lambda: perturbed(reference, settings))
-    model = copy.deepcopy(evidence.model).eval()
+    model = runnable(evidence)
     return {
         name: float(jensen_shannon(expected, probabilities(model, near)).mean())
         for name, (near, expected) in asked.items()
@@ -66,7 +65,7 @@ def perturbed(reference: Reference, settings: OverUnlearningSettings) -> dict[st
     chosen = np.sort(stream.permutation(np.flatnonzero(reference.original.test.forget))[: settings.samples])
     samples = reference.original.test.samples
     normalise, shown = _normaliser(samples), samples.at(chosen)["images"]
-    original = copy.deepcopy(reference.original.model).eval()
+    original = runnable(reference.original)
     classes = list(reference.forget_classes)
     noise = torch.randn(shown.shape, generator=torch_stream(reference.seed, "audit", "over_unlearning", "noise"))
     moved = {

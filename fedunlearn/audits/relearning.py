@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fedunlearn.audits.base import Audit, Call, Evidence, Findings, Reference, View
+from fedunlearn.audits.base import Audit, Call, Evidence, Findings, Reference, View, runnable
 from fedunlearn.audits.prototype_relearning import accuracies, highest_bias
 from fedunlearn.data.types import Inputs
 from fedunlearn.randomness import numpy_stream
@@ -158,7 +158,7 @@ def margins(model: nn.Module, images: Inputs, labels: Tensor) -> np.ndarray:
 @torch.no_grad()
 def unmasked(evidence: Evidence, classes: list[int], cost: float) -> nn.Module:
     """A copy in evaluation mode with the biases of `classes` as high as the `cost` in retain accuracy allows."""
-    model = copy.deepcopy(evidence.model).eval()
+    model = runnable(evidence)
     train = evidence.train
     forgotten = np.isin(np.arange(train.logits.shape[1]), classes)
     least = accuracies(train.logits, train.labels, forgotten)[1] - cost

@@ -26,6 +26,7 @@ from fedunlearn.settings.schema import plain
 from fedunlearn.tasks.base import defined
 
 TOLERANCE = 1e-4
+CPU = torch.device("cpu")
 TRAINING = TrainConfig(rounds=2, local_epochs=2, batch_size=5, lr=0.05, momentum=0.9, weight_decay=0.01)
 
 
@@ -47,8 +48,10 @@ def engine_called(name="local", **settings):
     return Choice(name, registry.find("engine", name).settings(workers=2, **settings))
 
 
-def run(make_federation, spec, new_model=convolutional, rounds=2, say=pytest.fail, server=None, memory=(), **engine):
-    federation = uneven(make_federation(clients=5, forget=spec.forget_classes))
+def run(
+    make_federation, spec, new_model=convolutional, rounds=2, say=pytest.fail, server=None, memory=(), on=CPU, **engine
+):
+    federation = uneven(make_federation(clients=5, forget=spec.forget_classes, device=on))
     federation.models = ModelPool(new_model, federation.device)
     begin = Progress(federation.models.fresh(7).state_dict(), memory=dict(memory))
     config = SimpleNamespace(engine=engine_called(**engine), train=spec.training)
