@@ -8,7 +8,7 @@ squared distance from its centre to randomly initialised models, gradients are c
 ordinary rounds without forget data follow. The paper stops the ascent at a distance found for its network; by default
 we stop it sample by sample, at a loss, which needs no rescaling and keeps a long ascent from ruining the model. And it
 counts epochs of a client that holds thousands of samples; here clients may hold a handful of a class, whose epoch is a
-single step, so that the ascent is given in steps, and the server makes epochs of them.
+step or two, so that the ascent is given in steps, and the server makes epochs of them.
 """
 
 from __future__ import annotations
