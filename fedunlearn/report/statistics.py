@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from fedunlearn.report.names import several
 from fedunlearn.results import gates
@@ -28,8 +27,10 @@ def estimate(values: pd.Series, seeds: pd.Series) -> Estimate:
     n = len(each)
     if n < 2:
         return Estimate(float(each[0]) if n else np.nan, np.nan, np.nan, n)
+    from scipy.stats import t  # here, for commands and processes that never come so far: it takes a second
+
     sd = float(np.std(each, ddof=1))
-    return Estimate(float(np.mean(each)), sd, float(stats.t.ppf(0.975, n - 1)) * sd / float(np.sqrt(n)), n)
+    return Estimate(float(np.mean(each)), sd, float(t.ppf(0.975, n - 1)) * sd / float(np.sqrt(n)), n)
 
 
 def column(frame: pd.DataFrame, name: str) -> pd.Series:

@@ -18,14 +18,16 @@ from hydra.core.global_hydra import GlobalHydra
 
 import fedunlearn
 from fedunlearn.federation.federation import open_federation
+from fedunlearn.report import figures
 from fedunlearn.results import summary as summaries
 from fedunlearn.runs import composing
 
 TINY = (
-    *("data.limit=200", "partition.clients=4", "train.rounds=2", "unlearn.rounds=1", "retrain.seeds=1", "gates=warn"),
+    *("data.limit=100", "partition.clients=2", "train.rounds=2", "unlearn.rounds=1", "retrain.seeds=1", "gates=warn"),
     *("audit=quick", "audit.ausuc=null", "method=finetune", "report.figures=false"),
 )
 DRAWN = "report.figures=true"
+ONE_FIGURE = {"erasure_utility": figures.OF_A_RUN["erasure_utility"]}
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +42,9 @@ def words(place):
 
 @pytest.fixture(scope="module")
 def done(words, place):
-    return fedunlearn.run(*words, DRAWN, f"output.dir={place / 'runs (é)' / 'first'}", seed=1, quiet=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "OF_A_RUN", ONE_FIGURE)
+        return fedunlearn.run(*words, DRAWN, f"output.dir={place / 'runs (é)' / 'first'}", seed=1, quiet=True)
 
 
 def test_importing_it_costs_next_to_nothing():
@@ -184,6 +188,8 @@ def test_a_job_that_fails_is_listed_and_does_not_end_the_sweep(words, place, mon
         return true_run(config, *rest)
 
     monkeypatch.setattr(pipeline, "run", run)
+    monkeypatch.setattr(figures, "OF_A_RUN", ONE_FIGURE)
+    monkeypatch.setattr(figures, "OF_A_SWEEP", {})
     swept = fedunlearn.sweep(
         *words, DRAWN, f"output.dir={place / 'half'}", method=["finetune", "head_mask"], seed=1, quiet=True
     )

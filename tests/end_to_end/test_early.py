@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-TINY = ["data.limit=200", "train.rounds=1", "unlearn.rounds=1", "retrain.seeds=1", "audit=quick", "partition.clients=3"]
+TINY = ["data.limit=100", "train.rounds=1", "unlearn.rounds=1", "retrain.seeds=1", "audit=quick", "partition.clients=2"]
 TINY += ["report.figures=false"]
 
 

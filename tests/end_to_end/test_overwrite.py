@@ -14,7 +14,7 @@ from fedunlearn.results import summary as summaries
 from fedunlearn.runs import job, pipeline
 
 TINY = [
-    *("data.limit=200", "partition.clients=4", "gates=warn", "train.rounds=2", "unlearn.rounds=1", "retrain.seeds=1"),
+    *("data.limit=100", "partition.clients=2", "gates=warn", "train.rounds=2", "unlearn.rounds=1", "retrain.seeds=1"),
     *("audit=quick", "audit.ausuc=null"),
 ]
 PARTITION = {"partition": figures.OF_A_RUN["partition"]}  # the others are written in the same way

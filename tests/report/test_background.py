@@ -16,7 +16,10 @@ from fedunlearn.report.background import BackgroundRenderer
 
 KILLED = """
 import os
+from fedunlearn.report import background
 from fedunlearn.report.background import BackgroundRenderer
+
+background.cpu_count = lambda: 1
 
 if __name__ == "__main__":
     drawer = BackgroundRenderer()
@@ -26,7 +29,10 @@ if __name__ == "__main__":
 """
 
 
-def test_runs_are_drawn_in_another_process(tmp_path: Path, make_run: Any, make_failed: Any) -> None:
+def test_runs_are_drawn_in_another_process(
+    tmp_path: Path, make_run: Any, make_failed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background, "cpu_count", lambda: 1)  # each takes seconds to start
     make_run(tmp_path / "good")
     make_run(tmp_path / "odd", details={"original": {"class_flow": [1.0, 0.0]}, "unlearned": {"class_flow": [1.0]}})
     make_failed(tmp_path / "failed")
