@@ -30,6 +30,7 @@ BRIEFLY: dict[str, dict[str, Any]] = {
     "relearning": {"cap": 3, "seeds": 1},
     "feature_map": {"iterations": 250},
     "answer_relearning": {"steps": 1, "seeds": 1},
+    **{name: {"samples": 3} for name in ("own_words", "model_utility", "truth_ratio")},
 }
 
 
@@ -51,8 +52,9 @@ def measured(name: str, reference: Reference) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def classes() -> Reference:
+    models = [trained(seed, seed > 0) for seed in range(3)]
     with elsewhere.entered():
-        seen = [observe(trained(seed, seed > 0), DATA, REQUEST, DEVICE) for seed in range(3)]
+        seen = [observe(model, DATA, REQUEST, DEVICE) for model in models]
     parts = tuple(torch.arange(len(DATA.train)).numpy()[start::2] for start in range(2))
     planted = Backdoor(target=0, size=2, share=0.5)
     return replace(reference_of(seen, REQUEST, DATA), parts=parts, backdoor=planted)

@@ -15,16 +15,20 @@ from tests import elsewhere
 from tests.elsewhere import DEVICE
 from tests.engines.test_stacked import convolutional, plan_of, run
 
+BRIEFLY = {"local_epochs": 1, "batch_size": 20}
+
 
 @pytest.mark.parametrize("name", registry.names("method"))
 def test_every_method(make_federation, monkeypatch, trains, name):
     method = registry.find("method", name)
     if not (trains(method) and "class" in method.levels and defined(method.tasks, "classification")):
         pytest.skip(f"{name} trains no client, or forgets no class")
-    spec, memory = plan_of(name, local_epochs=1), {}
+    spec, memory = plan_of(name, **BRIEFLY), {}
+    if name == "quickdrop":
+        spec = replace(spec, settings={**spec.settings, "steps": 1})
     with elsewhere.entered(monkeypatch):
         if method.history:
-            memory = run(make_federation, plan_of("fedavg"), server=method.history, on=DEVICE).memory
+            memory = run(make_federation, plan_of("fedavg", **BRIEFLY), server=method.history, on=DEVICE).memory
         for engine in ({"name": "local"}, {"name": "stacked", "stack": 3}):
             done = run(make_federation, spec, memory=memory, on=DEVICE, **engine)
             assert done.cost["failures"] == 0, [entry.get("failure") for entry in done.history]
