@@ -14,7 +14,9 @@ ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))))
 NUMBER = re.compile(r"(?<![\w./-])[+−-]?(\d[\d,]*\.\d+)(?![\w/]|\.\d)")
 RESULTS = re.compile(r"results/(\w+)")
-COMMAND = re.compile(r"(?:^(?:    |\$ )?|`)(?:fedunlearn |python (?:-m )?experiments|make )", re.MULTILINE)
+COMMAND = re.compile(  # or a few lines of Python that print
+    r"(?:^(?:    |\$ )?|`)(?:fedunlearn |python (?:-m )?experiments|make )|^ *print\(", re.MULTILINE
+)
 OTHER = re.compile(  # code, addresses of links, names of papers and versions
     r"```.*?```|`[^`]*`|\]\([^)]*\)|arXiv\s+\d+\.\d+|(?:Python\s+|with |>=)\d+\.\d+", re.DOTALL
 )

@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -140,11 +140,22 @@ class Shadow:
 
 
 @dataclass(frozen=True)
+class Replica:
+    """A model that was trained exactly as the original was, but for chance, and then unlearned as the run's was.
+
+    `original` and `unlearned`: their logits on all samples of the splits `train` and `test`, float32 [n, classes].
+    """
+
+    original: Mapping[str, np.ndarray]
+    unlearned: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
 class Reference:
     """What a model is compared with.
 
     `forget_classes` is empty for client- and sample-level requests; `parts`: the training samples of each client;
-    `backdoor`: what the forgotten clients planted, if anything; `shadows`: as many as the audit asks for.
+    `backdoor`: what the forgotten clients planted, if anything; `shadows`, `replicas`: as many as the audit asks for.
     `side_by_side` makes calls that do not depend on each other, on as many cores as are free.
     """
 
@@ -156,6 +167,7 @@ class Reference:
     parts: tuple[np.ndarray, ...] = ()
     backdoor: Backdoor | None = None
     shadows: tuple[Shadow, ...] = ()
+    replicas: tuple[Replica, ...] = ()
     side_by_side: SideBySide = one_by_one
 
     def others(self, evidence: Evidence) -> tuple[Evidence, ...]:
@@ -185,15 +197,18 @@ class Audit:
     Other audits are measured at the same time, each by one thread (also of PyTorch, OpenMP and BLAS).
 
     `tasks`: the tasks that it is defined for; EVERY for one that only reads what a view always has. `findings`: the
-    declarations of what it returns, or a function from its settings to them. `shadows(settings)`: how
-    many shadow models it needs, each of them trained and unlearned for it. `libraries(settings)`: the distributions
-    that it needs beyond fedunlearn's own; their versions are part of its keys, and a run that lacks one is refused.
+    declarations of what it returns, or a function from its settings to them. `shadows(settings)` and
+    `replicas(settings)`: how many such models it needs, each of them trained and unlearned for it.
+    `retrained(settings)`: how many retrained models, at least. `libraries(settings)`: the distributions that it needs
+    beyond fedunlearn's own; their versions are part of its keys. A run that lacks what it needs is refused.
     """
 
     name: str
     settings: type
     measure: Callable[[Evidence, Reference, Any], Findings]
     shadows: Callable[[Any], int] = lambda settings: 0
+    replicas: Callable[[Any], int] = lambda settings: 0
+    retrained: Callable[[Any], int] = lambda settings: 0
     libraries: Callable[[Any], tuple[str, ...]] = lambda settings: ()
     findings: tuple[Finding, ...] | Callable[[Any], tuple[Finding, ...]] = ()
     tasks: frozenset[str] = CLASSIFICATION
@@ -202,6 +217,10 @@ class Audit:
     def declared(self, settings: Any) -> tuple[Finding, ...]:
         """What it may find with these settings."""
         return self.findings(settings) if callable(self.findings) else self.findings
+
+    def variants(self, settings: Any) -> dict[Literal["shadow", "replica"], int]:
+        """How many variants of the federation it needs the models of."""
+        return {"shadow": self.shadows(settings), "replica": self.replicas(settings)}
 
     def measured(self, evidence: Evidence, reference: Reference, settings: Any) -> Findings:
         """What it finds. Raises RunError for a finding that it has not declared, or declared as something else."""

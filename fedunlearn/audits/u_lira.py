@@ -15,11 +15,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import log_softmax, logsumexp
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from fedunlearn.audits.base import Audit, Evidence, Findings, Reference
+from fedunlearn.audits.margins import asked_for, margins
 from fedunlearn.results.findings import Finding
 from fedunlearn.settings.schema import Whole
 
@@ -58,39 +58,13 @@ def measure(evidence: Evidence, reference: Reference, settings: ULiraSettings) -
     shown, classes = asked_for(reference)
     before = evidence is reference.original
     logits = [shadow.original if before else shadow.unlearned for shadow in reference.shadows]
-    scores = np.stack([score(each, shown, classes) for each in logits])
+    scores = np.stack([margins(each, shown, classes) for each in logits])
     attacked = scores
     if any(evidence is other for other in reference.retrained):
-        own = score(evidence.train.logits[evidence.train.forget], shown, classes)
+        own = margins(evidence.train.logits[evidence.train.forget], shown, classes)
         attacked = np.tile(own, (len(scores), 1))
     found = summed_up(ratios(attacked, scores, held)[:, usable], held[:, usable])
     return dict(zip(FINDINGS, found, strict=True))
-
-
-def asked_for(reference: Reference) -> tuple[np.ndarray, np.ndarray]:
-    """The classes among which probabilities are taken (bool [classes]), and the class asked about for each sample [n].
-
-    Below class level: all classes, and the sample's label.
-    """
-    shown = np.isin(np.arange(reference.classes), reference.retain_classes)
-    train = reference.original.train
-    if not reference.forget_classes:
-        return shown, train.labels[train.forget]
-    likely = np.mean([log_softmax(_among(m.train.logits[train.forget], shown), 1) for m in reference.retrained], axis=0)
-    return shown, likely.argmax(axis=1)
-
-
-def score(logits: np.ndarray, shown: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """log p/(1 − p) [n], p the probability among `shown` (bool [classes]) of each sample's class in `classes` [n]."""
-    others = _among(logits, shown)
-    rows = np.arange(len(classes))
-    own = others[rows, classes]
-    others[rows, classes] = -np.inf
-    return np.asarray(own - logsumexp(others, axis=1))
-
-
-def _among(logits: np.ndarray, shown: np.ndarray) -> np.ndarray:
-    return np.where(shown, logits.astype(np.float64), -np.inf)
 
 
 def ratios(attacked: np.ndarray, scores: np.ndarray, held: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from fedunlearn.data import backdoor, partition, request, sources
 from fedunlearn.data.types import Dataset, Inputs, Prepare, Request, Split
 from fedunlearn.errors import RequestError
 from fedunlearn.federation.pool import ModelPool
-from fedunlearn.federation.spec import StageSpec
+from fedunlearn.federation.spec import StageSpec, Variant
 from fedunlearn.models.base import Network, build, fetch
 from fedunlearn.randomness import derive
 from fedunlearn.settings import config as configuration
@@ -112,18 +112,21 @@ class Federation:
         self.task = tasks.of(dataset)
         self.train, self.test = dataset.train.to(device), dataset.test.to(device)
         self.models = ModelPool(new_model, device)
-        self._variants: dict[int, Federation] = {}
+        self._variants: dict[Variant, Federation] = {}
         self._retaining: Federation | None = None
         self._holdings: Holdings | None = None
 
-    def of_variant(self, number: int | None) -> Federation:
-        """The same federation without the forget samples that its variant `number` lacks; for None, this one."""
-        if number is None:
+    def of_variant(self, variant: Variant | None) -> Federation:
+        """The variant of this federation, with a seed of its own; for None, this one."""
+        if variant is None:
             return self
-        if number not in self._variants:
-            held_out = request.held_out(self.request, self.seed, number)
-            self._variants[number] = self._without(held_out, derive(self.seed, "shadow", number))
-        return self._variants[number]
+        if variant not in self._variants:
+            seed = derive(self.seed, variant.kind, variant.number)
+            if variant.kind == "replica":
+                self._variants[variant] = self.replaced(seed=seed)
+            else:
+                self._variants[variant] = self._without(request.held_out(self.request, self.seed, variant.number), seed)
+        return self._variants[variant]
 
     def retaining(self) -> Federation:
         """The same federation without any forget sample: clients that held nothing else hold nothing."""

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from fedunlearn.deploy.base import Floor
 from fedunlearn.models.lora import Lora
 from fedunlearn.settings.config import TrainConfig
-from fedunlearn.settings.schema import parse, plain
+from fedunlearn.settings.schema import Whole, parse, plain
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,21 @@ class Plugin:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, order=True)
+class Variant:
+    """A further federation, made of the run's own for an audit. All that is drawn by chance is drawn otherwise.
+
+    `kind`: clients of a `shadow` lack some of the forget samples, those of a `replica` hold what the run's own hold;
+    `number`: which of its kind.
+    """
+
+    kind: Literal["shadow", "replica"]
+    number: Whole
+
+    def __str__(self) -> str:
+        return f"{self.kind}_{self.number}"
+
+
 @dataclass(frozen=True)
 class StageSpec:
     """One stage of a run: original training, one retraining, unlearning, or the repair of a model.
@@ -28,11 +43,10 @@ class StageSpec:
     `stage` names the random streams; `method` and `settings` say which objective the clients follow, and `kind` among
     which members the registry finds it: those that repair work on a federation without any forget sample;
     `forget_classes` is empty below class level, `forget_clients` at every level but theirs; `level` is the request's;
-    `variant`: number of the variant of the federation that the stage is about, whose clients lack some of the forget
-    samples (None: the whole one). `adapter`: how clients train factors in place of weights (None: they do not).
-    `augment`: what is done to the images that clients train on (None: nothing). `select`: by which selector they choose
-    the retain samples that they replay (None: they replay all). `floor`: the bins that a weight must leave to move at
-    all (None: it moves freely).
+    `variant`: the variant of the federation that the stage is about (None: the run's own). `adapter`: how clients train
+    factors in place of weights (None: they do not). `augment`: what is done to the images that clients train on (None:
+    nothing). `select`: by which selector they choose the retain samples that they replay (None: they replay all).
+    `floor`: the bins that a weight must leave to move at all (None: it moves freely).
     """
 
     stage: str
@@ -44,7 +58,7 @@ class StageSpec:
     forget_classes: tuple[int, ...] = ()
     forget_clients: tuple[int, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
-    variant: int | None = None
+    variant: Variant | None = None
     kind: Literal["method", "repair"] = "method"
     adapter: Lora | None = None
     augment: Plugin | None = None

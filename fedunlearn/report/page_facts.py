@@ -18,6 +18,7 @@ from fedunlearn.report.page_map import feature_map
 from fedunlearn.report.runs import MODELS, Run, in_forms, known
 from fedunlearn.report.verdict import NONE, Said, said_in, said_of
 from fedunlearn.results import gates, headline, sampling
+from fedunlearn.results.summary import FURTHER
 
 COSTS = {"rounds": "rounds", "seconds": "seconds", "samples": "samples", "megabytes": "MB", "failures": "failures"}
 SAMPLES_NOTE = (
@@ -339,7 +340,7 @@ def _transformations(run: Run) -> list[tuple[str, str]]:
 
 def _costs(run: Run) -> list[tuple[str, list[str]]]:
     rows = []
-    for stage in ("train", "retrain", "unlearn", "repair"):
+    for stage in ("train", "retrain", "unlearn", "repair", *FURTHER):
         spent = known(run.summary.cost.get(stage, {}))
         spent["megabytes"] = (spent.get("bytes_up", 0) + spent.get("bytes_down", 0)) / 1e6
         if len(spent) > 1:

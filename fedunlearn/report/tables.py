@@ -21,6 +21,7 @@ from fedunlearn.report.statistics import column, estimate, failed_gates
 from fedunlearn.report.swept import columns_of
 from fedunlearn.results import sampling
 from fedunlearn.results.findings import Declared, Finding, named
+from fedunlearn.results.summary import FURTHER
 from fedunlearn.settings.config import FLOAT32
 
 __all__ = ["as_unlearned", "headline", "shown", "summary_table", "tidy", "to_latex", "to_markdown", "to_rich"]
@@ -119,7 +120,7 @@ def _audits(run: Run) -> dict[str, float]:
 
 
 def _costs(run: Run) -> dict[str, float]:
-    stages = (*STAGES.values(), *(("repair",) if "repair" in run.summary.cost else ()))
+    stages = (*STAGES.values(), *(stage for stage in ("repair", *FURTHER) if stage in run.summary.cost))
     spent = {stage: known(run.summary.cost.get(stage, {})) for stage in stages}
     row = {f"cost.{stage}.{name}": x for stage, costs in spent.items() for name, x in costs.items()}
     for stage in stages:

@@ -20,6 +20,7 @@ from fedunlearn.settings.config import FLOAT32
 from fedunlearn.settings.schema import parse, plain
 
 NAME = "summary.json"
+FURTHER = ("shadows", "replicas")  # among `cost`: what audits had trained and unlearned besides, all of each together
 MENDED = "repaired"  # among `models`: the unlearned model after the repair
 OPTIONAL = (
     "reason",
@@ -71,13 +72,13 @@ class Summary:
     one after a repair); `details`: those that are lists. `noise_floor`: highest minus lowest retrained model; `gap`:
     unlearned minus retrained. `findings`: what the run's audits declare, in their order. `gates`: was each passed.
     `method`: its notes. `samples`: how many of the test split are to be forgotten (`forget_test`), and so on. `cost`
-    and `profile` (seconds per round, by part) by stage; `cached`: did a stage come from the store. `spent`: seconds of
-    this very run, by part (`run`), and of its audits by name, added up over models and workers (`audits`).
-    `signature`: what the run is recognised by, made of the keys of all its steps. `judgement`: what takes the place of
-    a verdict where clients or samples were forgotten. `repaired`: all models after a repair, where the run was asked
-    for one, each next to others that were repaired alike; `repair`: its notes on the unlearned one. `deployed`: the
-    models in every format besides float32, where the run was asked for some. `title`: what the method is called;
-    `headline`: a sentence on it.
+    (also of `FURTHER` models) and `profile` (seconds per round, by part) by stage; `cached`: did a stage come from the
+    store. `spent`: seconds of this very run, by part (`run`), and of its audits by name, added up over models and
+    workers (`audits`). `signature`: what the run is recognised by, made of the keys of all its steps. `judgement`: what
+    takes the place of a verdict where clients or samples were forgotten. `repaired`: all models after a repair, where
+    the run was asked for one, each next to others that were repaired alike; `repair`: its notes on the unlearned one.
+    `deployed`: the models in every format besides float32, where the run was asked for some. `title`: what the method
+    is called; `headline`: a sentence on it.
     """
 
     status: str

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from fedunlearn.audits.base import Evidence, Findings, Notes, Reference, Shadow
+from fedunlearn.audits.base import Evidence, Findings, Notes, Reference, Replica, Shadow
 from fedunlearn.audits.observe import observe, viewed
+from fedunlearn.data.types import Split
 from fedunlearn.federation.federation import Federation
 from fedunlearn.models.base import Network
 from fedunlearn.runs.crew import Crew
@@ -60,7 +61,6 @@ class Auditor:
         assert isinstance(step.work, Measuring)
         chosen, (original,) = step.work.audit, step.inputs[ORIGINAL]
         audit = registry.find("audit", chosen.name)
-        variants = zip(*(step.inputs.get(f"variants.{role}", ()) for role in (ORIGINAL, UNLEARNED)), strict=True)
         reference = Reference(
             original=self._evidence(original),
             retrained=tuple(map(self._evidence, step.inputs[RETRAINED])),
@@ -69,7 +69,8 @@ class Auditor:
             seed=self._config.seed,
             parts=tuple(self._federation.parts),
             backdoor=self._config.request.backdoor,
-            shadows=tuple(self._shadow(*models) for models in variants),
+            shadows=tuple(self._shadow(*models) for models in _variants(step, "shadow")),
+            replicas=tuple(self._replica(*models) for models in _variants(step, "replica")),
             side_by_side=self._crew.side_by_side,
         )
         return dict(audit.measured(self._evidence(_subject(step)), reference, chosen.settings))
@@ -105,24 +106,39 @@ class Auditor:
         return found
 
     def _shadow(self, original: Step, unlearned: Step) -> Shadow:
-        found: Shadow = self._once(unlearned, partial(self._compared, original, unlearned))
+        found: Shadow = self._once(unlearned, partial(self._shadowed, original, unlearned))
         return found
 
-    def _compared(self, original: Step, unlearned: Step) -> Shadow:
-        """The models of one variant on the forget samples, and which of these the variant's clients have."""
+    def _shadowed(self, original: Step, unlearned: Step) -> Shadow:
+        """The models of one shadow on the forget samples, and which of these its clients have."""
         forget, parts = self._federation.request.forget, self._federation.of_variant(original.variant).parts
         held = np.isin(np.flatnonzero(forget), np.concatenate(parts))
         asked = self._federation.dataset.train.at(torch.from_numpy(np.flatnonzero(forget)))
-        task, prepare, device = self._federation.task, self._federation.dataset.prepare, self._federation.device
-        everything = np.ones(len(asked), dtype=bool)
-        logits = (
-            viewed(self._network(step).eval(), task, asked, everything, prepare, device).logits
-            for step in (original, unlearned)
+        return Shadow(held, *(self._logits(step, asked) for step in (original, unlearned)))
+
+    def _replica(self, original: Step, unlearned: Step) -> Replica:
+        found: Replica = self._once(unlearned, partial(self._replicated, original, unlearned))
+        return found
+
+    def _replicated(self, original: Step, unlearned: Step) -> Replica:
+        """The models of one replica on both splits."""
+        splits = {"train": self._federation.dataset.train, "test": self._federation.dataset.test}
+        return Replica(
+            *({name: self._logits(step, split) for name, split in splits.items()} for step in (original, unlearned))
         )
-        return Shadow(held, *logits)
+
+    def _logits(self, step: Step, asked: Split) -> np.ndarray:
+        task, prepare, device = self._federation.task, self._federation.dataset.prepare, self._federation.device
+        nothing = np.zeros(len(asked), dtype=bool)
+        return viewed(self._network(step).eval(), task, asked, nothing, prepare, device).logits
 
     def _once(self, step: Step, work: Callable[[], Any]) -> Any:
         return self._seen.setdefault(step.key, Notes()).once("", work)
+
+
+def _variants(step: Step, kind: str) -> Iterator[tuple[Step, Step]]:
+    """Original and unlearned model of each variant of that kind that an audit needs."""
+    yield from zip(*(step.inputs.get(f"{kind}.{role}", ()) for role in (ORIGINAL, UNLEARNED)), strict=True)
 
 
 def _subject(step: Step) -> Step:

@@ -22,9 +22,14 @@ def declared(config: RunConfig) -> dict[str, Finding]:
         raise RequestError(str(error)) from error
 
 
-def check_libraries(config: RunConfig) -> None:
-    """Is everything installed that the run's audits need? Raises RequestError, naming what to install."""
+def check_needs(config: RunConfig) -> None:
+    """Is there everything that the run's audits need? Raises RequestError, naming what to install or to ask for."""
     for audit, settings in _measured(config):
+        if config.retrain.seeds < (least := audit.retrained(settings)):
+            raise RequestError(
+                f"audit.{audit.name} needs at least {least} retrained models, not {config.retrain.seeds}: "
+                f"retrain.seeds={least}"
+            )
         for library in audit.libraries(settings):
             if version(library) == NOT_INSTALLED:
                 raise RequestError(

@@ -7,12 +7,12 @@ computes it once and shares it between runs.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from fedunlearn.audits.base import Findings
+from fedunlearn.audits.base import Audit, Findings
 from fedunlearn.augment.base import Augmentation
 from fedunlearn.deploy import backends
 from fedunlearn.errors import RequestError, listed
@@ -24,7 +24,7 @@ from fedunlearn.federation.repair import Repair
 from fedunlearn.models.base import linear_head
 from fedunlearn.runs import early, federations, steps
 from fedunlearn.runs.console import Console
-from fedunlearn.runs.declarations import check_libraries, declared
+from fedunlearn.runs.declarations import check_needs, declared
 from fedunlearn.runs.runner import Runner
 from fedunlearn.runs.step_model import StepModel
 from fedunlearn.runs.steps import BARE, ORIGINAL, RETRAINED, UNLEARNED, Form, RunSteps, Setting, Step
@@ -48,12 +48,16 @@ class Audited:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Everything a report is made of. `signature`: what the finished run is recognised by (see `steps.signature`)."""
+    """Everything a report is made of. `signature`: what the finished run is recognised by (see `steps.signature`).
+
+    `further`: what each of the models cost that audits needed besides, by what these are to them.
+    """
 
     config: RunConfig
     federation: Federation
     models: tuple[Audited, ...]
     signature: str
+    further: Mapping[str, list[dict[str, float]]] = field(default_factory=dict)
     spent: dict[str, dict[str, float]] = field(default_factory=dict)  # see `Summary`
 
     def of(self, role: str, form: Form = BARE) -> list[Audited]:
@@ -95,7 +99,7 @@ def carried_out(config: RunConfig, plan: Plan, console: Console, tracker: Tracke
     """All steps of the plan. Raises as `run` does."""
     watch = Stopwatch()
     declared(config)  # raises where two audits declare the same
-    check_libraries(config)
+    check_needs(config)
     backends.check(config.deploy)
     federation = federations.opened(config)
     check_repair(config, federation)
@@ -112,14 +116,16 @@ def carried_out(config: RunConfig, plan: Plan, console: Console, tracker: Tracke
             watch.lap(step.kind)
             if (step.role, step.form) == (ORIGINAL, BARE) and config.gates == "stop":
                 early.check_learnt(config, federation, models[step.label])
+        further: dict[str, list[dict[str, float]]] = {}
         for step in planned.variants:  # they are many: seen to now, read again when an audit needs them
-            runner.model(step)
-            watch.lap("shadow models")
+            assert step.variant is not None
+            further.setdefault(f"{step.variant.kind}s", []).append(runner.model(step).cost)
+            watch.lap(f"{step.variant.kind} models")
         findings = runner.audit(planned.audits)
         watch.lap("audits")
     spent = {"run": dict(watch.seconds), "audits": dict(runner.audit_seconds)}
     audited = [Audited(step, models[step.label], findings.get(step.label, {})) for step in planned.models]
-    return Outcome(config, federation, tuple(audited), planned.signature(runner.kept), spent)
+    return Outcome(config, federation, tuple(audited), planned.signature(runner.kept), further, spent)
 
 
 def models_alone(config: RunConfig, console: Console) -> Outcome:
@@ -163,9 +169,10 @@ def check_given(config: RunConfig) -> None:
     if config.engine.name == "deployment":
         raise RequestError("a model that is given is audited in this process: choose another engine than deployment")
     for chosen in config.audit:
-        if registry.find("audit", chosen.name).shadows(chosen.settings):
+        wanted = registry.find(Audit, chosen.name).variants(chosen.settings)
+        if kinds := [f"{kind} models" for kind, count in wanted.items() if count]:
             raise RequestError(
-                f"audit.{chosen.name} trains shadow models, which only a method can make forget: it is not for a "
+                f"audit.{chosen.name} trains {listed(kinds)}, which only a method can make forget: it is not for a "
                 "model that is given"
             )
 

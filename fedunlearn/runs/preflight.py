@@ -10,7 +10,7 @@ from fedunlearn.federation.federation import Federation
 from fedunlearn.files import is_folder
 from fedunlearn.results import objective
 from fedunlearn.runs import federations, folders, pipeline, steps
-from fedunlearn.runs.declarations import check_libraries, declared
+from fedunlearn.runs.declarations import check_needs, declared
 from fedunlearn.settings import registry
 from fedunlearn.settings.config import RunConfig
 from fedunlearn.store import Store
@@ -34,7 +34,7 @@ def check(config: RunConfig) -> None:
 def check_places(config: RunConfig) -> None:
     """What can be found wrong before any data are read, whatever makes the unlearned model. Raises RequestError."""
     backends.check(config.deploy)
-    check_libraries(config)
+    check_needs(config)
     objective.check(config.sweep.objective, declared(config))
     tracking.check(registry.find("tracker", config.tracking.name))
     if not config.sweep.dry_run:

@@ -5,8 +5,8 @@ needs can be looked up in a store without computing any of it.
 
 Every model has a *role* in the story of a run (`STORY`). What comes later in the story is one more role with a function
 that makes its steps from those before; audits are then made of its models too, and nothing that is here changes.
-The same story can be told of a *variant* of the federation, whose clients lack some of the forget samples: the
-models of a variant are what audits call shadow models.
+The same story can be told of a *variant* of the federation (see `Variant`): its models are what audits call shadow
+models, and replicas.
 
 What happens to models before they ship gives them another *form* (`FORMS`). It happens to all models of the story
 alike, and a model is audited next to original and retrained models of its own form, so that what a form costs every
@@ -19,19 +19,21 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from fedunlearn.audits.base import Audit
 from fedunlearn.deploy.base import Floor
 from fedunlearn.engines.base import traits as engine_traits
 from fedunlearn.federation import selection
 from fedunlearn.federation.federation import Federation
 from fedunlearn.federation.method import MakeStrategy, Method
 from fedunlearn.federation.repair import Repair
-from fedunlearn.federation.spec import Plugin, StageSpec
+from fedunlearn.federation.spec import Plugin, StageSpec, Variant
 from fedunlearn.models.given import fitting
 from fedunlearn.models.lora import Lora
 from fedunlearn.runs import running
@@ -86,7 +88,10 @@ class Converting:
 
 @dataclass(frozen=True)
 class Measuring:
-    """One audit of the input `subject`, next to the inputs `original`, `retrained` and those of every variant."""
+    """One audit of the input `subject`, next to the inputs `original` and `retrained`.
+
+    `shadow.original`, `replica.unlearned` and so on are the models of the variants that it needs.
+    """
 
     audit: Choice
 
@@ -116,7 +121,7 @@ class Step:
     own: Determinants
     inputs: Mapping[str, tuple[Step, ...]] = field(default_factory=dict)
     number: int | None = None
-    variant: int | None = None
+    variant: Variant | None = None
     form: Form = BARE
 
     @property
@@ -152,8 +157,8 @@ class RunSteps:
     def variants(self) -> tuple[Step, ...]:
         """The models that audits need besides those of the run itself, each once, those of a variant together."""
         needed = [step for audit in self.audits for steps in audit.inputs.values() for step in steps]
-        apart = {step.key: step for step in needed if step.variant is not None}
-        return tuple(sorted(apart.values(), key=lambda step: step.variant or 0))
+        apart = {step.key: (step.variant, step) for step in needed if step.variant is not None}
+        return tuple(step for _, step in sorted(apart.values(), key=itemgetter(0)))
 
     @property
     def kept(self) -> Iterator[Step]:
@@ -176,11 +181,11 @@ class RunSteps:
 
 @dataclass(frozen=True)
 class Setting:
-    """What steps are made of. `variant`: number of the variant of the federation that they are about."""
+    """What steps are made of. `variant`: the variant of the federation that they are about."""
 
     config: RunConfig
     federation: Federation
-    variant: int | None = None
+    variant: Variant | None = None
 
     def spec(self, stage: str, method: Choice, training: TrainConfig) -> StageSpec:
         """What clients are told about a stage that has nothing to do with the request."""
@@ -380,20 +385,27 @@ def _audits(setting: Setting, story: RunSteps) -> Iterator[Step]:
     task = setting.federation.task.name
     chosen = [each for each in setting.config.audit if defined(registry.find("audit", each.name).tasks, task)]
     wanted = {each.name: _variants_of(each) for each in chosen}
-    most = max(wanted.values(), default=0)
-    settings = [replace(setting, variant=number) for number in range(most)]
-    variants = [_in_forms(each, _told(each, OF_A_VARIANT)) for each in settings]
+    told = {each: _in_variant(setting, each) for each in sorted({each for some in wanted.values() for each in some})}
     for subject in story.models:
         for choice in chosen if subject.form == BARE else filter(_measures, chosen):
-            yield _audit(setting, story, subject, choice, variants[: wanted[choice.name]])
+            yield _audit(setting, story, subject, choice, {each: told[each] for each in wanted[choice.name]})
 
 
-def _audit(setting: Setting, story: RunSteps, subject: Step, choice: Choice, variants: list[RunSteps]) -> Step:
+def _in_variant(setting: Setting, variant: Variant) -> RunSteps:
+    """The models of a variant in all their forms."""
+    setting = replace(setting, variant=variant)
+    return _in_forms(setting, _told(setting, OF_A_VARIANT))
+
+
+def _audit(
+    setting: Setting, story: RunSteps, subject: Step, choice: Choice, variants: Mapping[Variant, RunSteps]
+) -> Step:
     form = subject.form
-    reference = {role: story.of(role, form) for role in (ORIGINAL, RETRAINED)}
-    across = {
-        f"variants.{role}": tuple(step for each in variants for step in each.of(role, form)) for role in OF_A_VARIANT
-    }
+    inputs = {"subject": (subject,), **{role: story.of(role, form) for role in (ORIGINAL, RETRAINED)}}
+    for variant, models in variants.items():
+        for role in OF_A_VARIANT:
+            name = f"{variant.kind}.{role}"
+            inputs[name] = (*inputs.get(name, ()), *models.of(role, form))
     return Step(
         AUDIT,
         "audit",
@@ -404,7 +416,7 @@ def _audit(setting: Setting, story: RunSteps, subject: Step, choice: Choice, var
             (*AUDITING, *setting.federation.task.libraries, *_libraries(choice)),
         ),
         {"audit": plain(choice), "seed": setting.config.seed, "request": _request(setting)},
-        {"subject": (subject,), **reference, **(across if variants else {})},
+        inputs,
     )
 
 
@@ -419,9 +431,10 @@ def _libraries(choice: Choice) -> tuple[str, ...]:
     return tuple(registry.find("audit", choice.name).libraries(choice.settings))
 
 
-def _variants_of(choice: Choice) -> int:
-    """How many variants of the federation an audit needs models of."""
-    return int(registry.find("audit", choice.name).shadows(choice.settings))
+def _variants_of(choice: Choice) -> list[Variant]:
+    """The variants of the federation that an audit needs models of."""
+    wanted = registry.find(Audit, choice.name).variants(choice.settings)
+    return [Variant(kind, number) for kind, count in wanted.items() for number in range(count)]
 
 
 def _trained(setting: Setting, role: str, kind: str, work: Training, more: Determinants | None = None) -> Step:
@@ -476,8 +489,8 @@ def _of_stage(spec: StageSpec) -> Members:
     return (*floor, ("selector", spec.select.name)) if spec.select else floor
 
 
-def _title(stage: str, variant: int | None) -> str:
-    return stage if variant is None else f"shadow_{variant}_{stage}"
+def _title(stage: str, variant: Variant | None) -> str:
+    return stage if variant is None else f"{variant}_{stage}"
 
 
 def _request(setting: Setting) -> Determinants:

@@ -78,7 +78,7 @@ def summarise(outcome: Outcome, command: str) -> Summary:
         forget_classes=tuple(federation.request.classes),
         samples=samples | _replayed(outcome),
         partition=_partition(federation),
-        cost={stage: _cost(models) for stage, models in stages.items()},
+        cost={stage: _cost(models) for stage, models in stages.items()} | _together(outcome.further),
         cached={stage: all(model.cached for model in models) for stage, models in stages.items()},
         profile=_profile(stages) if config.engine.settings.profile else {},
         spent={name: {**parts} for name, parts in outcome.spent.items()} if config.engine.settings.profile else {},
@@ -292,6 +292,13 @@ def _difference(value: float | None, reference: float | None) -> float | None:
 
 def _cost(models: Sequence[StepModel]) -> Numbers:
     return {name: finite(float(np.mean([model.cost[name] for model in models]))) for name in COSTS}
+
+
+def _together(further: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[str, Numbers]:
+    return {
+        kind: {name: finite(sum(float(cost[name]) for cost in costs)) for name in COSTS}
+        for kind, costs in further.items()
+    }
 
 
 def _profile(stages: Mapping[str, Sequence[StepModel]]) -> dict[str, Numbers]:

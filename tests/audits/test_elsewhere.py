@@ -66,7 +66,7 @@ def reference_of(seen: list[Evidence], request: Request, data: Dataset) -> Refer
 
 @pytest.mark.parametrize("name", audits_of("classification"))
 def test_audits_of_classes(classes: Reference, name: str) -> None:
-    assert measured(name, classes) or name == "u_lira", "which needs models made for it"
+    assert measured(name, classes) or name in ("u_lira", "klom", "epsilon"), "which need models made for them"
 
 
 @pytest.fixture(scope="module")

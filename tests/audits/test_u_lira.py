@@ -11,7 +11,7 @@ from scipy.stats import norm
 
 from fedunlearn.audits import u_lira
 from fedunlearn.audits.base import Reference, Shadow
-from fedunlearn.audits.u_lira import AUDITS, ULiraSettings, asked_for, measure, ratios, score, summed_up
+from fedunlearn.audits.u_lira import AUDITS, ULiraSettings, measure, ratios, summed_up
 from fedunlearn.errors import RequestError
 from fedunlearn.settings.schema import parse
 
@@ -23,13 +23,6 @@ def halves(shadows: int, samples: int, seed: int = 0) -> np.ndarray:
     """Every shadow holds a random half."""
     stream = np.random.default_rng(seed)
     return np.stack([stream.permutation(samples) < samples // 2 for _ in range(shadows)])
-
-
-def test_the_score_is_the_logit_of_a_probability() -> None:
-    logits, classes = np.array([[1.0, 2.0, 3.0]]), np.array([0])
-    everything = score(logits, np.ones(3, dtype=bool), classes)
-    assert everything == pytest.approx([1 - math.log(math.exp(2) + math.exp(3))])
-    assert score(logits, np.array([True, True, False]), classes) == pytest.approx([1 - 2])
 
 
 def test_ratios_by_brute_force() -> None:
@@ -121,15 +114,6 @@ def test_a_forgotten_logit_is_not_looked_at(evidence: Any) -> None:
     masked = [Shadow(s.held, s.original - [0, 1000, 0, 0], s.unlearned) for s in reference.shadows]
     other = Reference(reference.original, reference.retrained, (1,), CLASSES, 0, shadows=tuple(masked))
     assert measure(reference.original, reference, SETTINGS) == measure(other.original, other, SETTINGS)
-
-
-def test_samples_of_a_class_are_asked_about_as_the_retrained_models_call_them(evidence: Any) -> None:
-    """Not by the mean of logits: a single model that shouts is one voice in log-probabilities of its own."""
-    first = evidence([[0.0, 9.0, 1.0, 0.0], [5.0, 9.0, 0.0, 0.0]], [1, 1], [1])
-    second = evidence([[0.0, 0.0, 1.0, 0.0], [0.0, 9.0, 2.0, 0.0]], [1, 1], [1])
-    shown, classes = asked_for(Reference(first, (first, second), (1,), CLASSES, 0))
-    assert shown.tolist() == [True, False, True, True]
-    assert classes.tolist() == [2, 0]
 
 
 def test_samples_that_nobody_holds_are_no_non_members(evidence: Any) -> None:

@@ -13,7 +13,7 @@ from fedunlearn.errors import RunError
 from fedunlearn.federation import wire
 from fedunlearn.federation.client import Briefings, client_app
 from fedunlearn.federation.pool import ModelPool
-from fedunlearn.federation.spec import StageSpec
+from fedunlearn.federation.spec import StageSpec, Variant
 from fedunlearn.federation.strategy import UnlearningStrategy, server_app
 from fedunlearn.models.base import Network
 from fedunlearn.randomness import torch_stream
@@ -168,7 +168,7 @@ def test_clients_hold_what_the_partition_says(federation):
         assert client.targets.tolist() == federation.train.targets[client.rows].tolist()
         assert client.groups.tolist() == federation.train.groups[client.rows].tolist()
         assert client.forget.tolist() == federation.request.forget[client.rows].tolist()
-    variant = federation.of_variant(0)
+    variant = federation.of_variant(Variant("shadow", 0))
     held = [variant.client(number) for number in range(3)]
     assert [client.rows.tolist() for client in held] == [part.tolist() for part in variant.parts]
     assert (

@@ -13,6 +13,7 @@ from fedunlearn.engines.stacked import Stacked
 from fedunlearn.errors import HopelessError
 from fedunlearn.federation.federation import Federation
 from fedunlearn.federation.repair import own_pace
+from fedunlearn.federation.spec import Variant
 from fedunlearn.settings import registry
 from fedunlearn.settings.config import Choice, TrainConfig
 
@@ -81,9 +82,10 @@ def test_a_repair_works_on_what_is_left_of_a_variant_too(lost, brief):
     forget = federation.request.forget
     assert [part.tolist() for part in held.parts] == [part[~forget[part]].tolist() for part in federation.parts]
     assert not any(held.client(k).forget.any() for k in range(len(held.parts)))
-    variant = federation.of_stage(replace(spec, variant=1))
+    shadow = Variant("shadow", 1)
+    variant = federation.of_stage(replace(spec, variant=shadow))
     assert [part.tolist() for part in variant.parts] == [part.tolist() for part in held.parts]
-    assert variant.seed == federation.of_variant(1).seed != held.seed == federation.seed
+    assert variant.seed == federation.of_variant(shadow).seed != held.seed == federation.seed
 
 
 @pytest.mark.parametrize("name", BIASES)

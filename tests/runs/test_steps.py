@@ -11,12 +11,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fedunlearn.audits import accuracy
 from fedunlearn.cli import command_line
 from fedunlearn.cli.main import conf_dir
 from fedunlearn.federation.federation import Federation, open_federation
+from fedunlearn.federation.spec import Variant
 from fedunlearn.models.language import CausalLmSettings
 from fedunlearn.runs import steps
 from fedunlearn.runs.steps import AUDIT, ORIGINAL, RETRAINED, UNLEARNED, RunSteps, Setting, Step, Training
+from fedunlearn.settings import registry
 from fedunlearn.settings.config import Choice
 
 SMALL = ["data.limit=200", "partition.clients=3", "gates=warn", "train.rounds=2", "unlearn.rounds=1", "retrain.seeds=2"]
@@ -29,7 +32,11 @@ def planned(*words: str) -> RunSteps:
 
 
 def keys(run: RunSteps, role: str) -> set[str]:
-    return {step.key for step in run if step.role == role}
+    return {step.key for step in keyed(run, role)}
+
+
+def keyed(run: RunSteps, role: str) -> list[Step]:
+    return [step for step in run if step.role == role]
 
 
 def variants(run: RunSteps, role: str) -> list[Step]:
@@ -88,11 +95,11 @@ def test_formats_change_no_other_step_and_are_shared_by_what_they_are_made_of() 
 
 def test_shadow_models_are_rounded_too_and_pictures_are_of_float32_alone() -> None:
     run = planned("audit=quick", "+audit.u_lira={shadows: 6}", "+audit.answers={}", "deploy.formats=[int4]")
-    shadowed = [step for step in run.audits if "variants.original" in step.inputs]
+    shadowed = [step for step in run.audits if "shadow.original" in step.inputs]
     assert {str(step.inputs["subject"][0].form) for step in shadowed} == {"", "int4"}
     for step in shadowed:
         form = step.inputs["subject"][0].form
-        assert {other.form for role in (ORIGINAL, UNLEARNED) for other in step.inputs[f"variants.{role}"]} == {form}
+        assert {other.form for role in (ORIGINAL, UNLEARNED) for other in step.inputs[f"shadow.{role}"]} == {form}
     pictured = [step for step in run.audits if step.name.startswith("answers")]
     assert pictured and {step.inputs["subject"][0].form for step in pictured} == {steps.BARE}
 
@@ -283,7 +290,7 @@ def test_every_shadow_is_a_training_and_an_unlearning_of_its_own() -> None:
     assert [len(keys(run, role)) for role in (ORIGINAL, UNLEARNED, RETRAINED)] == [7, 7, 2]
     pairs = zip(variants(run, ORIGINAL), variants(run, UNLEARNED), strict=True)
     for number, (original, unlearned) in enumerate(pairs):
-        assert original.variant == unlearned.variant == number
+        assert original.variant == unlearned.variant == Variant("shadow", number)
         assert unlearned.inputs["start"] == (original,)
         assert isinstance(original.work, Training) and isinstance(unlearned.work, Training)
         whole = only(run, ORIGINAL).work
@@ -338,13 +345,13 @@ def test_the_audit_depends_on_its_shadows() -> None:
     found = [[step for step in run.audits if step.name.startswith("u_lira ")] for run in runs]
     assert len({step.key for each in found for step in each}) == 3 * 4
     for role in (ORIGINAL, UNLEARNED):
-        assert list(found[1][0].inputs[f"variants.{role}"]) == variants(runs[1], role)
+        assert list(found[1][0].inputs[f"shadow.{role}"]) == variants(runs[1], role)
 
 
 def test_clients_of_a_shadow_lack_the_samples_that_it_never_sees(make_federation: Callable[..., Federation]) -> None:
     federation = make_federation(clients=3, classes=4, forget=(1,))
-    shadow = federation.of_variant(2)
-    assert federation.of_variant(None) is federation and federation.of_variant(2) is shadow
+    shadow = federation.of_variant(Variant("shadow", 2))
+    assert federation.of_variant(None) is federation and federation.of_variant(Variant("shadow", 2)) is shadow
     lost = np.setdiff1d(np.concatenate(federation.parts), np.concatenate(shadow.parts))
     assert len(lost) == 6 and (federation.train.groups[lost] == 1).all()
     assert all(np.isin(mine, all_of_it).all() for mine, all_of_it in zip(shadow.parts, federation.parts, strict=True))
@@ -353,8 +360,59 @@ def test_clients_of_a_shadow_lack_the_samples_that_it_never_sees(make_federation
     assert sum(len(client) for client in clients) == 48 - 6
     assert clients[0].seed != federation.client(0).seed
     assert shadow.train is federation.train, "one copy of the images"
-    other = federation.of_variant(3)
+    other = federation.of_variant(Variant("shadow", 3))
     assert any(len(a) != len(b) or (a != b).any() for a, b in zip(other.parts, shadow.parts, strict=True))
+
+
+# Variants of the federation: replicas
+
+
+@pytest.fixture
+def replicas(monkeypatch: pytest.MonkeyPatch) -> Callable[..., RunSteps]:
+    """`replicas(2, *words)`: the steps of a run whose audit of accuracy asks for two of them."""
+
+    def planned_with(count: int, *words: str) -> RunSteps:
+        asking = replace(accuracy.AUDITS["accuracy"], replicas=lambda settings: count)
+        monkeypatch.setitem(registry._ours(registry.KINDS["audit"]), "accuracy", ("fedunlearn.audits.accuracy", asking))
+        return planned("audit=quick", *words)
+
+    return planned_with
+
+
+def test_every_replica_is_a_training_and_an_unlearning_with_other_draws(replicas: Callable[..., RunSteps]) -> None:
+    run = replicas(2, "method=finetune")
+    assert [step.name for step in run.variants] == [
+        *("replica_0_train", "replica_0_unlearn", "replica_1_train", "replica_1_unlearn")
+    ]
+    assert len({step.work.spec.seed for step in run if isinstance(step.work, Training)}) == 3
+    assert len({step.own["data"]["clients"]["samples"] for step in keyed(run, ORIGINAL)}) == 1
+    for original, unlearned in zip(variants(run, ORIGINAL), variants(run, UNLEARNED), strict=True):
+        assert unlearned.inputs["start"] == (original,)
+    asking = [step for step in run.audits if "replica.original" in step.inputs]
+    assert {step.name.split(" ")[0] for step in asking} == {"accuracy"}
+    for role in (ORIGINAL, UNLEARNED):
+        assert list(asking[0].inputs[f"replica.{role}"]) == variants(run, role)
+
+
+@pytest.mark.parametrize(
+    ("words", "shared"),
+    [(["method=head_mask"], True), (["request.classes=[3]"], True), (["unlearn.lr=0.01"], True), (["seed=1"], False)],
+)
+def test_trainings_of_replicas_depend_on_neither_method_nor_request(
+    replicas: Callable[..., RunSteps], words: list[str], shared: bool
+) -> None:
+    first, other = replicas(2, "method=finetune"), replicas(3, "method=finetune", *words)
+    found = [[[step.key for step in variants(run, role)] for run in (first, other)] for role in (ORIGINAL, UNLEARNED)]
+    assert (found[0][0] == found[0][1][:2]) is shared
+    assert not set(found[1][0]) & set(found[1][1])
+
+
+def test_clients_of_a_replica_hold_the_same_and_draw_otherwise(make_federation: Callable[..., Federation]) -> None:
+    federation = make_federation(clients=3, classes=4, forget=(1,))
+    replica, shadow = (federation.of_variant(Variant(kind, 2)) for kind in ("replica", "shadow"))  # type: ignore[arg-type]
+    assert all((mine == its).all() for mine, its in zip(federation.parts, replica.parts, strict=True))
+    assert len({each.client(0).seed for each in (federation, replica, shadow)}) == 3
+    assert replica.request is federation.request and replica.train is federation.train
 
 
 def test_what_a_models_first_weights_are_read_from_is_part_of_the_keys(tmp_path: Path) -> None:
