@@ -53,7 +53,8 @@ class Method:
     server can ask clients for. `levels`: the request levels that the method defines. `tasks`: the tasks; EVERY for one
     that only weighs samples, with the task's own targets and loss. `start`: the model it starts from. `rounds(config)`:
     how many rounds it gets. `check(settings, config)` raises RequestError where the settings do not fit the rest of the
-    run, such as phases that are longer than the budget. `history`: for a method that must know more of the original
+    run, such as phases that are longer than the budget; `fits(settings, model)` does where they do not fit the model.
+    `history`: for a method that must know more of the original
     training than its last model, the strategy under which that training is run once more (same random streams, same
     model); its `memory` is where the method's own strategy's `memory` starts. `given`: for a method that is a finished
     model, its tensors by name, read from where the settings say; nothing is trained then, and the rest is not asked.
@@ -71,6 +72,7 @@ class Method:
     start: Literal["original", "fresh"] = "original"
     rounds: Callable[[RunConfig], int] = lambda config: config.unlearn.rounds
     check: Callable[[Any, RunConfig], None] = lambda settings, config: None
+    fits: Callable[[Any, Network], None] = lambda settings, model: None
     history: MakeStrategy | None = None
     given: Callable[[Any], dict[str, Tensor]] | None = None
     grid: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)

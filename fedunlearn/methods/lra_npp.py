@@ -22,7 +22,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from fedunlearn.errors import RunError
+from fedunlearn.errors import RequestError
 from fedunlearn.federation.federation import ClientData
 from fedunlearn.federation.method import Method
 from fedunlearn.federation.objective import Objective, retain_only
@@ -100,15 +100,21 @@ def most_frequent(counts: Tensor, share: float) -> Tensor:
 
 
 def hidden_weight(model: Network) -> str:
-    """The name of the weight [d, inputs] of the dense layer whose units are the features. Raises RunError."""
+    """The name of the weight [d, inputs] of the dense layer whose units are the features. Raises RequestError."""
     width = model.get_parameter(linear_head(model).weight).shape[1]
     dense = [name for name, layer in model.encoder.named_modules() if isinstance(layer, nn.Linear)]
     if not dense or len(model.get_parameter(f"encoder.{dense[-1]}.weight")) != width:
-        raise RunError(
+        raise RequestError(
             "method.edit=fc_rows edits the dense layer before the head, which this model has none of: "
             "choose head_row or head_cols"
         )
     return f"encoder.{dense[-1]}.weight"
+
+
+def fits(settings: LraNpp, model: Network) -> None:
+    """Raises RequestError if there is no layer to edit."""
+    if settings.edit == "fc_rows":
+        hidden_weight(model)
 
 
 def edited(path: Tensor, spec: StageSpec, edit: str) -> Tensor:
@@ -131,5 +137,6 @@ METHODS = {
         queries={"relevance": count_relevant},
         levels=frozenset({"class"}),
         rounds=lambda config: 0,
+        fits=fits,
     )
 }

@@ -90,7 +90,7 @@ def run(config: RunConfig, console: Console, tracker: Tracker = SILENT) -> Outco
     check_method(config)
     for remark in early.method_remarks(config):
         console.warn(remark)
-    check_adapter(config, federations.opened(config))
+    check_model(config, federations.opened(config))
     check_augmented_method(config, federations.opened(config))
     return carried_out(config, steps.of_run, console, tracker)
 
@@ -185,10 +185,12 @@ def check_floor(method: Method, config: RunConfig) -> None:
         raise RequestError(f"unlearn.min_step does not go with method {method.name}, which {why}")
 
 
-def check_adapter(config: RunConfig, federation: Federation) -> None:
-    """Can the method train the model by the adapters that are asked for? Raises RequestError."""
+def check_model(config: RunConfig, federation: Federation) -> None:
+    """Does the method fit the model, also with the adapters that are asked for? Raises RequestError."""
+    method, model = registry.find(Method, config.method.name), federation.models.fresh(0)
+    method.fits(config.method.settings, model)
     spec = steps.unlearning_spec(Setting(config, federation), config.unlearning_budget())
-    adaptable.check(registry.find(Method, config.method.name), config, spec, federation.models.fresh(0))
+    adaptable.check(method, config, spec, model)
 
 
 def check_repair(config: RunConfig, federation: Federation) -> None:

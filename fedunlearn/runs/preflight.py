@@ -22,7 +22,7 @@ def check(config: RunConfig) -> None:
     pipeline.check_method(config)
     check_places(config)
     federation = federations.opened(config)
-    pipeline.check_adapter(config, federation)
+    pipeline.check_model(config, federation)
     pipeline.check_repair(config, federation)
     pipeline.check_augmentation(config, federation)
     pipeline.check_augmented_method(config, federation)

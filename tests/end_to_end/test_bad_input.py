@@ -98,6 +98,7 @@ MISTAKES = {
     "no folder of presets": ["--config-dir", "/no/such/folder"],
     "Hydra's rerun of a pickle": ["--experimental-rerun", "job.pickle"],
     "setting that is there already": ["+seed=1"],
+    "an edit of a layer that the model lacks": ["method=lra_npp", "method.edit=fc_rows", "model=resnet18"],
     "setting of an audit that was not chosen": ["audit=quick", "audit.idi.samples=300"],
     "misspelt audit of a preset": ["+experiment=quick", "audit.acuracy.k=1"],
     "misspelt finding of an objective": ["sweep.objective={retian_accuracy:1}"],

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fedunlearn.data.types import Normaliser
-from fedunlearn.errors import RunError
+from fedunlearn.errors import RequestError
 from fedunlearn.federation import wire
 from fedunlearn.federation.spec import StageSpec
 from fedunlearn.methods.lra_npp import LraNpp, LraNppServer, count_relevant, hidden_weight, most_frequent
@@ -142,5 +142,5 @@ def test_fc_rows_also_cuts_the_paths_into_those_neurons():
 
 @pytest.mark.parametrize("encoder", [torch.nn.Flatten(), torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.ReLU())])
 def test_fc_rows_needs_a_dense_layer_before_the_head(encoder):
-    with pytest.raises(RunError, match="the dense layer before the head, which this model has none of"):
+    with pytest.raises(RequestError, match="the dense layer before the head, which this model has none of"):
         hidden_weight(Network(encoder, torch.nn.Linear(4, 3)))
