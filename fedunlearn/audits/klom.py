@@ -99,7 +99,7 @@ def energies(mine: np.ndarray, theirs: np.ndarray) -> np.ndarray:
 
 NAMES = {
     "forget": "forget samples",
-    "neighbour": "forget samples, by neighbour",
+    "neighbour": "by neighbour",
     "retain": "retain samples",
     "test": "test samples",
 }
