@@ -7,8 +7,8 @@ import pandas as pd
 from experiments.sweeps import markdown, share_of_retraining, spread
 from fedunlearn.report.formats import quantity, signed
 from fedunlearn.report.statistics import column
+from fedunlearn.report.verdict import NONE, WORDS
 
-WORDS = ("erased", "over-erased", "suppressed", "not erased")
 PROTOCOL = """\
 Classes and seeds here are in no reported table. Every method gets the same number of trials, its declared grid, the
 defaults first. A trial's *distance* in a cell is how far the finding that is farthest outside is from its band of
@@ -53,12 +53,12 @@ def distance(cells: pd.DataFrame) -> pd.Series:
 
 
 def _table(done: pd.DataFrame) -> str:
-    header = ["trial", *WORDS, "no verdict", "distance", "forget accuracy", "retain gap", "time"]
+    header = ["trial", *WORDS, "distance", "forget accuracy", "retain gap", "time"]
     return markdown(header, [[f"`{trial}`", *_cells(cells)] for trial, cells in done.groupby("asked", sort=False)])
 
 
 def _cells(cells: pd.DataFrame) -> list[str]:
-    counts = [int((cells["verdict"] == word).sum()) for word in (*WORDS, "")]
+    counts = [int((cells["verdict"].replace("", NONE) == word).sum()) for word in WORDS]
     numbers = [
         spread(distance(cells), 1.0, lambda value: f"{value:.2f}"),
         spread(column(cells, "unlearned.forget_accuracy")),

@@ -101,6 +101,11 @@ def whole(evidence: Evidence, reference: Reference, asked: Asked) -> tuple[np.nd
     return asked.of(alike), asked.of(_retrained(reference))
 
 
+def quantiles(found: np.ndarray) -> list[float]:
+    """The `QUANTILES` over samples of what was found in each draw [draws, n]; means over draws."""
+    return list(np.quantile(found, QUANTILES, axis=1).mean(axis=1).tolist())
+
+
 def _alike(evidence: Evidence, reference: Reference) -> list[Logits]:
     """The model that is measured, and the replicas in its role; nothing for a retrained model."""
     if any(evidence is other for other in reference.retrained):

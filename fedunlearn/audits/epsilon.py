@@ -62,7 +62,7 @@ def measure(evidence: Evidence, reference: Reference, settings: EpsilonSettings)
             found[f"forgetting_quality{suffix}"] = float(np.mean(scores(each)))
             limits = lower_limits(*ensembles.whole(evidence, reference, groups[group]), settings.delta)
             found[f"epsilon{suffix}_low"] = float(np.mean(limits))
-            curves[NAMES[group]] = np.quantile(each, QUANTILES, axis=1).mean(axis=1).tolist()
+            curves[NAMES[group]] = ensembles.quantiles(each)
     return {**found, CURVES: curves}
 
 

@@ -66,9 +66,9 @@ def measure(evidence: Evidence, reference: Reference, settings: KlomSettings) ->
 def _summed_up(evidence: Evidence, reference: Reference, asked: Asked) -> tuple[float, float, list[float]]:
     """Mean divergence over samples, mean energy distance, quantiles of the divergence; means over draws of models."""
     drawn = list(ensembles.pairs(evidence, reference, asked))
-    each = [divergences(*pair) for pair in drawn]
+    each = np.stack([divergences(*pair) for pair in drawn])
     energy = float(np.mean([energies(*pair) for pair in drawn]))
-    return float(np.mean(each)), energy, np.quantile(each, QUANTILES, axis=1).mean(axis=1).tolist()
+    return float(np.mean(each)), energy, ensembles.quantiles(each)
 
 
 def divergences(mine: np.ndarray, theirs: np.ndarray) -> np.ndarray:

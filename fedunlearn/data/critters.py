@@ -101,7 +101,8 @@ def _individual(settings: CritterSettings, number: int) -> Individual:
     values = [stream.random(COAT * COAT + 10, dtype=np.float32) * 2 - 1 for stream in (family, own)]
     drawn = shared * values[0] + (1 - shared) * values[1]
     coat, light, dark, build = np.split(drawn, [COAT * COAT, COAT * COAT + 3, COAT * COAT + 6])
-    coat = coat.reshape(COAT, COAT) - np.median(coat.reshape(COAT, COAT)[BACK])
+    coat = coat.reshape(COAT, COAT)
+    coat = coat - np.median(coat[BACK])
     colours = (np.array(colour, dtype=np.float32) for colour in (LIGHT, DARK))
     light, dark = (colour + TINT * tint for colour, tint in zip(colours, (light, dark), strict=True))
     return Individual(coat, light, dark, build)

@@ -54,10 +54,10 @@ class Method:
     that only weighs samples, with the task's own targets and loss. `start`: the model it starts from. `rounds(config)`:
     how many rounds it gets. `check(settings, config)` raises RequestError where the settings do not fit the rest of the
     run, such as phases that are longer than the budget; `fits(settings, model)` does where they do not fit the model.
-    `history`: for a method that must know more of the original
-    training than its last model, the strategy under which that training is run once more (same random streams, same
-    model); its `memory` is where the method's own strategy's `memory` starts. `given`: for a method that is a finished
-    model, its tensors by name, read from where the settings say; nothing is trained then, and the rest is not asked.
+    `history`: for a method that must know more of the original training than its last model, the strategy under which
+    that training is run once more (same random streams, same model); its `memory` is where the method's own strategy's
+    `memory` starts. `given`: for a method that is a finished model, its tensors by name, read from where the settings
+    say; nothing is trained then, and the rest is not asked.
     `grid`: what to try when the method is tuned (experiments/tune): values by setting, called as on the command line,
     the default first; all combinations are tried, as many as of other methods.
     """

@@ -97,14 +97,13 @@ class Assigned:
     targets: Tensor
     weights: Tensor
     beside: Tensors
-    plain: bool  # all weights are 1
+    plain: bool  # it is known that all weights are 1
 
 
 def assigned(decided: Assignment, client: ClientData) -> Assigned:
     """An assignment with the client's own targets where the method left them alone."""
     targets = client.targets if decided.labels is None else decided.labels
-    plain = decided.plain or bool((decided.weights == 1).all())
-    return Assigned(targets, decided.weights, decided.beside, plain)
+    return Assigned(targets, decided.weights, decided.beside, decided.plain)
 
 
 class Feed:
@@ -121,7 +120,8 @@ class Feed:
         width = sum(math.prod(values.shape[1:]) for values in client.raw.values())
         self._few = augmenter is None and FLOAT * len(client) * width <= FETCH_AT_ONCE
         weights = samples.weights
-        self._rows = torch.arange(len(weights), device=weights.device) if samples.plain else weights.nonzero()[:, 0]
+        self._plain = samples.plain or bool((weights == 1).all())
+        self._rows = torch.arange(len(weights), device=weights.device) if self._plain else weights.nonzero()[:, 0]
         self.count = len(self._rows)  # samples that count
         self.seconds = 0.0
 
@@ -144,7 +144,7 @@ class Feed:
                 yield chosen, self._augmented(self._augmenter, chosen, targets[i], weights[i], known)
                 continue
             inputs = {name: values[i] for name, values in parts.items()} if parts else self._fetch(chosen)
-            yield chosen, Batch(inputs, targets[i], weights[i], samples.plain, beside=known)
+            yield chosen, Batch(inputs, targets[i], weights[i], self._plain, beside=known)
 
     def _fetch(self, positions: Tensor) -> Inputs:
         started = time.perf_counter()
@@ -159,7 +159,7 @@ class Feed:
         drawn, client = augmenter.drawn(len(chosen)), self._client
         raw, share = augmenter(client.taken(client.rows[chosen]), drawn)
         mixed = mixed_with(drawn, share, targets, weights, beside)
-        batch = Batch(client.prepare(raw), targets, weights, self._samples.plain, mixed, beside)
+        batch = Batch(client.prepare(raw), targets, weights, self._plain, mixed, beside)
         self.seconds += time.perf_counter() - started
         return batch
 

@@ -25,7 +25,7 @@ from hydra.core.singleton import Singleton
 from hydra.core.utils import JobRuntime
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from fedunlearn.errors import RequestError, RunError, unknown
@@ -192,15 +192,13 @@ def _no_such_member(group: str, name: str, hydra: Hydra) -> RequestError:
 
 def _no_such_setting(key: str, composed: DictConfig) -> RequestError:
     """The outermost part of a dotted key that is not there, and what is there in its place."""
-    parent, name, inner = "", *key.partition(".")[::2]
-    while inner and isinstance(OmegaConf.select(composed, f"{parent}.{name}".lstrip(".")), DictConfig):
-        parent, (name, _, inner) = f"{parent}.{name}".lstrip("."), inner.partition(".")
-    if inner and parent == "audit" and name in registry.names("audit"):
+    there, node, (name, *inner) = list[str](), composed, key.split(".")
+    while inner and isinstance(node.get(name), DictConfig):
+        there, node, (name, *inner) = [*there, name], node[name], inner
+    if inner and there == ["audit"] and name in registry.names("audit"):
         return RequestError(f"audit.{name} is not among the audits that were chosen: write +{key}=… to add it")
-    node = OmegaConf.select(composed, parent) if parent else composed
-    keys = [str(each) for each in node] if isinstance(node, DictConfig) else []
-    siblings = [each for each in keys if each != "name" and not (each == "hydra" and not parent)]
-    return unknown(f"setting in {parent}" if parent else "setting", name, siblings)
+    siblings = [each for each in map(str, node) if each != "name" and (there or each != "hydra")]
+    return unknown(f"setting in {'.'.join(there)}" if there else "setting", name, siblings)
 
 
 def _is_swept(group: str, words: Sequence[str]) -> bool:
