@@ -1,19 +1,20 @@
 """Audit the audits: how well does each finding tell models that still know something from retrained ones?
 
     python -m experiments.audit_power --data DIR   # DIR holds FashionMNIST/raw; no GPU needed
-    python -m experiments.audit_power --quick      # two cells of a few digits: does it work?
+    python -m experiments.audit_power --quick      # two cells of a few letters: does it work?
 
 Every cell (dataset, class, seed) has an original, a bank of retrained models and planted ones, of which we know what is
 left in them. The same command goes on where it was stopped: models and findings are in the store. Written into
-results/audit_power: table.md, runs.csv (a row for each model), power.csv, verdicts.csv, environment.json and the
-figure power.
+results/audit_power: table.md, runs.csv (a row for each model), samples.csv (the same on fresh forget samples),
+power.csv, verdicts.csv, environment.json and the figure power.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -36,9 +37,14 @@ SMALL = ("partition.clients=5", "train.rounds=15", "unlearn.rounds=3", "train.ev
 DIGITS = ("dataset=digits", *SMALL, "train.batch_size=40", "train.local_epochs=2")
 LETTERS = ("+experiment=demo", *SMALL, "dataset.train=200")
 FASHION = (*FASHION_SETTING, "train.evaluate_every=0")
-WIDE, BANK = "retrain.seeds=24", "retrain.seeds=12"
-TINY = ("dataset=digits", "data.limit=200", "partition.clients=2", "train.rounds=3", "unlearn.rounds=1")
-TINY += ("train.local_epochs=2", "retrain.seeds=4", "audit=quick")
+DATASETS = {"digits": "digits", "letters": "glyphs", "fashion": "fashion_mnist"}
+BANK = 10  # retrained models, for a verdict of eight; twice as many where n is large
+WIDE, NARROW = f"retrain.seeds={2 * BANK}", f"retrain.seeds={BANK}"
+RUNS, SAMPLES = "runs.csv", "samples.csv"
+TINY = ("dataset=glyphs", "dataset.characters=BEFO", "dataset.size=12", "dataset.train=30", "dataset.test=20")
+TINY += ("model.width=4", "partition.clients=2", "train.rounds=4", "unlearn.rounds=1", "retrain.seeds=4", "audit=quick")
+FRESH = (20, 100, 300, 1000)  # forget samples that letters are tested on
+FRESH_AUDITS = ("audit.relearning.test_samples=1000", "audit.membership=null")
 
 
 @dataclass(frozen=True)
@@ -64,23 +70,34 @@ class Cell:
 
 def full() -> list[Cell]:
     """The cheapest first. No class of the judging cells is one of the choosing cells of that dataset."""
+    digits, letters, fashion = ((*words, *AUDITS) for words in (DIGITS, LETTERS, FASHION))
     return [
-        *_cells(CHOOSING, "digits", "4", (3, 4), (*DIGITS, *AUDITS, WIDE)),
-        *_cells(CHOOSING, "letters", "RB", (3,), (*LETTERS, *AUDITS, WIDE)),
-        *_cells(JUDGING, "digits", "17", (10,), (*DIGITS, *AUDITS, WIDE)),
-        *_cells(JUDGING, "letters", "EG", (10,), (*LETTERS, *AUDITS, WIDE)),
-        *_cells(JUDGING, "digits", "17", (11, 12, 13), (*DIGITS, *AUDITS, BANK)),
-        *_cells(JUDGING, "letters", "EG", (11, 12, 13), (*LETTERS, *AUDITS, BANK)),
-        *_cells(JUDGING, "digits", "36", (10, 11), (*DIGITS, *AUDITS, BANK)),
-        *_cells(JUDGING, "letters", "CP", (10, 11), (*LETTERS, *AUDITS, BANK)),
-        *_cells(CHOOSING, "fashion", "4", (3,), (*FASHION, *AUDITS, BANK)),
-        *_cells(JUDGING, "fashion", "2", (10,), (*FASHION, *AUDITS, BANK)),
+        *_cells(CHOOSING, "digits", "4", (3,), (*digits, WIDE)),
+        *_cells(CHOOSING, "letters", "R", (3,), (*letters, WIDE)),
+        *_cells(CHOOSING, "digits", "4", (4,), (*digits, NARROW)),
+        *_cells(CHOOSING, "letters", "B", (4,), (*letters, NARROW)),
+        *_cells(JUDGING, "digits", "1", (10,), (*digits, WIDE)),
+        *_cells(JUDGING, "letters", "E", (10,), (*letters, WIDE)),
+        *_cells(JUDGING, "letters", "EG", (11, 12), (*letters, NARROW)),
+        *_cells(JUDGING, "digits", "17", (11, 12), (*digits, NARROW)),
+        *_cells(JUDGING, "letters", "CPO", (10, 11), (*letters, NARROW)),
+        *_cells(JUDGING, "digits", "368", (10, 11), (*digits, NARROW)),
+        *_cells(JUDGING, "letters", "G", (10,), (*letters, NARROW)),
+        *_cells(JUDGING, "digits", "7", (10,), (*digits, NARROW)),
+        *_cells(CHOOSING, "fashion", "4", (3,), (*fashion, NARROW)),
+        *_cells(JUDGING, "fashion", "2", (10,), (*fashion, NARROW)),
     ]
+
+
+def fresh() -> list[Cell]:
+    """Those of letters, which are drawn on demand, in which findings are held against the number of forget samples."""
+    cells = [cell for cell in full() if cell.dataset == "letters" and cell.forget in "RBEG"]
+    return [replace(cell, words=(*cell.words, *FRESH_AUDITS)) for cell in cells]
 
 
 def quick() -> list[Cell]:
     """One of each part."""
-    return [*_cells(CHOOSING, "digits", "4", (3,), TINY), *_cells(JUDGING, "digits", "7", (10,), TINY)]
+    return [*_cells(CHOOSING, "letters", "E", (3,), TINY), *_cells(JUDGING, "letters", "O", (10,), TINY)]
 
 
 def _cells(part: str, dataset: str, classes: Iterable[str], seeds: Iterable[int], words: tuple[str, ...]) -> list[Cell]:
@@ -90,49 +107,54 @@ def _cells(part: str, dataset: str, classes: Iterable[str], seeds: Iterable[int]
 def main() -> None:
     asked = sweeps.plain_parser("audit_power", __doc__)
     asked.add_argument("--jobs", type=int, default=1, help="cells at a time, each on one core if there are several")
-    asked.add_argument("--page", action="store_true", help="run nothing: the page once more, from its runs.csv")
+    asked.add_argument("--page", action="store_true", help="run nothing: the page once more, from the results' rows")
+    asked.add_argument("--datasets", nargs="+", choices=DATASETS, default=[*DATASETS], help="those of the cells")
     given = asked.parse_args()
     folder = sweeps.ROOT / "results" / "audit_power"
     if given.page:
-        rows = pd.read_csv(folder / "runs.csv", dtype={"forget": str})
-        found = page.results(rows)
-        write(folder, found, page.build(rows, found))
+        kept = [pd.read_csv(folder / name, dtype={"forget": str}) for name in (RUNS, SAMPLES)]
+        write(folder, page.results(*kept))
         return
     sweeps.settle()
-    plan = quick() if given.quick else full()
     with sweeps.place_of(given) as place:
-        sweeps.check_data(["digits"] if given.quick else ["digits", "fashion_mnist"], place)
-        rows = run(plan, place)
-    found = page.results(rows)
-    text = page.build(rows, found)
-    print(f"\n{text}")
+        cells = quick() if given.quick else [cell for cell in full() if cell.dataset in given.datasets]
+        sweeps.check_data({DATASETS[cell.dataset] for cell in cells}, place)
+        rows = run(measured, cells, place)
+        sampled = (
+            run(partial(measured, counts=FRESH[:2]), quick(), place) if given.quick else run(again, fresh(), place)
+        )
+    found = page.results(rows, sampled)
+    print(f"\n{page.build(found)}")
     if not given.quick:
-        sweeps.write_table(folder, "runs.csv", rows, text)
-        write(folder, found, text)
+        sweeps.write_table(folder, RUNS, rows, "")
+        sweeps.write_csv(folder / SAMPLES, sampled)
+        write(folder, found)
 
 
-def run(plan: list[Cell], place: Location) -> pd.DataFrame:
-    """The models of every cell and their findings (`planted.measured`), cell by cell."""
-    calls = (delayed(measured)(cell, place) for cell in plan)
-    return pd.concat(Parallel(n_jobs=place.jobs)(calls), ignore_index=True)
+def run(work: Callable[[Cell, Location], pd.DataFrame], cells: list[Cell], place: Location) -> pd.DataFrame:
+    """What `work` finds in every cell, one below the other."""
+    return pd.concat(Parallel(n_jobs=place.jobs)(delayed(work)(cell, place) for cell in cells), ignore_index=True)
 
 
-def measured(cell: Cell, place: Location) -> pd.DataFrame:
-    """The same of one cell."""
+def measured(cell: Cell, place: Location, counts: Sequence[int] = ()) -> pd.DataFrame:
+    """The models of a cell and their findings (`planted.measured`); `counts`: on so many fresh forget samples each."""
     if place.jobs > 1:
         sweeps.settle()  # this is a process of its own
     since = time.perf_counter()
-    found = planted.measured(cell.all_words, place)
+    found = planted.sampled(cell.all_words, place, counts, BANK) if counts else planted.measured(cell.all_words, place)
     print(f"{cell.name} ({cell.part}): {time.perf_counter() - since:.0f} s", flush=True)
     named = {"cell": cell.name, "part": cell.part, "dataset": cell.dataset, "forget": cell.forget, "seed": cell.seed}
     rows = pd.concat([pd.DataFrame(named, index=found.index), found], axis=1)
-    sweeps.write_csv(place.work / f"{cell.name}.csv", rows)  # for those who cannot wait for the others
+    sweeps.write_csv(place.work / f"{cell.name}{' fresh' if counts else ''}.csv", rows)  # for those who cannot wait
     return rows
 
 
-def write(folder: Path, found: page.Results, text: str) -> None:
+again = partial(measured, counts=FRESH)
+
+
+def write(folder: Path, found: page.Results) -> None:
     """The page, the rates behind it, and the figure."""
-    write_text(folder / "table.md", text)
+    write_text(folder / "table.md", page.build(found))
     sweeps.write_csv(folder / "power.csv", found.power)
     sweeps.write_csv(folder / "verdicts.csv", found.verdicts)
     with style.styled():

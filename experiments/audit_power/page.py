@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -38,16 +38,20 @@ resampled {power.RESAMPLES:,} times), as draws within a cell share its models. *
 
 @dataclass(frozen=True)
 class Results:
-    """`rows`: of all models; `power`: `power.summed_up` of the judging cells; `chosen`: findings that should count.
+    """`rows`: all models (`planted.measured`); `power`: `power.summed_up` of the judging cells.
 
-    `verdicts`: `judging.rates` of the judging cells, with `findings`: as they count `now`, or the `chosen` ones.
+    `limits`: by n and finding, the threshold, and the share of retrained models beyond the verdict's; `sampled`: as
+    `power`, by the number of forget samples; `counted`: findings that the verdict counts, `chosen`: those that it
+    should; `verdicts`: `judging.rates` of the judging cells, by `findings`: those that count `now`, or `chosen` ones.
     """
 
+    rows: pd.DataFrame
     power: pd.DataFrame
     limits: pd.DataFrame
-    verdicts: pd.DataFrame
+    sampled: pd.DataFrame
     counted: list[str]
     chosen: list[str]
+    verdicts: pd.DataFrame
 
 
 def declarations() -> dict[str, Finding]:
@@ -61,22 +65,32 @@ def declarations() -> dict[str, Finding]:
     return {**known, "ausuc": replace(known["ausuc"], label=leak.label, counted=leak.counted)}
 
 
-def results(rows: pd.DataFrame) -> Results:
-    """Everything that the page says, from the models of all cells."""
+def results(rows: pd.DataFrame, sampled: pd.DataFrame) -> Results:
+    """Everything that the page says, from the models of all cells, and of some on fresh forget samples."""
     known = declarations()
     findings = power.findings_of(rows, known)
     found = power.table(rows, findings)
     judged = found[found["part"] == "judging"]
     counted = [finding.name for finding in findings if finding.counted]
-    chosen = choice(power.summed_up(found[found["part"] == "choosing"]), max(len(counted), 1))
+    chosen = choice(power.summed_up(found[found["part"] == "choosing"]), len(counted))
     limits = judged[judged["kind"] == RETRAINED].groupby(["n", "finding"], sort=False)[["threshold", "verdict"]].mean()
     own = rows[rows["part"] == "judging"]
-    verdicts = [
-        _errors(own, known, names).assign(findings=which)
-        for which, names in (("now", counted), ("chosen", chosen))
-        if names
-    ]
-    return Results(power.summed_up(judged), limits.reset_index(), pd.concat(verdicts), counted, chosen)
+    sets = {"now": counted, "chosen": chosen}
+    verdicts = [_errors(own, known, names).assign(findings=which) for which, names in sets.items() if names]
+    by_samples = _by_samples(sampled, power.findings_of(sampled, known))
+    return Results(
+        rows, power.summed_up(judged), limits.reset_index(), by_samples, counted, chosen, pd.concat(verdicts)
+    )
+
+
+def _by_samples(sampled: pd.DataFrame, findings: Sequence[Finding]) -> pd.DataFrame:
+    """`power.summed_up` of the judging cells at the n of the tables, for each number of forget samples."""
+    lines = []
+    for count, rows in sampled.groupby("forget_samples"):
+        found = power.table(rows, findings, [n for n in power.SIZES if n <= JUDGED])
+        some = found[(found["part"] == "judging") & (found["n"] == found["n"].max())]
+        lines.append(power.summed_up(some).assign(forget_samples=count))
+    return pd.concat(lines, ignore_index=True)
 
 
 def choice(found: pd.DataFrame, number: int) -> list[str]:
@@ -85,28 +99,22 @@ def choice(found: pd.DataFrame, number: int) -> list[str]:
     Of those that see a head mask, which nothing on the surface does, the ones with the greatest mean power against
     doses up to `SMALL`, at the n of the tables or the largest below.
     """
-    some = found[found["n"] == _shown(found)]
+    some = found[found["n"] == shown(found)]
     seen = some[(some["kind"] == HEAD_MASK) & (some["mean"] >= SEEN)]["finding"]
-    small = some[some["finding"].isin(seen) & some["kind"].isin(DOSES) & (some["dose"] <= SMALL)]
-    means = small.groupby("finding", sort=False)["mean"].mean()
-    return [str(name) for name in means.sort_values(ascending=False, kind="stable").index[:number]]
+    return ranked(some[some["finding"].isin(seen)])[:number]
 
 
-def build(rows: pd.DataFrame, found: Results) -> str:
+def build(found: Results) -> str:
     """Markdown."""
-    cells = rows.drop_duplicates("cell")
+    cells = found.rows.drop_duplicates("cell")
     counts = cells.groupby(["part", "dataset"], sort=False)["cell"].count()
     where = ", ".join(f"{number} of {dataset} for {part}" for (part, dataset), number in counts.items())
     known = declarations()
-    parts = ["# How well do audits tell what is left?", READING, f"Cells: {where}."]
+    parts = ["# How well do audits tell what is left?", READING, f"Cells: {where}.", "![Power](power.png)"]
     parts += ["## Power, by what is left", _powers(found, known), "## Power, by the number of retrained models"]
-    parts += [
-        _sizes(found, known),
-        "## Which findings have power",
-        _chosen(found, known),
-        "## The verdict's own errors",
-    ]
-    parts += [VERDICTS, _verdicts(found), "## Are planted models usable?", USABLE, _usable(rows), COMMAND]
+    parts += [_sizes(found, known), "## Power, by the number of forget samples", _samples(found, known)]
+    parts += ["## Which findings have power", _chosen(found, known), "## The verdict's own errors", VERDICTS]
+    parts += [_verdicts(found), "## Are planted models usable?", USABLE, _usable(found.rows), COMMAND]
     return "\n\n".join(parts) + "\n"
 
 
@@ -124,14 +132,15 @@ COMMAND = """\
 python -m experiments.audit_power --data DIR
 ```
 
-Every model with its findings is in runs.csv, every rate in power.csv and verdicts.csv."""
+Every model with its findings is in runs.csv and samples.csv, every rate in power.csv and verdicts.csv."""
 
 
 def _powers(found: Results, known: Mapping[str, Finding]) -> str:
-    some = found.power[found.power["n"] == _shown(found.power)]
-    header = [f"finding, n = {_shown(found.power)}", *(_title(kind, dose) for kind, dose in KINDS)]
-    order = [name for name in _ranked(some) if name in set(some["finding"])]
-    return markdown(header, [[_name(name, known), *(_rate(some, name, *kind) for kind in KINDS)] for name in order])
+    some = found.power[found.power["n"] == shown(found.power)]
+    header = [f"finding, n = {shown(found.power)}", *(_title(kind, dose) for kind, dose in KINDS)]
+    return markdown(
+        header, [[_name(name, known), *(_rate(some, name, *kind) for kind in KINDS)] for name in ranked(some)]
+    )
 
 
 def _sizes(found: Results, known: Mapping[str, Finding]) -> str:
@@ -140,27 +149,69 @@ def _sizes(found: Results, known: Mapping[str, Finding]) -> str:
     header = ["finding", *(f"power, n = {n}" for n in sizes), *(f"false alarms, n = {n}" for n in sizes)]
     header += [f"the verdict's own false alarms, n = {n}" for n in sizes]
     lines = []
-    for name in _ranked(found.power[found.power["n"] == _shown(found.power)]):
+    for name in ranked(found.power[found.power["n"] == shown(found.power)]):
         own = found.power[found.power["finding"] == name]
-        small = own[own["kind"].isin(DOSES) & (own["dose"] <= SMALL)].groupby("n")["mean"].mean()
+        small = small_doses(own, "n")
         false = own[own["kind"] == RETRAINED].set_index("n")["mean"]
         limits = found.limits[found.limits["finding"] == name].set_index("n")["verdict"]
         lines.append([_name(name, known), *(_percent(each[n]) for each in (small, false, limits) for n in sizes)])
     return f"Mean power against planted doses up to {SMALL:g}.\n\n" + markdown(header, lines)
 
 
-def _chosen(found: Results, known: Mapping[str, Finding]) -> str:
-    """The rule, what it chooses and what it leaves out."""
-    rule = (
-        f"By a rule, on the choosing cells alone: of the findings that see at least {SEEN:.0%} of head masks, the "
-        f"{len(found.chosen)} with the greatest mean power against planted doses up to {SMALL:g}"
+def _samples(found: Results, known: Mapping[str, Finding]) -> str:
+    counts = sorted(found.sampled["forget_samples"].unique())
+    header = ["finding", *(f"power, {n} samples" for n in counts), *(f"false alarms, {n} samples" for n in counts)]
+    lines = []
+    for name in ranked(found.sampled):
+        own = found.sampled[found.sampled["finding"] == name]
+        false = own[own["kind"] == RETRAINED].set_index("forget_samples")["mean"]
+        small = small_doses(own, "forget_samples")
+        lines.append([_name(name, known), *(_percent(each[n]) for each in (small, false) for n in counts)])
+    cells = int(found.sampled["cells"].max())
+    said = (
+        f"The same models of letters, n = {int(found.sampled['n'].max())}, tested on fresh forget samples: mean power "
+        f"against planted doses up to {SMALL:g}, over {cells} judging cells."
     )
-    labels = [named(name, known).label for name in found.chosen]
-    kept = [named(name, known).label for name in found.counted if name in found.chosen]
-    gone = [named(name, known).label for name in found.counted if name not in found.chosen]
-    said = f"{rule}: {', '.join(labels) or 'none'}."
-    said += f" Of those that count now, it keeps {', '.join(kept) or 'none'}"
-    return said + (f" and leaves out {', '.join(gone)}." if gone else ".")
+    return f"{said}\n\n{markdown(header, lines)}"
+
+
+def _chosen(found: Results, known: Mapping[str, Finding]) -> str:
+    """The rule, what it chooses and leaves out, and what the verdict would be by it."""
+    rule = (
+        f"By a rule, on the choosing cells alone: of the findings that see at least {100 * SEEN:.0f} % of head masks, "
+        f"the {len(found.counted)} with the greatest mean power against planted doses up to {SMALL:g}"
+    )
+    labels, kept, gone = (
+        ", ".join(named(name, known).label for name in names) or "none"
+        for names in (
+            found.chosen,
+            [name for name in found.counted if name in found.chosen],
+            [name for name in found.counted if name not in found.chosen],
+        )
+    )
+    said = f"{rule}: {labels}. Of those that count now, it keeps {kept}; it leaves out {gone}."
+    return "\n\n".join([said, _compared(found)])
+
+
+def _compared(found: Results) -> str:
+    """On the judging cells, by the findings that count now and by the chosen ones."""
+    lines = []
+    for title, kinds, words in (
+        ("retrained models called suppressed", [RETRAINED], ["suppressed"]),
+        ("retrained models called erased", [RETRAINED], ["erased"]),
+        ("head masks called erased", [HEAD_MASK], ["erased"]),
+        ("head masks called suppressed", [HEAD_MASK], ["suppressed"]),
+        (
+            f"planted doses up to {SMALL:g} found: called suppressed or not erased",
+            [*DOSES],
+            ["suppressed", "not erased"],
+        ),
+    ):
+        some = found.verdicts[found.verdicts["kind"].isin(kinds) & found.verdicts["word"].isin(words)]
+        some = some[(some["dose"] <= SMALL) | (some["kind"] == HEAD_MASK)]
+        shares = some.groupby(["findings", "kind", "dose"])["share"].sum().groupby("findings").mean()
+        lines.append([title, *(_percent(shares[which]) if which in shares else "–" for which in ("now", "chosen"))])
+    return markdown(["on the judging cells", "by what counts now", "by the chosen findings"], lines)
 
 
 def _verdicts(found: Results) -> str:
@@ -196,13 +247,18 @@ def _errors(rows: pd.DataFrame, known: Mapping[str, Finding], names: list[str]) 
     return pd.concat([judging.rates(said, word) for word in words], ignore_index=True)
 
 
-def _ranked(some: pd.DataFrame) -> list[str]:
-    """Findings by their mean power against small doses."""
+def small_doses(some: pd.DataFrame, by: str) -> pd.Series:
+    """Mean power against planted doses up to `SMALL`, by what a column says."""
     small = some[some["kind"].isin(DOSES) & (some["dose"] <= SMALL)]
-    return list(small.groupby("finding", sort=False)["mean"].mean().sort_values(ascending=False, kind="stable").index)
+    return small.groupby(by, sort=False)["mean"].mean()
 
 
-def _shown(found: pd.DataFrame) -> int:
+def ranked(some: pd.DataFrame) -> list[str]:
+    """Findings by that."""
+    return [str(name) for name in small_doses(some, "finding").sort_values(ascending=False, kind="stable").index]
+
+
+def shown(found: pd.DataFrame) -> int:
     """The n of the tables, or the largest that there is."""
     return int(max(n for n in found["n"].unique() if n <= JUDGED))
 

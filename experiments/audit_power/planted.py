@@ -13,6 +13,7 @@ head mask
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,8 +24,10 @@ from torch import Tensor
 from experiments.sweeps import Location
 from fedunlearn.cli import command_line
 from fedunlearn.cli.main import conf_dir
+from fedunlearn.data import sources
+from fedunlearn.data.types import Split
 from fedunlearn.federation.federation import Federation
-from fedunlearn.randomness import numpy_stream
+from fedunlearn.randomness import derive, numpy_stream
 from fedunlearn.runs import federations, steps
 from fedunlearn.runs.console import Console
 from fedunlearn.runs.pipeline import opened_store
@@ -64,33 +67,85 @@ class Workshop:
         runner = Runner(self.config, federation or self.federation, self.store, self.console, SILENT)
         return runner.keep(step).tensors
 
-    def audited(self, planned: RunSteps) -> dict[str, dict]:
-        """What the audits find in each model of a plan, by its label."""
-        runner = Runner(self.config, self.federation, self.store, self.console, SILENT)
+    def audited(self, planted: Sequence[Model], test: Split | None = None) -> pd.DataFrame:
+        """What the audits find in the models of the run and in planted ones, a row for each model.
+
+        `test`: what they are tested on, in place of the test split.
+        """
+        federation = self.federation if test is None else tested_on(self.federation, test)
+        forget_samples = int(forgotten(federation).sum())
+        planned = plan(self.config, federation, [each.tensors for each in planted])
+        if test is not None:
+            planned = replace(planned, audits=tuple(_apart(audit, forget_samples) for audit in planned.audits))
+        runner = Runner(self.config, federation, self.store, self.console, SILENT)
         for step in planned.models:
             runner.keep(step)
-        return runner.audit(planned.audits)
+        found = runner.audit(planned.audits)
+        named = {ORIGINAL: (ORIGINAL, 1.0), UNLEARNED: (HEAD_MASK, 1.0)}
+        named |= {f"{RETRAINED}_{number}": (RETRAINED, 0.0) for number in range(self.config.retrain.seeds)}
+        named |= {f"{UNLEARNED}_{number}": (each.kind, each.dose) for number, each in enumerate(planted)}
+        rows = [{"kind": kind, "dose": dose, **_numbers(found[label])} for label, (kind, dose) in named.items()]
+        return pd.DataFrame(rows).assign(forget_samples=forget_samples, classes=federation.dataset.classes)
 
 
 def measured(words: Sequence[str], place: Location) -> pd.DataFrame:
-    """The models of the cell that `words` describe and what the audits find in them, a row for each model.
+    """The models of the cell that `words` describe and what the audits find in them (`Workshop.audited`).
 
     Models and findings that the store holds are not made again.
     """
+    with opened(words, place) as workshop:
+        return workshop.audited(list(planted(workshop)))
+
+
+def sampled(words: Sequence[str], place: Location, counts: Sequence[int], bank: int) -> pd.DataFrame:
+    """The same models of a cell of glyphs, at most so many of the bank, tested on that many fresh forget samples, each count.
+
+    A smaller count is the first of a larger.
+    """
+    with opened(words, place) as workshop:
+        models, config = list(planted(workshop)), workshop.config
+        smaller = replace(
+            workshop, config=replace(config, retrain=replace(config.retrain, seeds=min(bank, config.retrain.seeds)))
+        )
+        drawn = fresh(config, workshop.federation, max(counts))
+        splits = [joined(workshop.federation, drawn.at(torch.arange(count))) for count in counts]
+        return pd.concat([smaller.audited(models, split) for split in splits], ignore_index=True)
+
+
+@contextmanager
+def opened(words: Sequence[str], place: Location) -> Iterator[Workshop]:
+    """The workshop of a cell."""
     given = [*words, "method=head_mask", *place.data_words(), f"output.dir={place.work}", f"store.dir={place.store}"]
     config = settled(command_line.read(given, conf_dir()), Slot(at_once=place.jobs, draws=False))
-    federation, console = federations.opened(config), Console(quiet=True)
+    console = Console(quiet=True)
     with opened_store(config, console) as store:
-        workshop = Workshop(config, federation, store, console)
-        models = list(planted(workshop))
-        found = workshop.audited(plan(config, federation, [each.tensors for each in models]))
-    named = {ORIGINAL: (ORIGINAL, 1.0), UNLEARNED: (HEAD_MASK, 1.0)}
-    named |= {f"{RETRAINED}_{number}": (RETRAINED, 0.0) for number in range(config.retrain.seeds)}
-    named |= {f"{UNLEARNED}_{number}": (each.kind, each.dose) for number, each in enumerate(models)}
-    rows = [{"kind": kind, "dose": dose, **_numbers(found[label])} for label, (kind, dose) in named.items()]
-    return pd.DataFrame(rows).assign(
-        forget_samples=int(forgotten(federation).sum()), classes=federation.dataset.classes
-    )
+        yield Workshop(config, federations.opened(config), store, console)
+
+
+def fresh(config: RunConfig, federation: Federation, count: int) -> Split:
+    """That many glyphs of the forgotten class which no split of the run holds."""
+    settings = replace(config.dataset.settings, test=count, seed=derive(config.dataset.settings.seed, "fresh") % 2**31)
+    test = sources.load(replace(config.dataset, settings=settings), config.data, config.seed).test
+    return test.at(torch.isin(test.groups, torch.tensor(federation.request.classes)).nonzero().squeeze(1))
+
+
+def joined(federation: Federation, forget: Split) -> Split:
+    """The test split with other forget samples."""
+    kept = federation.dataset.test.at(torch.as_tensor(~forgotten(federation)).nonzero().squeeze(1))
+    inputs = {name: torch.cat([rows, forget.inputs[name]]) for name, rows in kept.inputs.items()}
+    return Split(inputs, torch.cat([kept.targets, forget.targets]), torch.cat([kept.groups, forget.groups]))
+
+
+def tested_on(federation: Federation, test: Split) -> Federation:
+    """The same federation with another test split, which no training depends on."""
+    other = federation.replaced()
+    other.dataset, other.test = replace(federation.dataset, test=test), test.to(federation.device)
+    return other
+
+
+def _apart(audit: Step, samples: int) -> Step:
+    """The audit on another test split: kept under a key of its own."""
+    return replace(audit, own={**audit.own, "fresh forget samples": samples})
 
 
 def planted(workshop: Workshop) -> Iterator[Model]:

@@ -77,15 +77,19 @@ def threshold(cells: Sequence[np.ndarray]) -> np.ndarray:
     return np.quantile(np.concatenate(cells), 1 - FALSE_ALARMS, axis=0, method="higher")
 
 
-def table(rows: pd.DataFrame, findings: Sequence[Finding]) -> pd.DataFrame:
+def table(rows: pd.DataFrame, findings: Sequence[Finding], sizes: Sequence[int] = SIZES) -> pd.DataFrame:
     """Thresholds from the choosing cells, and the share of alarms in each cell.
 
-    Of `rows` (`planted.measured`, with `cell` and `part`) a row for each n, cell, kind, dose and finding, with
-    `rate`: the share of draws with an alarm; `verdict`: the share beyond the verdict's own threshold, 1.
+    Of `rows` (`planted.measured`, with `cell` and `part`) a row for each n, cell whose bank is larger, kind, dose and
+    finding, with `rate`: the share of draws with an alarm; `verdict`: the share beyond the verdict's own threshold, 1.
     """
     cells = {str(name): group for name, group in rows.groupby("cell", sort=False)}
-    smallest = min(int((group["kind"] == RETRAINED).sum()) for group in cells.values())
-    return pd.concat([_of_size(cells, findings, n) for n in SIZES if n < smallest], ignore_index=True)
+    lines = []
+    for n in sizes:
+        some = {name: group for name, group in cells.items() if (group["kind"] == RETRAINED).sum() > n}
+        if len({group["part"].iloc[0] for group in some.values()}) == 2:
+            lines.append(_of_size(some, findings, n))
+    return pd.concat(lines, ignore_index=True)
 
 
 def _of_size(cells: Mapping[str, pd.DataFrame], findings: Sequence[Finding], n: int) -> pd.DataFrame:

@@ -25,7 +25,7 @@ DOWN = Finding("down", "down", "", "down", counted=True, finest=1.0)
 
 
 def test_what_is_asked_for_is_a_configuration():
-    for cell in {cell.dataset: cell for cell in audit_power.full()}.values():
+    for cell in {cell.dataset: cell for cell in [*audit_power.full(), *audit_power.fresh()]}.values():
         check_method(command_line.read(list(cell.all_words), conf_dir()))
 
 
@@ -217,10 +217,16 @@ def test_chosen_are_findings_that_see_head_masks_by_their_power_against_small_do
 def test_page_and_figure_are_made_of_the_rows(cell):
     judged = cell[0]
     rows = pd.concat([judged, judged.assign(part="choosing", cell="other")])
-    found = page.results(rows)
-    text = page.build(rows, found)
-    assert "1 of digits for judging, 1 of digits for choosing" in text
+    fresh = audit_power.measured(audit_power.quick()[1], cell[1], (5, 10))
+    assert fresh.groupby("forget_samples")["kind"].count().tolist() == [len(judged)] * 2
+    values = [
+        fresh[fresh["forget_samples"] == count][["retain_accuracy", "forget_accuracy_train"]] for count in (5, 10)
+    ]
+    assert values[0].to_numpy().tolist() == values[1].to_numpy().tolist(), "of the same models"
+    found = page.results(rows, pd.concat([fresh, fresh.assign(part="choosing", cell="other")]))
+    text = page.build(found)
+    assert "1 of letters for judging, 1 of letters for choosing" in text and "power, 5 samples" in text
     assert "| **AUSUC leak** |" in text and "| left in 0.02, now |" in text
     assert set(found.counted) == {"ausuc", "gamma_recovered"} and set(found.power["n"]) == {2}
     drawn = figure.power(found)
-    assert len(drawn.axes) == 3 and "ausuc" in figure.shown(found)
+    assert len(drawn.axes) == 4 and "ausuc" in figure.shown(found)
