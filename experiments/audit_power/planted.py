@@ -98,9 +98,9 @@ def measured(words: Sequence[str], place: Location) -> pd.DataFrame:
 
 
 def sampled(words: Sequence[str], place: Location, counts: Sequence[int], bank: int) -> pd.DataFrame:
-    """The same models of a cell of glyphs, at most so many of the bank, tested on that many fresh forget samples, each count.
+    """The same models of a cell of glyphs, `bank` retrained ones at most, on so many fresh forget samples each.
 
-    A smaller count is the first of a larger.
+    Fewer of them are the first of more.
     """
     with opened(words, place) as workshop:
         models, config = list(planted(workshop)), workshop.config
