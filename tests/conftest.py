@@ -18,6 +18,7 @@ import omegaconf._utils
 import pytest
 import torch
 import yaml
+from hypothesis import HealthCheck, settings
 
 from fedunlearn.data.types import Dataset, Normaliser, Request, Split, labelled_images
 from fedunlearn.federation.client import work_of
@@ -27,6 +28,9 @@ from fedunlearn.models.base import Network
 from fedunlearn.tasks.classification import TASKS
 
 CPU = torch.device("cpu")
+# A busy machine is no failure: hypothesis would give each example 200 ms.
+settings.register_profile("whenever", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("whenever")
 if hasattr(yaml, "CSafeLoader"):  # Hydra reads twenty files for each of a thousand configurations: the same, but faster
     in_c = {**vars(yaml), "SafeLoader": yaml.CSafeLoader}
     omegaconf._utils.yaml = types.SimpleNamespace(**in_c)

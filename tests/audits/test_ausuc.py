@@ -70,14 +70,14 @@ def cases(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, list[int]]:
     return (eighths / 8).astype(np.float32), labels, forget
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(cases())
 def test_the_sweep_agrees_with_brute_force(case: tuple[np.ndarray, np.ndarray, list[int]]) -> None:
     points = list(dict.fromkeys(zip(*(values.tolist() for values in curve(*case)), strict=True)))
     assert points == brute_force(*case)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(cases(), st.integers(-1000, 1000), st.integers(-1000, 1000))
 def test_constants_change_nothing(
     view: Any, case: tuple[np.ndarray, np.ndarray, list[int]], to_all: int, to_forget: int
@@ -91,7 +91,7 @@ def test_constants_change_nothing(
         assert recovered(view(*case), forget) == recovered(view(moved, labels, forget), forget)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(cases())
 def test_the_curve_runs_from_no_forget_sample_to_no_retain_sample(
     view: Any, case: tuple[np.ndarray, np.ndarray, list[int]]

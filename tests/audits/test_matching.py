@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_curve
 
@@ -37,7 +37,6 @@ def test_impostors_are_found_across_individuals_only() -> None:
     assert joined.who.tolist() == MANY.who.tolist() and len(joined) == 23
 
 
-@settings(deadline=None)
 @given(impostor=SOME, rate=st.sampled_from([0.0, 0.1, 0.3, 0.5, 1.0]))
 def test_a_threshold_accepts_at_most_its_rate_and_no_larger_one_does(impostor: np.ndarray, rate: float) -> None:
     limit = matching.threshold(impostor, rate)
@@ -58,7 +57,6 @@ def test_nobody_is_accepted_of_none() -> None:
     assert np.isnan(matching.accepted(np.zeros(0), 1.0))
 
 
-@settings(deadline=None)
 @given(genuine=SOME, impostor=SOME)
 def test_equal_error_rate_by_trying_every_limit(genuine: np.ndarray, impostor: np.ndarray) -> None:
     tried = []

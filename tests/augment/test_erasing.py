@@ -17,7 +17,7 @@ def test_a_stretch_by_hand():
     ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.floats(0, 0.9990234375, width=32), min_size=4, max_size=4), st.floats(0.02, 1), st.integers(4, 24))
 def test_a_rectangle_of_the_wanted_size_gets_the_mean_colour(drawn, strength, size):
     image = torch.rand(1, 3, size, size + 3, generator=torch.Generator().manual_seed(0))

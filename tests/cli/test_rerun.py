@@ -74,7 +74,7 @@ NAMES = KEYS.filter(lambda key: key not in ("true", "false", "null", "nan", "inf
 VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES, inner, max_size=4))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(VALUES)
 def test_hydra_reads_exactly_the_value_that_was_saved(value: object) -> None:
     word = rerun.override("dataset.path", value)

@@ -94,7 +94,7 @@ def test_samples_are_shuffled_before_they_are_dealt(name: str, settings: Any) ->
     name=st.sampled_from(sorted(PARTITIONERS)),
     seed=st.integers(0, 3),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_a_partition_is_right_or_refused(samples: int, clients: int, classes: int, name: str, seed: int) -> None:
     labels = numpy_stream(seed, "labels").integers(0, classes, samples)
     try:

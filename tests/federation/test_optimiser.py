@@ -46,7 +46,7 @@ def torchs_own(training, parameter):
     return torch.optim.SGD([parameter], momentum=training.momentum, **rates)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(plans, st.sampled_from(["sgd", "adamw"]), st.sampled_from([0.0, 0.9]), st.sampled_from([0.0, 0.01]))
 def test_any_choice_of_layers_moves_as_under_torchs_own_optimiser(plan, optimiser, momentum, decay):
     training = TrainConfig(optimiser=optimiser, lr=0.1, momentum=momentum, weight_decay=decay)

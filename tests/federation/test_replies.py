@@ -247,7 +247,7 @@ def test_bytes_that_are_not_what_they_say_are_refused(ask, lie):
     assert torch.equal(average["head.bias"], HONEST["head.bias"])
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=200), st.sampled_from(["prefix", "alone"]))
 def test_no_bytes_whatsoever_raise_anything_else(ask, data, where):
     whole = Array(np.ones(32, np.float32)).data
@@ -261,7 +261,7 @@ def test_no_bytes_whatsoever_raise_anything_else(ask, data, where):
 numbers = st.floats() | st.integers(-(2**63), 2**63 - 1) | st.lists(st.integers(-5, 5), max_size=2)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(st.sampled_from(["trained", "processed", "loss", "seconds", "partition_id"]), numbers))
 def test_the_average_is_finite_whatever_a_client_counts(ask, values):
     strategy, average = aggregated(ask, metric(**values))

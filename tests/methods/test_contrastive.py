@@ -61,7 +61,7 @@ def both(fast, slow, features, targets):
     return found
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(0, 10_000), BATCHES, st.lists(st.booleans(), min_size=3, max_size=3), TEMPERATURES)
 def test_losses_and_gradients_agree_with_their_definitions(seed, targets, known, temperature):
     stream, targets, known = torch.Generator().manual_seed(seed), torch.tensor(targets), torch.tensor(known)

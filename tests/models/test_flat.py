@@ -147,7 +147,7 @@ shapes = st.lists(st.lists(st.integers(0, 4), max_size=4).map(tuple), min_size=1
 types = st.sampled_from([torch.float32, torch.float64, torch.int64, torch.uint8, torch.bool])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     shapes, st.lists(st.sampled_from([torch.float32, torch.float64, torch.int64, torch.uint8, torch.bool])), st.data()
 )

@@ -113,7 +113,7 @@ def test_a_class_outside_gets_another_beta():
     assert betas.tolist() == pytest.approx([0.9, 0.9 ** (1 / 4), 0.9 ** (1 / 2), 0.9])
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     st.lists(st.sampled_from([0, 0, 1, 2, 5, 60]), min_size=CLASSES, max_size=CLASSES),
     st.floats(0, 30),

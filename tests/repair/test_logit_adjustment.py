@@ -17,7 +17,7 @@ def test_adjustment_by_hand():
     assert found.tolist() == pytest.approx([half, 0, -half])
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(st.integers(0, 1000), min_size=2, max_size=6), st.floats(0.1, 3))
 def test_it_is_finite_and_centred_and_balanced_classes_stay(counts, tau):
     found = adjusted(torch.tensor(counts, dtype=torch.float64), tau)

@@ -29,7 +29,7 @@ def test_gamma_by_hand():
     assert float(best_gamma(only, torch.tensor([0, 2, 1]), hidden, least=1)) == 5, "above the only threshold that wins"
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 10_000), st.integers(2, 25), st.integers(0, 5))
 @example(4022, 25, 4)  # thresholds that differ by a rounding error
 def test_no_gamma_is_better(seed, samples, least):

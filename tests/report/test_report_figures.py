@@ -12,7 +12,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -184,7 +184,6 @@ def test_flow_columns_drop_the_forgotten_where_nothing_goes_there() -> None:
     assert [column.name for column in columns] == ["b"]
 
 
-@settings(deadline=None)
 @given(st.integers(2, 60), st.data())
 def test_flow_columns_lose_nothing_and_are_few(classes: int, data: st.DataObject) -> None:
     weights = data.draw(st.lists(st.integers(0, 9), min_size=classes, max_size=classes))
@@ -216,7 +215,6 @@ def test_clients_are_sorted_by_what_they_forget_then_by_main_class() -> None:
     assert partition_figure.sorted_clients(counts, np.array([0, 2, 2, 8])).tolist() == [3, 2, 1, 0]
 
 
-@settings(deadline=None)
 @given(st.integers(1, 40), st.integers(1, 10))
 def test_grouped_keeps_the_total_and_the_order(clients: int, groups: int) -> None:
     counts = np.arange(clients, dtype=float)[:, None]
@@ -227,7 +225,6 @@ def test_grouped_keeps_the_total_and_the_order(clients: int, groups: int) -> Non
     assert (np.diff(means[:, 0]) > 0).all()
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(-0.5, 1.5), min_size=1, max_size=8), st.floats(0.01, 0.12))
 def test_labels_are_moved_apart_and_kept_inside(places: list[float], gap: float) -> None:
     moved = style.apart(sorted(places), gap)

@@ -249,7 +249,7 @@ def test_the_csv_read_back_gives_the_same_summary(tmp_path: Path, make_run: Any,
     )
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(st.floats(-1, 1), min_size=2, max_size=6))
 def test_the_best_gap_is_never_larger_than_any_other(gaps: list[float]) -> None:
     rows = [{"status": "done", "setting": "s", "label": str(i), "seed": 0} for i in range(len(gaps))]

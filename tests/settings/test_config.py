@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
@@ -160,7 +160,6 @@ WHERE_THINGS_ARE = {
 
 
 @given(st.sets(st.sampled_from(sorted(WHERE_THINGS_ARE))))
-@settings(deadline=None)
 def test_where_things_are_is_not_the_essence_of_a_run(moved):
     there = load(changed(**{name: WHERE_THINGS_ARE[name] for name in moved}))
     assert essence(there.as_dict()) == essence(load(LEAST).as_dict())

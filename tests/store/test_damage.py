@@ -224,7 +224,7 @@ json_values = st.recursive(
 FIELDS = ("stage", "key", "created", "seconds", "files", "tensors", "versions")
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(field=st.sampled_from(FIELDS), value=json_values)
 def test_no_field_of_a_manifest_is_believed(
     tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str], field: str, value: object

@@ -205,7 +205,7 @@ def bits(value: Any) -> Any:
     return [bits(item) for item in value] if isinstance(value, list) else (type(value), value)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.dictionaries(st.text(), plain_data, max_size=3))
 def test_data_comes_back_exactly(tmp_path_factory: pytest.TempPathFactory, data: dict[str, Any]) -> None:
     store = Store(tmp_path_factory.mktemp("store"))
@@ -275,7 +275,7 @@ def test_damage_is_found_set_aside_and_repaired(
     assert store.get("train", DETERMINANTS, forbidden).data == {"value": 2}
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(name=st.sampled_from(FILES), position=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_any_flipped_bit_is_found(
     tmp_path_factory: pytest.TempPathFactory, name: str, position: float, bit: int

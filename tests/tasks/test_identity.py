@@ -171,7 +171,7 @@ def test_chance_is_the_share_of_pairs_that_fit() -> None:
     assert identity.chance(_dataset(torch.tensor([0, 0, 0, 1]))) == pytest.approx(6 / 12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     counts=st.lists(st.integers(0, 11), min_size=1, max_size=6),
     size=st.integers(2, 14),
