@@ -56,7 +56,7 @@ def measure(evidence: Evidence, reference: Reference, settings: EpsilonSettings)
     curves: FigureData = {"share of samples": list(QUANTILES)}
     groups = ensembles.asked(reference, settings.samples)
     for group, suffix in SUFFIXES.items():
-        if group in groups and len(groups[group].rows):
+        if group in groups:
             each = _each(evidence, reference, groups[group], settings.delta)
             found[f"epsilon{suffix}"] = float(np.mean(each))
             found[f"forgetting_quality{suffix}"] = float(np.mean(scores(each)))

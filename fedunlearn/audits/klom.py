@@ -76,7 +76,7 @@ def divergences(mine: np.ndarray, theirs: np.ndarray) -> np.ndarray:
     both = np.concatenate([mine, theirs])
     edges = np.linspace(both.min(axis=0), both.max(axis=0), BINS + 1)
     p, q = (_shares(values, edges) for values in (mine, theirs))
-    return np.asarray(rel_entr(p, np.where(p > 0, np.maximum(q, LEAST), q)).sum(axis=0))
+    return np.asarray(rel_entr(p, np.maximum(q, LEAST)).sum(axis=0))
 
 
 def _shares(values: np.ndarray, edges: np.ndarray) -> np.ndarray:

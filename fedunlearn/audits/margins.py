@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import log_softmax, logsumexp
+from scipy.special import logsumexp
 
 from fedunlearn.audits.base import Reference
 
@@ -12,14 +12,15 @@ def asked_for(reference: Reference) -> tuple[np.ndarray, np.ndarray]:
     """The classes among which probabilities are taken (bool [classes]), and the class asked about for each sample [n].
 
     The samples are the forget samples of the training split. Of a forgotten class: among the classes that stay, the one
-    that the retrained models take the sample for. Below class level: among all classes, the sample's label.
+    that the retrained models take the sample for, by the mean of their logits, which ranks classes as the mean of their
+    log-probabilities does. Below class level: among all classes, the sample's label.
     """
     shown = np.isin(np.arange(reference.classes), reference.retain_classes)
     train = reference.original.train
     if not reference.forget_classes:
         return shown, train.labels[train.forget]
-    likely = np.mean([log_softmax(_among(m.train.logits[train.forget], shown), 1) for m in reference.retrained], axis=0)
-    return shown, likely.argmax(axis=1)
+    logits = np.stack([model.train.logits[train.forget] for model in reference.retrained])
+    return shown, _among(logits.mean(axis=0, dtype=np.float64), shown).argmax(axis=1)
 
 
 def margins(logits: np.ndarray, shown: np.ndarray, classes: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -93,6 +94,28 @@ def test_what_is_asked(reference: Reference) -> None:
     some = ensembles.asked(reference, 3)
     assert all(len(each.rows) == 3 for each in some.values())
     assert set(some["neighbour"].rows) <= set(np.flatnonzero(LABELS == 1))
+    assert all((np.diff(each.rows) > 0).all() for each in some.values()), "each once, in their order"
+    assert any(each.rows[0] != found[name].rows[0] for name, each in some.items()), "not the first ones"
+
+
+def test_a_drawn_sample_keeps_its_own_neighbour_and_split(reference: Reference, evidence: Any) -> None:
+    """The retrained models take the four forget samples for classes 0, 2, 3 and 0."""
+    labels, number = np.repeat([1, 0, 2, 3], 4), np.arange(4)
+    logits = np.zeros((16, CLASSES), dtype=np.float32)
+    logits[number, [0, 2, 3, 0]] = 5
+    splits = (evidence(each, labels, [1]).train for each in (logits, logits + np.eye(CLASSES)[0]))
+    made = Evidence(reference.original.model, *splits)
+    other = Reference(made, (made,) * 4, (1,), CLASSES, 0)
+    asked = ensembles.asked(other, 3)["neighbour"]
+    assert asked.classes.tolist() == [[0, 2, 3, 0][row] for row in asked.rows]
+    everything = Asked("test", np.array([15]), np.ones(CLASSES, dtype=bool), np.array([0]))
+    (theirs,), _ = next(ensembles.pairs(made, replace(other, retrained=(made, made)), everything))
+    assert theirs == pytest.approx([1 - np.log(3)])
+
+
+def test_quantiles_are_over_samples_and_their_means_over_draws() -> None:
+    found = ensembles.quantiles(np.array([[0.0, 4.0, 2.0], [1.0, 1.0, 5.0]]))
+    assert [found[place] for place in (0, 10, 20)] == [0.5, 1.5, 4.5]
 
 
 def test_below_class_level_and_where_one_class_stays_there_is_no_neighbour(reference: Reference) -> None:

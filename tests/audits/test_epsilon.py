@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fedunlearn.audits import ensembles
 from fedunlearn.audits.base import Evidence, Reference, Replica
 from fedunlearn.audits.epsilon import AUDITS, EpsilonSettings, estimates, lower_limits, measure, most, scores
 from fedunlearn.errors import RequestError
@@ -31,6 +32,7 @@ def test_where_one_threshold_tells_nothing_two_do() -> None:
     inside, outside = column(-2, -1, 1, 2), column(-5, -4, 4, 5)
     assert estimates(inside, outside, 0.0) == [most(4)] == [2]
     assert estimates(outside, inside, 0.0) == [2]
+    assert estimates(np.tile(inside, (5, 1)), outside, 0.0) == [2], "the smaller ensemble says how much can be shown"
 
 
 def test_the_same_in_all_models_is_the_end_of_the_scale_and_the_same_everywhere_the_beginning() -> None:
@@ -81,6 +83,16 @@ def test_the_limit_of_ensembles_that_never_meet() -> None:
     assert lower_limits(np.zeros((8, 1)), np.ones((8, 1)), 0.0) == [0], "too few to show anything"
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_limit_is_by_the_better_of_both_errors_and_by_the_band_of_each_ensemble(sign: int) -> None:
+    """All of 1,000 models are above 0, and half of 4,000 others: hardly any is missed, or, of the others, half are."""
+    one, other = np.ones((1000, 1)), (np.arange(4000) % 2.0)[:, None]
+    missed, falsely = math.sqrt(math.log(80) / 2000), 0.5 + math.sqrt(math.log(80) / 8000)
+    expected = math.log((0.9 - falsely) / missed)
+    assert lower_limits(sign * one, sign * other, 0.1) == pytest.approx([expected])
+    assert lower_limits(sign * other, sign * one, 0.1) == pytest.approx([expected])
+
+
 def test_the_limit_holds_where_epsilon_is_known() -> None:
     """Randomised response: in one ensemble 3/4 say yes, in the other 1/4, which is ε = ln 3."""
     stream = np.random.default_rng(2)
@@ -126,6 +138,20 @@ def test_originals_are_told_from_retrained_models_and_their_like_is_not(evidence
     found = measure(below.original, below, SETTINGS)
     assert found["epsilon_neighbour"] is None and found["epsilon"] is not None
     assert measure(unlearned, reference, EpsilonSettings()) == {}
+
+
+def test_findings_are_means_over_samples_and_draws_at_the_given_delta(evidence: Any) -> None:
+    reference, _ = planted(evidence)
+    settings = EpsilonSettings(replicas=15, samples=6, delta=0.05)
+    found: Any = measure(reference.original, reference, settings)
+    for name, suffix, curve in (("forget", "", "ε"), ("neighbour", "_neighbour", "ε, by neighbour")):
+        asked = ensembles.asked(reference, 6)[name]
+        each = np.stack([estimates(*pair, 0.05) for pair in ensembles.pairs(reference.original, reference, asked)])
+        limits = lower_limits(*ensembles.whole(reference.original, reference, asked), 0.05)
+        assert found[f"epsilon{suffix}"] == pytest.approx(each.mean())
+        assert found[f"forgetting_quality{suffix}"] == pytest.approx(scores(each).mean())
+        assert found[f"epsilon{suffix}_low"] == pytest.approx(limits.mean())
+        assert found["epsilon_curves"][curve] == pytest.approx(ensembles.quantiles(each))
 
 
 def test_too_few_models_are_refused() -> None:

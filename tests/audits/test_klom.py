@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from fedunlearn.audits import ensembles
 from fedunlearn.audits.base import Evidence, Reference, Replica
 from fedunlearn.audits.klom import AUDITS, FINDINGS, KlomSettings, divergences, energies, measure
 from fedunlearn.errors import RequestError
@@ -102,11 +103,27 @@ def test_a_masked_head_saturates_by_its_label_and_is_the_original_by_neighbour(e
     assert found["klom_neighbour_95"] == before["klom_neighbour_95"]
 
 
+def test_findings_are_means_over_all_draws_of_models(evidence: Any) -> None:
+    reference, _ = planted(evidence)
+    found = cast(Any, measure(reference.original, reference, KlomSettings(replicas=7, samples=9)))
+    asked = ensembles.asked(reference, 9)
+    assert found["klom_curves"]["share of samples"] == list(ensembles.QUANTILES)
+    for name, label in (("forget", "forget samples"), ("neighbour", "by neighbour"), ("test", "test samples")):
+        drawn = list(ensembles.pairs(reference.original, reference, asked[name]))
+        each = [divergences(*pair) for pair in drawn]
+        assert found[f"klom_{name}"] == pytest.approx(np.mean(each))
+        assert found["klom_curves"][label] == pytest.approx(ensembles.quantiles(np.stack(each)))
+        assert found[f"energy_{name}"] == pytest.approx(np.mean([energies(*pair) for pair in drawn]))
+
+
 def test_what_there_is_none_of_is_none(evidence: Any) -> None:
     reference, unlearned = planted(evidence, forget=())
     found = measure(unlearned, reference, SETTINGS)
     assert found["klom_neighbour"] is None and found["klom_neighbour_95"] is None
     assert found["klom_forget"] is not None
+    everything = evidence(reference.original.train.logits, LABELS, range(CLASSES))
+    found = measure(everything, replace(reference, original=everything), SETTINGS)
+    assert found["klom_retain"] is found["energy_test"] is None and found["klom_forget"] is not None
     assert measure(unlearned, reference, KlomSettings()) == {}
 
 

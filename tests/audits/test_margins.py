@@ -19,10 +19,22 @@ def test_a_margin_is_the_logit_of_a_probability() -> None:
     assert margins(logits, np.array([True, True, False]), classes) == pytest.approx([1 - 2])
 
 
-def test_samples_of_a_class_are_asked_about_as_the_retrained_models_call_them(evidence: Any) -> None:
-    """Not by the mean of logits: a single model that shouts is one voice in log-probabilities of its own."""
-    first = evidence([[0.0, 9.0, 1.0, 0.0], [5.0, 9.0, 0.0, 0.0]], [1, 1], [1])
-    second = evidence([[0.0, 0.0, 1.0, 0.0], [0.0, 9.0, 2.0, 0.0]], [1, 1], [1])
+def test_nothing_is_lost_where_one_class_is_nearly_certain() -> None:
+    found = margins(np.array([[16, 16, 0]], dtype=np.float32), np.ones(3, dtype=bool), np.array([0]))
+    assert found == pytest.approx([-math.log1p(math.exp(-16))], rel=1e-6)
+
+
+def test_samples_of_a_class_are_asked_about_as_the_retrained_models_call_them_together(evidence: Any) -> None:
+    """By the mean of logits: in the last sample the first model is outvoted."""
+    labels = [0, 1, 1, 2, 1]
+    first = evidence([[9, 0, 0, 0], [0, 9, 1, 0], [5, 9, 0, 0], [0, 0, 9, 0], [2, 0, 0, 0]], labels, [1])
+    second = evidence([[9, 0, 0, 0], [0, 0, 1, 0], [0, 9, 2, 0], [0, 0, 9, 0], [0, 0, 0, 3]], labels, [1])
     shown, classes = asked_for(Reference(first, (first, second), (1,), 4, 0))
     assert shown.tolist() == [True, False, True, True]
-    assert classes.tolist() == [2, 0]
+    assert classes.tolist() == [2, 0, 3]
+
+
+def test_below_class_level_samples_are_asked_about_by_their_label(evidence: Any) -> None:
+    made = evidence(np.eye(4), [0, 1, 2, 3], [1, 3])
+    shown, classes = asked_for(Reference(made, (made,), (), 4, 0))
+    assert shown.all() and classes.tolist() == [1, 3]
