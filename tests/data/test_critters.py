@@ -75,6 +75,23 @@ def test_coats_are_half_light_and_half_dark() -> None:
     assert [(coat > 0).sum() for coat in coats] == [12] * 8 and [(coat < 0).sum() for coat in coats] == [12] * 8
 
 
+def test_a_coat_is_light_where_its_field_is_high_and_dark_where_it_is_low() -> None:
+    """Its values are 3/7 of the half length of a body apart; the first is at −1.5 to the side and below."""
+    field = -np.ones((critters.COAT, critters.COAT), dtype=np.float32)
+    field[2, 5] = 1
+    columns, rows = (np.array([places]) for places in ([5, 4, 2, 5.5], [2, 2, 5, 2]))
+    found = critters._coat(field, columns * 3 / 7 - 1.5, rows * 3 / 7 - 1.5)
+    assert found == pytest.approx(np.array([[1, 0, 0, 0.5]]), abs=1e-5)
+
+
+def test_half_of_the_values_on_the_body_is_meant() -> None:
+    places = np.arange(critters.COAT) * 3 / 7 - 1.5
+    rows, columns = (np.flatnonzero(abs(places) < half + 0.1) for half in (critters.BODY, 1.0))
+    assert [number.tolist() for number in (rows, columns)] == [
+        np.arange(critters.COAT)[part].tolist() for part in critters.BACK
+    ]
+
+
 def test_the_more_likeness_the_less_individuals_differ_and_at_1_not_at_all() -> None:
     spread = []
     for likeness in (0.0, 0.5, 1.0):

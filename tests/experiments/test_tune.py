@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+from itertools import product
 
 import pandas as pd
 import pytest
@@ -35,6 +36,13 @@ def test_every_method_has_as_many_trials_and_the_defaults_come_first(name):
     default, first, last = (read(f"method={name}", *trial) for trial in ((), trials[0], trials[-1]))
     assert (first.method, first.unlearn) == (default.method, default.unlearn) != (last.method, last.unlearn)
     check_method(last)
+
+
+def test_the_command_of_a_sweep_has_the_same_trials():
+    for name in TUNED:
+        words = [word.partition("=") for word in tune.choices(name)]
+        each = [[f"{key}={value}" for value in values.split(",")] for key, _, values in words]
+        assert list(product(*each)) == tune.trials_of(name)
 
 
 def test_what_has_nothing_to_choose_is_refused():
@@ -87,10 +95,12 @@ def test_the_distance_is_to_the_band_on_either_side_of_findings_that_count():
     assert list(page.distance(frame)) == [1.5, 0.0, 0.25]
     frame.loc[1, "original_margin.leak"] = -1.0
     assert list(page.distance(frame)) == [1.5, 0.0, 0.25], "nothing counts: no distance"
+    two = frame.assign(**{"margin.other": [0.5, -2.5, -1.0], "original_margin.other": 9.0})
+    assert list(page.distance(two)) == [1.5, 0.5, 0.25], "the farthest of those that count"
 
 
 ERASED, BETTER, FAR = ("erased", -1.0, -0.05), ("erased", -1.0, -0.01), ("suppressed", 4.0, 0.0)
-NEAR, KEPT = ("suppressed", 0.5, -0.05), ("not erased", 0.4, 0.0)
+NEAR, KEPT, HALFWAY = ("suppressed", 0.5, -0.05), ("not erased", 0.4, 0.0), ("suppressed", 3.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -99,14 +109,15 @@ NEAR, KEPT = ("suppressed", 0.5, -0.05), ("not erased", 0.4, 0.0)
         ((ERASED, FAR), (ERASED, ERASED)),  # most cells first, at whatever price
         ((KEPT, NEAR), (FAR, FAR)),  # then where the accuracy is gone
         ((ERASED, FAR), (ERASED, NEAR)),  # then the distance
+        ((HALFWAY, HALFWAY), (FAR, NEAR)),  # of all cells, not of the worst
         ((ERASED, ERASED), (ERASED, BETTER)),  # then what stays
     ],
 )
 def test_chosen_is_by_the_verdict_and_then_by_what_stays(worse, better):
     for order in ([("w", worse), ("b", better)], [("b", better), ("w", worse)]):
         assert page.chosen(pd.DataFrame([row for name, cells in order for row in trial(name, *cells)])) == "b"
-    same = pd.DataFrame([*trial("first", *better), *trial("second", *better)])
-    assert page.chosen(same) == "first"
+    same = pd.DataFrame([*trial("tried first", *better), *trial("another", *better)])
+    assert page.chosen(same) == "tried first"
 
 
 def test_a_trial_that_failed_somewhere_is_named_and_not_chosen():
@@ -114,6 +125,8 @@ def test_a_trial_that_failed_somewhere_is_named_and_not_chosen():
     frame.loc[3, ["status", "reason"]] = ["failed", "it diverged"]
     said = page.build("m", frame)
     assert "**Chosen:** the defaults." in said and "- `k=2` on d, class 4, seed 1: it diverged" in said
+    frame["status"] = ["failed", "failed", "done", "done"]
+    assert "**Chosen:** `k=2` (the defaults are `k=1`)." in page.build("m", frame)
 
 
 def test_the_page_says_what_was_tried_chosen_and_spent():
@@ -122,4 +135,11 @@ def test_the_page_says_what_was_tried_chosen_and_spent():
     assert "| `k=1` | 1 |  | 1 |  |  | 2.00 ± 2.83 | 0.000 ± 0.000 | −0.025 ± 0.035 | 20 % |" in said
     assert "2 trials in each of 2 cells took 8 seconds of unlearning; retraining once in a cell takes 10." in said
     assert "(18 seconds in all)" in said
+    assert said.endswith(
+        "Cells: here (seed 0), here (seed 1). Versions and machine are in environment.json, every run in runs.csv."
+    )
+    elsewhere = pd.DataFrame([*trial("z", FAR), *trial("a", ("", 4.0, 0.0))])
+    said = page.build("m", pd.concat([elsewhere, elsewhere.assign(dataset="e")]))
+    assert "2 trials in each of 2 cells" in said and "(18 seconds in all)" in said
+    assert said.index("| `z` |  |  | 2 |  |  |") < said.index("| `a` |  |  |  |  | 2 |"), "in the order of the grid"
     assert "No run is done." in page.build("m", pd.DataFrame(trial("k=1", FAR)).assign(status="failed"))
