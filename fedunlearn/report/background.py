@@ -6,9 +6,11 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import cache
 from pathlib import Path
 
 from joblib import cpu_count
@@ -18,6 +20,7 @@ from fedunlearn.report import sweep
 
 YIELDING = 10  # niceness: training goes first
 MOST = 4  # processes that draw: each holds some 250 MB
+LOOK = 0.5  # seconds between two looks for the parent
 
 
 class BackgroundRenderer:
@@ -68,13 +71,20 @@ def _ready() -> None:
 
 def _stand_back() -> None:
     """Ctrl-C is for the process that trains; without it, also if it was killed, there is nothing to draw for."""
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "nice"):
         os.nice(YIELDING)
 
 
-def _leave_with_parent() -> None:
+@cache
+def end_with_parent() -> None:
+    """Have this process, which multiprocessing or joblib started, end soon after its parent, however that ends."""
     if parent := multiprocessing.parent_process():
-        parent.join()
-        os._exit(1)
+        threading.Thread(target=_leave_after, args=(parent.pid,), daemon=True).start()
+
+
+def _leave_after(parent: int | None) -> None:
+    while os.getppid() == parent:  # of joblib's, nothing else says whether it is there
+        time.sleep(LOOK)
+    os._exit(1)

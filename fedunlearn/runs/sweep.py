@@ -37,12 +37,13 @@ class SweepCallback(Callback):
 
     def __init__(self, command: str = "", inside: bool = False) -> None:
         self._command, self._inside = command, inside
+        self._sent = False  # to a process that a launcher started
         self._lock: FileLock | None = None
         self._renderer: background.BackgroundRenderer | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Launchers send callbacks along with their jobs; lock and renderer stay with the process that has them."""
-        return {**self.__dict__, "_lock": None, "_renderer": None}
+        return {**self.__dict__, "_sent": True, "_lock": None, "_renderer": None}
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """A single run: ends the process where its folder, which Hydra makes next, cannot be."""
@@ -76,6 +77,11 @@ class SweepCallback(Callback):
             raise Ended(2, error) from error
         except Exception as error:  # of which Hydra would make a remark, and run the jobs
             raise Ended(1, error) from error
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """In a process of joblib's: if the sweep is killed, nobody waits for the job."""
+        if self._sent:
+            background.end_with_parent()
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Draw the run that has just ended in this process."""
