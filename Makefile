@@ -21,7 +21,7 @@ $(READY): pyproject.toml
 demo: $(READY) ## FUCRT and two controls against ten retrained models, on letters drawn on the spot (less than two minutes on two cores)
 	$(BIN)/fedunlearn -m +experiment=demo method=fucrt,head_mask,retrain output.dir=outputs/demo
 
-test: $(READY) ## the tests (about 16 minutes on two cores)
+test: $(READY) ## the tests (18 minutes on two cores, the installation included)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: $(READY) ## the tests that train for minutes
