@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -130,14 +130,15 @@ class Feed:
         pieces = self._client.task.batches(self._rows, self._samples.targets, self._size, order)
         if not pieces:
             return
-        everything = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
-        lengths = [piece.shape[0] for piece in pieces]
-        samples = self._samples
-        targets = samples.targets[everything].split_with_sizes(lengths)
-        weights = samples.weights[everything].split_with_sizes(lengths)
-        beside = {name: rows[everything].split_with_sizes(lengths) for name, rows in samples.beside.items()}
-        table = self._fetch(everything) if self._few else {}
-        parts = {name: rows.split_with_sizes(lengths) for name, rows in table.items()}
+        rows, lengths, samples = self._joined(pieces), [piece.shape[0] for piece in pieces], self._samples
+
+        def cut(values: Tensor) -> Sequence[Tensor]:
+            return (values if rows is None else values[rows]).split_with_sizes(lengths)
+
+        targets, weights = cut(samples.targets), cut(samples.weights)
+        beside = {name: cut(values) for name, values in samples.beside.items()}
+        table = self._fetch(rows) if self._few else {}
+        parts = {name: values.split_with_sizes(lengths) for name, values in table.items()}
         for i, chosen in enumerate(pieces):
             known = {name: values[i] for name, values in beside.items()}
             if self._augmenter:
@@ -146,7 +147,13 @@ class Feed:
             inputs = {name: values[i] for name, values in parts.items()} if parts else self._fetch(chosen)
             yield chosen, Batch(inputs, targets[i], weights[i], self._plain, beside=known)
 
-    def _fetch(self, positions: Tensor) -> Inputs:
+    def _joined(self, pieces: list[Tensor]) -> Tensor | None:
+        """Positions of all samples of an epoch; None for all of the client's, as they are."""
+        if len(pieces) > 1:
+            return torch.cat(pieces)
+        return None if self._plain and pieces[0] is self._rows else pieces[0]
+
+    def _fetch(self, positions: Tensor | None) -> Inputs:
         started = time.perf_counter()
         inputs = self._client.inputs(positions)
         self.seconds += time.perf_counter() - started

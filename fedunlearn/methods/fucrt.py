@@ -109,12 +109,13 @@ def objective(settings: FUCRT, spec: StageSpec) -> Objective:
 
     def loss(outputs: Outputs, batch: Batch, context: RoundContext) -> Tensor:
         total, z = task_loss(outputs, batch, context), unit(outputs.features)
-        labels = batch.targets.masked_fill(batch.weights == 0, -1)
+        whole = batch.plain
+        labels = batch.targets if whole else batch.targets.masked_fill(batch.weights == 0, -1)
         if settings.local_weight > 0:
-            local = supervised_contrastive(z, labels, settings.local_temperature)
+            local = supervised_contrastive(z, labels, settings.local_temperature, whole)
             total = total + settings.local_weight * local
         if settings.global_weight > 0:
-            total = total + settings.global_weight * global_term(settings, z, labels, context.shared)
+            total = total + settings.global_weight * global_term(settings, z, labels, context.shared, whole)
         return total
 
     def uploads(model: Network, client: ClientData, context: RoundContext) -> Tensors:
@@ -142,12 +143,12 @@ def features(outputs: Outputs) -> Tensors:
     return {"features": outputs.features}
 
 
-def global_term(settings: FUCRT, z: Tensor, labels: Tensor, shared: Tensors) -> Tensor:
+def global_term(settings: FUCRT, z: Tensor, labels: Tensor, shared: Tensors, whole: bool) -> Tensor:
     """Contrast with (or attraction to) the prototypes that came with the model."""
     prototypes, known = shared["prototypes"], shared["known"].bool()
     if settings.global_loss == "distance":
-        return prototype_distance(z, labels, prototypes, known)
-    return prototype_contrastive(z, labels, prototypes, known, settings.global_temperature)
+        return prototype_distance(z, labels, prototypes, known, whole)
+    return prototype_contrastive(z, labels, prototypes, known, settings.global_temperature, whole)
 
 
 def first_prototypes(model: Network, client: ClientData, settings: FUCRT, spec: StageSpec) -> Tensors:

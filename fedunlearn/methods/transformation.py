@@ -115,9 +115,10 @@ def transformed_labels(spec: StageSpec, model: Network, client: ClientData, shar
     labels = client.targets.clone()
     held = client.forget.nonzero()[:, 0]
     if len(held):
-        forgotten = torch.tensor(spec.forget_classes, device=labels.device)
-        row = (labels[held, None] == forgotten).byte().argmax(1)
-        allowed = shared["allowed"].bool()[row]
+        allowed = shared["allowed"].bool()
+        if len(allowed) > 1:  # one row for each forgotten class
+            forgotten = torch.tensor(spec.forget_classes, device=labels.device)
+            allowed = allowed[(labels[held, None] == forgotten).byte().argmax(1)]
         labels[held] = labelling_logits(model, client, held, shared).masked_fill(~allowed, -torch.inf).argmax(1)
     return labels
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from fedunlearn.federation import sgd
-from fedunlearn.federation.objective import Objective, Passes, everything, retain_only
+from fedunlearn.federation.objective import Assignment, Objective, Passes, everything, retain_only
 from fedunlearn.settings.config import TrainConfig
 from fedunlearn.tasks.base import shuffled
 
@@ -17,6 +17,25 @@ def test_batches_cover_every_row_once_and_never_hold_a_single_sample():
 
 def test_a_client_with_one_sample_trains_on_nothing():
     assert list(shuffled(torch.tensor([7]), torch.tensor([7]), 4, torch.Generator())) == []
+
+
+@pytest.mark.parametrize("size", [7, 1000])  # many batches, and one that holds all samples
+@pytest.mark.parametrize("left_out", [False, True])
+def test_batches_hold_what_is_known_of_the_samples_at_their_positions(make_federation, size, left_out):
+    client = make_federation(clients=1, forget=(1,)).client(0)
+    weights, labels = (~client.forget).float() if left_out else torch.ones(len(client)), client.targets.flip(0)
+    decided = Assignment(weights, labels, {"place": torch.arange(len(client))}, plain=not left_out)
+    feed = sgd.Feed(client, sgd.assigned(decided, client), TrainConfig(batch_size=size), None)
+    seen = []
+    for positions, batch in feed.epoch(torch.Generator().manual_seed(0)):
+        seen += positions.tolist()
+        assert torch.equal(batch.inputs["images"], client.inputs(positions)["images"])
+        assert torch.equal(batch.targets, labels[positions])
+        assert torch.equal(batch.weights, weights[positions])
+        assert torch.equal(batch.beside["place"], positions)
+        assert batch.plain is not left_out
+    assert sorted(seen) == weights.nonzero()[:, 0].tolist()
+    assert (len(batch.targets) == len(seen)) == (size == 1000)
 
 
 def test_one_step_is_sgd_with_momentum_and_weight_decay(make_federation, context_of):

@@ -84,6 +84,23 @@ def test_losses_and_gradients_agree_with_their_definitions(seed, targets, known,
         torch.testing.assert_close(gradient, slope, rtol=1e-8, atol=1e-9)
 
 
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 10_000), st.integers(1, 33), st.lists(st.booleans(), min_size=3, max_size=3), TEMPERATURES)
+def test_that_all_rows_are_there_changes_no_bit(seed, rows, known, temperature):
+    stream, known = torch.Generator().manual_seed(seed), torch.tensor(known)
+    features, targets = torch.randn(rows, 4, generator=stream), torch.randint(0, 3, (rows,), generator=stream)
+    prototypes = torch.randn(3, 4, generator=stream)
+
+    def at_once(z, y, whole):
+        batch = supervised_contrastive(z, y, temperature, whole)
+        near = prototype_contrastive(z, y, prototypes, known, temperature, whole)
+        return batch + near + prototype_distance(z, y, prototypes, known, whole)
+
+    found = both(lambda z, y: at_once(z, y, True), lambda z, y: at_once(z, y, False), features, targets)
+    for told, looked in zip(*found, strict=True):
+        assert torch.equal(told, looked)
+
+
 def test_many_batches_at_once_are_the_batches_one_by_one():
     stream = torch.Generator().manual_seed(0)
     features, targets = torch.randn(5, 6, 3, generator=stream), torch.randint(-1, 3, (5, 6), generator=stream)
