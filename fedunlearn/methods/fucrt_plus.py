@@ -133,13 +133,15 @@ def objective(settings: FUCRTPlus, spec: StageSpec) -> Objective:
             logits = hidden(logits, mark > 0, spec.forget_classes)
         weights = batch.weights * torch.where(mark > 0, settings.forget_weight, 1.0)
         total = task_loss(ClassOutputs(features, logits), Batch(batch.inputs, distribution, weights), context)
-        z, hard = unit(features), contrastive_labels(distribution, mark).masked_fill(batch.weights == 0, -1)
+        z, hard, whole = unit(features), contrastive_labels(distribution, mark), batch.plain
+        if not whole:
+            hard = hard.masked_fill(batch.weights == 0, -1)
         if settings.local_weight > 0:
-            local = supervised_contrastive(z, hard, settings.local_temperature)
+            local = supervised_contrastive(z, hard, settings.local_temperature, whole)
             total = total + settings.local_weight * local
         if settings.global_weight > 0:
             prototypes, known = shared["prototypes"], shared["known"].bool()
-            distant = prototype_contrastive(z, hard, prototypes, known, settings.global_temperature)
+            distant = prototype_contrastive(z, hard, prototypes, known, settings.global_temperature, whole)
             total = total + settings.global_weight * distant
         return total
 
