@@ -25,7 +25,7 @@ DOWN = Finding("down", "down", "", "down", counted=True, finest=1.0)
 
 
 def test_what_is_asked_for_is_a_configuration():
-    for cell in {cell.dataset: cell for cell in [*audit_power.full(), *audit_power.fresh()]}.values():
+    for cell in {cell.dataset: cell for cell in [*audit_power.full(), *audit_power.fresh(audit_power.full())]}.values():
         check_method(command_line.read(list(cell.all_words), conf_dir()))
 
 
@@ -36,6 +36,8 @@ def test_cells_are_judged_that_nothing_was_chosen_on():
     assert len(judged) >= 24
     assert {c.dataset for c in judged} == {c.dataset for c in chosen}
     assert not {(c.dataset, c.forget) for c in judged} & {(c.dataset, c.forget) for c in chosen}
+    for some in (audit_power.fresh(cells), audit_power.fresh(cells[:8])):
+        assert {c.part for c in some} == {audit_power.CHOOSING, audit_power.JUDGING}
 
 
 # What is planted ---------------------------------------------------------------------------------------------------
@@ -145,14 +147,16 @@ def test_at_most_one_in_twenty_is_beyond_a_threshold():
 
 
 def test_thresholds_are_of_the_choosing_cells_alone():
-    quiet, loud = ([(scale * x, 0.0) for x in (0.0, 0.1, 0.25, 0.5)] for scale in (1.0, 1.0))
-    choosing = models(quiet, planted=(100.0, 0.0)).assign(cell="a", part="choosing")
-    judging_cell = models(loud, planted=(0.01, 0.0)).assign(cell="b")
-    table = power.table(pd.concat([choosing, judging_cell]), [UP])
+    even, odd = [[(x, 0.0) for x in bank] for bank in ((0.0, 0.1, 0.25, 0.5), (0.0, 0.01, 0.02, 9.0))]
+    choosing = models(even, planted=(100.0, 0.0)).assign(cell="a", part="choosing")
+    judged = models(odd, planted=(0.01, 0.0)).assign(cell="b")
+    table = power.table(pd.concat([choosing, judged]), [UP])
     assert set(table["n"]) == {2}, "four cannot be drawn of four"
+    limit = power.threshold([power.distances(choosing, [UP], 2).retrained])
+    assert set(table["threshold"]) == set(limit)
     rate = table.set_index(["cell", "kind"])["rate"]
     assert rate["a", "planted"] == 1.0 and rate["b", "planted"] == 0.0
-    assert rate["a", "retrained"] == rate["b", "retrained"] <= power.FALSE_ALARMS
+    assert rate["a", "retrained"] <= power.FALSE_ALARMS < 0.2 < rate["b", "retrained"], "9 is drawn last by one in four"
 
 
 def test_intervals_are_over_cells():
