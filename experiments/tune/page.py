@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from experiments.sweeps import markdown, share_of_retraining, spread
@@ -48,7 +49,7 @@ def distance(cells: pd.DataFrame) -> pd.Series:
     names = [name.removeprefix("margin.") for name in cells if name.startswith("margin.")]
     margins = pd.DataFrame({name: pd.to_numeric(cells[f"margin.{name}"]) for name in names}, index=cells.index)
     before = pd.DataFrame({name: pd.to_numeric(cells[f"original_margin.{name}"]) for name in names}, index=cells.index)
-    outside = margins.where(margins > -1, -2 - margins).clip(lower=0)  # a band is from -2 to 0
+    outside = np.maximum(margins, -2 - margins).clip(lower=0)  # a band is from -2 to 0
     return outside.where(before > 0).max(axis=1).fillna(0.0)
 
 
