@@ -25,11 +25,12 @@ def test_nothing_is_lost_where_one_class_is_nearly_certain() -> None:
 
 
 def test_samples_of_a_class_are_asked_about_as_the_retrained_models_call_them_together(evidence: Any) -> None:
-    """By the mean of logits: in the last sample the first model is outvoted."""
+    """By the mean of logits: in the last sample, two models are less sure of class 0 than one is of class 3."""
     labels = [0, 1, 1, 2, 1]
     first = evidence([[9, 0, 0, 0], [0, 9, 1, 0], [5, 9, 0, 0], [0, 0, 9, 0], [2, 0, 0, 0]], labels, [1])
     second = evidence([[9, 0, 0, 0], [0, 0, 1, 0], [0, 9, 2, 0], [0, 0, 9, 0], [0, 0, 0, 3]], labels, [1])
-    shown, classes = asked_for(Reference(first, (first, second), (1,), 4, 0))
+    third = evidence([*np.zeros((4, 4)), [0.5, 0, 0, 0]], labels, [1])
+    shown, classes = asked_for(Reference(first, (first, second, third), (1,), 4, 0))
     assert shown.tolist() == [True, False, True, True]
     assert classes.tolist() == [2, 0, 3]
 
