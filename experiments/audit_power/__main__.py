@@ -152,7 +152,8 @@ def measured(cell: Cell, place: Location, counts: Sequence[int] = ()) -> pd.Data
 def write(folder: Path, found: page.Results) -> None:
     """The page, the rates behind it, and the figure."""
     write_text(folder / "table.md", page.build(found))
-    sweeps.write_csv(folder / "power.csv", found.power)
+    rates = pd.concat([found.power, found.datasets, found.sampled])  # of all, by dataset, by number of forget samples
+    sweeps.write_csv(folder / "power.csv", rates)
     sweeps.write_csv(folder / "verdicts.csv", found.verdicts)
     with style.styled():
         style.replace(figure.power(found), folder, "power")

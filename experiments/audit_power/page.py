@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -40,15 +40,17 @@ resampled {power.RESAMPLES:,} times), as draws within a cell share its models. *
 class Results:
     """`rows`: all models (`planted.measured`); `power`: `power.summed_up` of the judging cells.
 
-    `limits`: by n and finding, the threshold, and the share of retrained models beyond the verdict's; `sampled`: as
-    `power`, by the number of forget samples; `counted`: findings that the verdict counts, `chosen`: those that it
-    should; `verdicts`: `judging.rates` of the judging cells, by `findings`: those that count `now`, or `chosen` ones.
+    `limits`: by n and finding, the threshold, and the share of retrained models beyond the verdict's; `sampled` and
+    `datasets`: as `power`, by the number of forget samples and by the dataset, at the n of the tables; `counted`:
+    findings that the verdict counts, `chosen`: those that it should; `verdicts`: `judging.rates` of the judging cells,
+    by `findings`: those that count `now`, or `chosen` ones.
     """
 
     rows: pd.DataFrame
     power: pd.DataFrame
     limits: pd.DataFrame
     sampled: pd.DataFrame
+    datasets: pd.DataFrame
     counted: list[str]
     chosen: list[str]
     verdicts: pd.DataFrame
@@ -77,20 +79,27 @@ def results(rows: pd.DataFrame, sampled: pd.DataFrame) -> Results:
     own = rows[rows["part"] == "judging"]
     sets = {"now": counted, "chosen": chosen}
     verdicts = [_errors(own, known, names).assign(findings=which) for which, names in sets.items() if names]
-    by_samples = _by_samples(sampled, power.findings_of(sampled, known))
+    fresh = power.findings_of(sampled, known)
+    by_samples = [
+        _judged(power.table(some, fresh)).assign(forget_samples=count)
+        for count, some in sampled.groupby("forget_samples")
+    ]
+    by_dataset = [_judged(some).assign(dataset=name) for name, some in judged.groupby("dataset", sort=False)]
     return Results(
-        rows, power.summed_up(judged), limits.reset_index(), by_samples, counted, chosen, pd.concat(verdicts)
+        rows=rows,
+        power=power.summed_up(judged),
+        limits=limits.reset_index(),
+        sampled=pd.concat(by_samples, ignore_index=True),
+        datasets=pd.concat(by_dataset, ignore_index=True),
+        counted=counted,
+        chosen=chosen,
+        verdicts=pd.concat(verdicts, ignore_index=True),
     )
 
 
-def _by_samples(sampled: pd.DataFrame, findings: Sequence[Finding]) -> pd.DataFrame:
-    """`power.summed_up` of the judging cells at the n of the tables, for each number of forget samples."""
-    lines = []
-    for count, rows in sampled.groupby("forget_samples"):
-        found = power.table(rows, findings, [n for n in power.SIZES if n <= JUDGED])
-        some = found[(found["part"] == "judging") & (found["n"] == found["n"].max())]
-        lines.append(power.summed_up(some).assign(forget_samples=count))
-    return pd.concat(lines, ignore_index=True)
+def _judged(found: pd.DataFrame) -> pd.DataFrame:
+    """`power.summed_up` of the judging cells in a `power.table`, at the n of the tables."""
+    return power.summed_up(found[(found["part"] == "judging") & (found["n"] == shown(found))])
 
 
 def choice(found: pd.DataFrame, number: int) -> list[str]:
@@ -113,11 +122,16 @@ def build(found: Results) -> str:
     parts = ["# How well do audits tell what is left?", READING, f"Cells: {where}.", "![Power](power.png)"]
     parts += ["## Power, by what is left", _powers(found, known), "## Power, by the number of retrained models"]
     parts += [_sizes(found, known), "## Power, by the number of forget samples", _samples(found, known)]
+    parts += ["## Power, by dataset", _datasets(found, known)]
     parts += ["## Which findings have power", _chosen(found, known), "## The verdict's own errors", VERDICTS]
     parts += [_verdicts(found), "## Are planted models usable?", USABLE, _usable(found.rows), COMMAND]
     return "\n\n".join(parts) + "\n"
 
 
+SIZES = f"""\
+Mean power against planted doses up to {SMALL:g}, in cells whose bank is larger than n."""
+BEYOND = """\
+The verdict has a threshold of its own, the edge of its band, which is the same for all findings:"""
 VERDICTS = f"""\
 The verdict with {judging.RETRAINED_MODELS} retrained models of the bank, drawn {judging.VERDICTS} times in each judging
 cell: mean share of draws over cells, with its Wilson interval for as many samples as there are cells. A retrained model
@@ -144,35 +158,36 @@ def _powers(found: Results, known: Mapping[str, Finding]) -> str:
 
 
 def _sizes(found: Results, known: Mapping[str, Finding]) -> str:
-    """False alarms and mean power against small doses, by n; and the false alarms of the verdict's own threshold."""
-    sizes = sorted(found.power["n"].unique())
-    header = ["finding", *(f"power, n = {n}" for n in sizes), *(f"false alarms, n = {n}" for n in sizes)]
-    header += [f"the verdict's own false alarms, n = {n}" for n in sizes]
-    lines = []
-    for name in ranked(found.power[found.power["n"] == shown(found.power)]):
-        own = found.power[found.power["finding"] == name]
-        small = small_doses(own, "n")
-        false = own[own["kind"] == RETRAINED].set_index("n")["mean"]
-        limits = found.limits[found.limits["finding"] == name].set_index("n")["verdict"]
-        lines.append([_name(name, known), *(_percent(each[n]) for each in (small, false, limits) for n in sizes)])
-    return f"Mean power against planted doses up to {SMALL:g}.\n\n" + markdown(header, lines)
+    """By n, and the false alarms of the verdict's own threshold."""
+    limits = found.limits.pivot(index="finding", columns="n", values="verdict")
+    header = ["retrained models beyond the verdict's band", *(f"n = {n}" for n in limits.columns)]
+    lines = [[_name(name, known), *map(_percent, limits.loc[name])] for name in limits.index]
+    return f"{SIZES}\n\n{_against(found.power, 'n', 'n = {}', known)}\n\n{BEYOND}\n\n{markdown(header, lines)}"
 
 
 def _samples(found: Results, known: Mapping[str, Finding]) -> str:
-    counts = sorted(found.sampled["forget_samples"].unique())
-    header = ["finding", *(f"power, {n} samples" for n in counts), *(f"false alarms, {n} samples" for n in counts)]
+    cells, n = (int(found.sampled[name].max()) for name in ("cells", "n"))
+    said = f"The same models of letters on fresh forget samples, n = {n}, over {cells} judging cells."
+    return f"{said}\n\n{_against(found.sampled, 'forget_samples', '{} samples', known)}"
+
+
+def _datasets(found: Results, known: Mapping[str, Finding]) -> str:
+    n = int(found.datasets["n"].max())
+    return f"n = {n}.\n\n{_against(found.datasets, 'dataset', '{}', known)}"
+
+
+def _against(some: pd.DataFrame, by: str, title: str, known: Mapping[str, Finding]) -> str:
+    """Power against small doses and false alarms of every finding, by a column."""
+    values = list(dict.fromkeys(some[by]))
+    header = ["finding", *(f"{what}, {title.format(each)}" for what in ("power", "false alarms") for each in values)]
     lines = []
-    for name in ranked(found.sampled):
-        own = found.sampled[found.sampled["finding"] == name]
-        false = own[own["kind"] == RETRAINED].set_index("forget_samples")["mean"]
-        small = small_doses(own, "forget_samples")
-        lines.append([_name(name, known), *(_percent(each[n]) for each in (small, false) for n in counts)])
-    cells = int(found.sampled["cells"].max())
-    said = (
-        f"The same models of letters, n = {int(found.sampled['n'].max())}, tested on fresh forget samples: mean power "
-        f"against planted doses up to {SMALL:g}, over {cells} judging cells."
-    )
-    return f"{said}\n\n{markdown(header, lines)}"
+    for name in ranked(some):
+        own = some[some["finding"] == name]
+        false = own[own["kind"] == RETRAINED].set_index(by)["mean"]
+        lines.append(
+            [_name(name, known), *(_percent(rates[each]) for rates in (small_doses(own, by), false) for each in values)]
+        )
+    return markdown(header, lines)
 
 
 def _chosen(found: Results, known: Mapping[str, Finding]) -> str:
@@ -199,6 +214,7 @@ def _compared(found: Results) -> str:
     for title, kinds, words in (
         ("retrained models called suppressed", [RETRAINED], ["suppressed"]),
         ("retrained models called erased", [RETRAINED], ["erased"]),
+        ("retrained models without a verdict", [RETRAINED], [judging.NONE]),
         ("head masks called erased", [HEAD_MASK], ["erased"]),
         ("head masks called suppressed", [HEAD_MASK], ["suppressed"]),
         (

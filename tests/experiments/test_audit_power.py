@@ -227,9 +227,12 @@ def test_page_and_figure_are_made_of_the_rows(cell):
         fresh[fresh["forget_samples"] == count][["retain_accuracy", "forget_accuracy_train"]] for count in (5, 10)
     ]
     assert values[0].to_numpy().tolist() == values[1].to_numpy().tolist(), "of the same models"
+    areas = [some[some["kind"] == "original"]["ausuc"].iloc[0] for _, some in fresh.groupby("forget_samples")]
+    assert len({*areas, judged[judged["kind"] == "original"]["ausuc"].iloc[0]}) == 3, "on other samples"
     found = page.results(rows, pd.concat([fresh, fresh.assign(part="choosing", cell="other")]))
     text = page.build(found)
     assert "1 of letters for judging, 1 of letters for choosing" in text and "power, 5 samples" in text
+    assert "| finding | power, letters | false alarms, letters |" in text
     assert "| **AUSUC leak** |" in text and "| left in 0.02, now |" in text
     assert set(found.counted) == {"ausuc", "gamma_recovered"} and set(found.power["n"]) == {2}
     drawn = figure.power(found)
