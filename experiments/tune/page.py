@@ -54,7 +54,7 @@ def distance(cells: pd.DataFrame) -> pd.Series:
 
 
 def _table(done: pd.DataFrame) -> str:
-    header = ["trial", *WORDS, "distance", "forget accuracy", "retain gap", "time"]
+    header = ["trial", *WORDS, "distance", "forget accuracy", "retain gap", "work"]
     return markdown(header, [[f"`{trial}`", *_cells(cells)] for trial, cells in done.groupby("asked", sort=False)])
 
 
@@ -64,7 +64,7 @@ def _cells(cells: pd.DataFrame) -> list[str]:
         spread(distance(cells), 1.0, lambda value: f"{value:.2f}"),
         spread(column(cells, "unlearned.forget_accuracy")),
         spread(column(cells, "gap.retain_accuracy"), 1.0, signed),
-        share_of_retraining(cells, "seconds"),
+        share_of_retraining(cells, "samples"),
     ]
     return [*(str(count or "") for count in counts), *numbers]
 
@@ -78,14 +78,12 @@ def _failed(frame: pd.DataFrame) -> list[str]:
 
 
 def _cost(done: pd.DataFrame) -> str:
-    seconds = column(done, "cost.unlearn.seconds").sum()
-    per_cell = done.drop_duplicates(["dataset", "forget", "seed"])
-    shared = column(per_cell, "cost.train.seconds").sum()
-    retraining = column(per_cell, "cost.retrain.seconds").mean()
+    work = (column(done, "cost.unlearn.samples") / column(done, "cost.retrain.samples")).sum()
+    cells = len(done.drop_duplicates(["dataset", "forget", "seed"]))
     return (
-        f"*Cost of the search:* {done['asked'].nunique()} trials in each of {len(per_cell)} cells took "
-        f"{quantity(seconds)} seconds of unlearning; retraining once in a cell takes {quantity(retraining)}. The "
-        f"original models ({quantity(shared)} seconds in all) and the retrained ones serve every method that is tuned."
+        f"*Work* is the samples that clients went through, as a share of one retraining. The search itself, "
+        f"{done['asked'].nunique()} trials in each of {cells} cells, cost as much as {quantity(work)} retrainings; the "
+        f"original and the retrained models serve every method that is tuned."
     )
 
 

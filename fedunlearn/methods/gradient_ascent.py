@@ -45,7 +45,7 @@ class GradientAscent:
     # rounds of ascent; null: one in five, at least one; the rest of unlearn.rounds repairs
     ascent_rounds: Count | None = None
     ascent_lr: Positive = 0.01  # learning rate of the ascent
-    ascent_steps: Count = 30  # of a client in a round of ascent, on average; whole epochs, at least one
+    ascent_steps: Count = 120  # of a client in a round of ascent, on average; whole epochs, at least one
     clip: Positive = 5.0  # largest norm of a batch's gradient, in the repair as well
     # δ: largest squared distance from the original model; null: a third of that of random models
     radius: Positive | None = None
@@ -159,7 +159,7 @@ METHODS = {
         name="gradient_ascent",
         title="gradient ascent",
         settings=GradientAscent,
-        grid={"method.ascent_steps": (30, 120), "method.ascent_lr": (0.01, 0.02, 0.05)},
+        grid={"method.ascent_steps": (120, 30), "method.ascent_lr": (0.01, 0.02, 0.05)},
         objective=objective,
         strategy=AscentServer,
         queries={"batches": count_batches},

@@ -39,6 +39,7 @@ WORDS = {
     "client": ["request.classes=[]", "request.clients=[1]"],
     "sample": ["request.classes=[]", "request.samples={0: 3, 2: 1}"],
 }
+SHORTER = {"gradient_ascent": ("method.ascent_steps=10",)}
 FOUND = {name: registry.find("method", name) for name in registry.names("method")}
 # Of the others, some are finished already, and some are for other tasks.
 WORKING = [name for name, found in FOUND.items() if not found.given and defined(found.tasks, "classification")]
@@ -54,7 +55,7 @@ def composed(*words: str) -> RunConfig:
 
 def config_of(method: str, level: str, partition: str) -> RunConfig:
     spread = composed(f"partition={partition}", "partition.clients=5").partition
-    return replace(composed(f"method={method}"), partition=spread, request=REQUESTS[level])
+    return replace(composed(f"method={method}", *SHORTER.get(method, ())), partition=spread, request=REQUESTS[level])
 
 
 @pytest.fixture(scope="module")

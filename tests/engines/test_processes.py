@@ -61,6 +61,9 @@ def federation_of(make_federation, level):
     return federation
 
 
+SHORTER = {"federaser": {"interval": None}, "gradient_ascent": {"ascent_steps": 10}}  # than by default
+
+
 def play(make_federation, name, server=None, memory=(), rounds=2, begin=None, seen=None, **engine):
     """A stage of a method on four clients of different sizes, one of them with a single sample."""
     method = registry.find("method", name)
@@ -68,7 +71,7 @@ def play(make_federation, name, server=None, memory=(), rounds=2, begin=None, se
     federation = federation_of(make_federation, level)
     forget = {"forget_classes": federation.request.classes, "forget_clients": (0,) if level == "client" else ()}
     settings = plain(method.settings()) if method.settings.__dataclass_fields__ else {}
-    settings |= {"interval": None} if name == "federaser" else {}  # as many rounds as here
+    settings |= SHORTER.get(name, {})
     spec = StageSpec("unlearn", 0, name, TRAINING, 4, level, **forget, settings=settings)
     begin = begin or Progress(federation.models.fresh(7).state_dict(), memory=dict(memory))
     choice = Choice("local", Local(**{"workers": 2, "backend": "processes", **engine}))

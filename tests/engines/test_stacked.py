@@ -69,10 +69,13 @@ def assert_close(first, second, tolerance=TOLERANCE):
             torch.testing.assert_close(value, other[name], rtol=0, atol=tolerance * scale)
 
 
+SHORTER = {"federaser": {"interval": None}, "gradient_ascent": {"ascent_steps": 10}}  # than by default
+
+
 def plan_of(name, **training):
     method = registry.find("method", name)
     settings = plain(method.settings()) if method.settings.__dataclass_fields__ else {}
-    settings |= {"interval": None} if name == "federaser" else {}  # as many rounds as here
+    settings |= SHORTER.get(name, {})
     return StageSpec(
         "unlearn", 0, name, TrainConfig(**{**plain(TRAINING), **training}), 4, "class", (1,), settings=settings
     )

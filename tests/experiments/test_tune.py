@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import re
 from itertools import product
 
 import pandas as pd
@@ -73,13 +72,13 @@ def test_a_quick_look_makes_two_trials_and_goes_on_where_it_was_stopped(tmp_path
     assert (tmp_path / "work" / "lra_npp" / "1" / "summary.json").stat().st_mtime_ns == written
     said = page.build("lra_npp", frame)
     assert said.count("| `method.perturbed=0.2 method.edit=") == 2
-    assert re.search(r"2 trials in each of 1 cells took [\d.]+ seconds", said)
+    assert "2 trials in each of 1 cells, cost as much as 0 retrainings" in said, "its clients train on nothing"
 
 
 def trial(asked: str, *cells: tuple[str, float, float]) -> list[dict]:
     """A row for each cell: the verdict, the margin of the one finding that counts, and the gap in retain accuracy."""
     same = {"sweep": "m", "asked": asked, "status": "done", "setting": "here", "dataset": "d", "forget": "class 4"}
-    costs = {"cost.train.seconds": 9.0, "cost.retrain.seconds": 10.0, "cost.unlearn.seconds": 2.0}
+    costs = {"cost.retrain.samples": 10.0, "cost.unlearn.samples": 2.0}
     blind = {"margin.probe": 50.0, "original_margin.probe": -0.5}  # the original is inside this band
     return [
         {
@@ -133,13 +132,12 @@ def test_the_page_says_what_was_tried_chosen_and_spent():
     said = page.build("m", pd.DataFrame([*trial("k=1", FAR, ERASED), *trial("k=2", ERASED, BETTER)]))
     assert "**Chosen:** `k=2` (the defaults are `k=1`)." in said
     assert "| `k=1` | 1 |  | 1 |  |  | 2.00 ± 2.83 | 0.000 ± 0.000 | −0.025 ± 0.035 | 20 % |" in said
-    assert "2 trials in each of 2 cells took 8 seconds of unlearning; retraining once in a cell takes 10." in said
-    assert "(18 seconds in all)" in said
+    assert "2 trials in each of 2 cells, cost as much as 0.80 retrainings;" in said
     assert said.endswith(
         "Cells: here (seed 0), here (seed 1). Versions and machine are in environment.json, every run in runs.csv."
     )
     elsewhere = pd.DataFrame([*trial("z", FAR), *trial("a", ("", 4.0, 0.0))])
     said = page.build("m", pd.concat([elsewhere, elsewhere.assign(dataset="e")]))
-    assert "2 trials in each of 2 cells" in said and "(18 seconds in all)" in said
+    assert "2 trials in each of 2 cells" in said
     assert said.index("| `z` |  |  | 2 |  |  |") < said.index("| `a` |  |  |  |  | 2 |"), "in the order of the grid"
     assert "No run is done." in page.build("m", pd.DataFrame(trial("k=1", FAR)).assign(status="failed"))

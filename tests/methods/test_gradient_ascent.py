@@ -142,7 +142,7 @@ def test_the_usual_radius_is_a_third_of_the_mean_squared_distance(pair_federatio
     centre, radius = ball(server.shared)
     assert radius.item() == pytest.approx(11 / 3)
     assert squared_distance({"head.weight": torch.tensor([4.0, 5.0])}, centre).item() == 25
-    assert server.notes["ascent_epochs"] == 12  # 30 steps, of which an epoch has 2.5
+    assert server.notes["ascent_epochs"] == 48  # 120 steps, of which an epoch has 2.5
 
 
 def test_one_round_in_five_ascends_and_the_others_repair(trained, play):
