@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from flwr.app import Message
 from flwr.serverapp import Grid
@@ -22,10 +22,13 @@ PATIENCE = 120.0  # seconds for the nodes to appear
 
 
 class OrderedGrid(Grid):
-    """Another grid, once it has `nodes` nodes, with at most `window` messages on their way."""
+    """Another grid, once it has `nodes` nodes, with at most `window` messages on their way.
 
-    def __init__(self, grid: Grid, nodes: int, window: int) -> None:
-        self._grid, self._nodes, self._window = grid, nodes, window
+    Once `stopped()`, nobody will reply: whoever waits gets a RunError.
+    """
+
+    def __init__(self, grid: Grid, nodes: int, window: int, stopped: Callable[[], bool] = lambda: False) -> None:
+        self._grid, self._nodes, self._window, self._stopped = grid, nodes, window, stopped
         self.roster: list[int] = []  # node ids of client 0, 1, …, once they have been asked
 
     def get_node_ids(self) -> list[int]:
@@ -34,7 +37,7 @@ class OrderedGrid(Grid):
         while len(found := list(self._grid.get_node_ids())) < self._nodes:
             if time.monotonic() > end:
                 raise RunError(f"only {len(found)} of {self._nodes} nodes appeared within {PATIENCE:g} s")
-            time.sleep(PAUSE)
+            self._pause()
         return found
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterator[Message]:
@@ -57,10 +60,15 @@ class OrderedGrid(Grid):
             if not replies and time.monotonic() > end:
                 break
             if not replies:
-                time.sleep(PAUSE)
+                self._pause()
         name = waiting.popleft()
         if name in arrived:
             yield arrived.pop(name)
+
+    def _pause(self) -> None:
+        if self._stopped():
+            raise RunError("the simulation was stopped")
+        time.sleep(PAUSE)
 
     def set_run(self, run: Run) -> None:
         """Passed on."""

@@ -7,6 +7,7 @@ import math
 import os
 from dataclasses import dataclass
 from functools import partial
+from threading import Event
 from typing import Any
 
 from flwr.app import Context
@@ -43,14 +44,17 @@ def run(app: ServerApp, federation: Federation, config: RunConfig, say: Say) -> 
     settings, count = config.engine.settings, len(federation.parts)
     workers = worker_count(settings)
     opened = partial(federation_from_json, json.dumps(config.as_dict(), sort_keys=True))
-    ordered = ServerApp()
+    ordered, stopped = ServerApp(), Event()
 
     @ordered.main()
     def main(grid: Grid, context: Context) -> None:
-        app(OrderedGrid(grid, count, window=4 * workers), context)
+        app(OrderedGrid(grid, count, 4 * workers, stopped.is_set), context)
 
     clients = client_app(opened, wire.as_bytes, limit=settings.client_timeout)
-    run_simulation(ordered, clients, count, backend_config=backend(settings, workers))
+    try:
+        run_simulation(ordered, clients, count, backend_config=backend(settings, workers))
+    finally:
+        stopped.set()  # after Ctrl-C the server's thread would wait for replies for ever, and the process for it
 
 
 def backend(settings: Ray, workers: int) -> Any:

@@ -1,10 +1,12 @@
 """Replies of a grid that finishes out of order, forgets some, and whose nodes come late."""
 
+from threading import Thread
 from types import SimpleNamespace
 
+import flwr.simulation
 import pytest
 
-from fedunlearn.engines import ordered_grid
+from fedunlearn.engines import ordered_grid, ray
 from fedunlearn.engines.ordered_grid import OrderedGrid
 from fedunlearn.errors import RunError
 
@@ -60,3 +62,32 @@ def test_nodes_are_waited_for(monkeypatch):
     monkeypatch.setattr(ordered_grid, "PATIENCE", 0.01)
     with pytest.raises(RunError, match="only 1 of 2 nodes appeared"):
         OrderedGrid(Unordered(nodes_after=10**9), 2, 4).get_node_ids()
+
+
+def test_nobody_is_waited_for_once_all_is_stopped():
+    grid = OrderedGrid(Unordered(lost=(0,), nodes_after=10**9), 2, 4, stopped=lambda: True)
+    with pytest.raises(RunError, match="the simulation was stopped"):
+        list(grid.send_and_receive([0], timeout=5))
+    with pytest.raises(RunError, match="the simulation was stopped"):
+        grid.get_node_ids()
+
+
+def test_ctrl_c_ends_the_servers_thread_of_ray(monkeypatch):
+    """Flower leaves it alone, and no process ends before it does."""
+    threads = []
+
+    def simulation(server, clients, count, backend_config):
+        threads.append(Thread(target=server, args=(Unordered(lost=(0,)), None), daemon=True))
+        threads[0].start()
+        raise KeyboardInterrupt
+
+    def app(grid, context):
+        with pytest.raises(RunError):
+            list(grid.send_and_receive([0]))
+
+    monkeypatch.setattr(flwr.simulation, "run_simulation", simulation)
+    config = SimpleNamespace(engine=SimpleNamespace(settings=ray.Ray(workers=1)), as_dict=dict)
+    with pytest.raises(KeyboardInterrupt):
+        ray.run(app, SimpleNamespace(parts=[[0]]), config, print)
+    threads[0].join(20)
+    assert not threads[0].is_alive()
