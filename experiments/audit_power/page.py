@@ -22,6 +22,9 @@ from fedunlearn.runs.steps import RETRAINED
 JUDGED = 8  # n of the tables: what a verdict asks for
 SMALL = 0.3  # largest dose by which findings are chosen
 SEEN = 0.8  # power against head masks that a finding must have to be chosen
+# Findings that do not count, with which the verdict is tried: it counted the one until this was measured, and the other
+# is what a run has that asks for five shots.
+TRIED = ("probe_forget_accuracy", "fewshot_5_accuracy")
 KINDS = ((RETRAINED, 0.0), *((LEFT_IN, dose) for dose in DOSES[LEFT_IN]), *((MIXTURE, dose) for dose in DOSES[MIXTURE]))
 KINDS += ((HEAD_MASK, 1.0),)
 READING = f"""\
@@ -42,8 +45,8 @@ class Results:
 
     `limits`: by n and finding, the threshold, and the share of retrained models beyond the verdict's; `sampled` and
     `datasets`: as `power`, by the number of forget samples and by the dataset, at the n of the tables; `counted`:
-    findings that the verdict counts, `chosen`: those that it should; `verdicts`: `judging.rates` of the judging cells,
-    by `findings`: those that count `now`, or `chosen` ones.
+    findings that the verdict counts, `seeing`: those that see head masks in the choosing cells; `verdicts`:
+    `judging.rates` of the judging cells, by `findings`: those that count `now`, and with one more each.
     """
 
     rows: pd.DataFrame
@@ -52,7 +55,7 @@ class Results:
     sampled: pd.DataFrame
     datasets: pd.DataFrame
     counted: list[str]
-    chosen: list[str]
+    seeing: list[str]
     verdicts: pd.DataFrame
 
 
@@ -74,11 +77,13 @@ def results(rows: pd.DataFrame, sampled: pd.DataFrame) -> Results:
     found = power.table(rows, findings)
     judged = found[found["part"] == "judging"]
     counted = [finding.name for finding in findings if finding.counted]
-    chosen = choice(power.summed_up(found[found["part"] == "choosing"]), len(counted))
+    seeing = choice(power.summed_up(found[found["part"] == "choosing"]))
     limits = judged[judged["kind"] == RETRAINED].groupby(["n", "finding"], sort=False)[["threshold", "verdict"]].mean()
     own = rows[rows["part"] == "judging"]
-    sets = {"now": counted, "chosen": chosen}
-    verdicts = [_errors(own, known, names).assign(findings=which) for which, names in sets.items() if names]
+    measured = {finding.name for finding in findings}
+    more = {f"with {known[name].label}": [*counted, name] for name in TRIED if name in measured}
+    sets = {"now": counted, **more}
+    verdicts = [_errors(own, known, names).assign(findings=which) for which, names in sets.items()]
     fresh = power.findings_of(sampled, known)
     by_samples = [
         _judged(power.table(some, fresh)).assign(forget_samples=count)
@@ -92,7 +97,7 @@ def results(rows: pd.DataFrame, sampled: pd.DataFrame) -> Results:
         sampled=pd.concat(by_samples, ignore_index=True),
         datasets=pd.concat(by_dataset, ignore_index=True),
         counted=counted,
-        chosen=chosen,
+        seeing=seeing,
         verdicts=pd.concat(verdicts, ignore_index=True),
     )
 
@@ -102,15 +107,14 @@ def _judged(found: pd.DataFrame) -> pd.DataFrame:
     return power.summed_up(found[(found["part"] == "judging") & (found["n"] == shown(found))])
 
 
-def choice(found: pd.DataFrame, number: int) -> list[str]:
-    """The findings that should count by `power.summed_up` of the choosing cells, at most `number`, the best first.
+def choice(found: pd.DataFrame) -> list[str]:
+    """The findings that see head masks, which nothing on the surface does; the best first, by `ranked`.
 
-    Of those that see a head mask, which nothing on the surface does, the ones with the greatest mean power against
-    doses up to `SMALL`, at the n of the tables or the largest below.
+    From `power.summed_up` of the choosing cells, at the n of the tables or the largest below.
     """
     some = found[found["n"] == shown(found)]
     seen = some[(some["kind"] == HEAD_MASK) & (some["mean"] >= SEEN)]["finding"]
-    return ranked(some[some["finding"].isin(seen)])[:number]
+    return ranked(some[some["finding"].isin(seen)])
 
 
 def build(found: Results) -> str:
@@ -123,7 +127,7 @@ def build(found: Results) -> str:
     parts += ["## Power, by what is left", _powers(found, known), "## Power, by the number of retrained models"]
     parts += [_sizes(found, known), "## Power, by the number of forget samples", _samples(found, known)]
     parts += ["## Power, by dataset", _datasets(found, known)]
-    parts += ["## Which findings have power", _chosen(found, known), "## The verdict's own errors", VERDICTS]
+    parts += ["## Which findings have power", _seeing(found, known), "## The verdict's own errors", VERDICTS]
     parts += [_verdicts(found), "## Are planted models usable?", USABLE, _usable(found.rows), COMMAND]
     return "\n\n".join(parts) + "\n"
 
@@ -135,8 +139,8 @@ The verdict has a threshold of its own, the edge of its band, which is the same 
 VERDICTS = f"""\
 The verdict with {judging.RETRAINED_MODELS} retrained models of the bank, drawn {judging.VERDICTS} times in each judging
 cell: mean share of draws over cells, with its Wilson interval for as many samples as there are cells. A retrained model
-should never be called suppressed, a head mask never erased. *now*: by the findings that count; *chosen*: by those of
-the rule above, which has seen no judging cell."""
+should never be called suppressed, a head mask never erased. *now*: by the findings that count; the others: by one
+more."""
 USABLE = """\
 Mean retain accuracy, and lowest of a cell minus the mean of its retrained models: a mixture of networks can be none."""
 COMMAND = """\
@@ -190,27 +194,19 @@ def _against(some: pd.DataFrame, by: str, title: str, known: Mapping[str, Findin
     return markdown(header, lines)
 
 
-def _chosen(found: Results, known: Mapping[str, Finding]) -> str:
-    """The rule, what it chooses and leaves out, and what the verdict would be by it."""
-    rule = (
-        f"By a rule, on the choosing cells alone: of the findings that see at least {100 * SEEN:.0f} % of head masks, "
-        f"the {len(found.counted)} with the greatest mean power against planted doses up to {SMALL:g}"
+def _seeing(found: Results, known: Mapping[str, Finding]) -> str:
+    """The rule, which findings pass, and what the verdict would be with others."""
+    passed = ", ".join(named(name, known).label for name in found.seeing) or "none"
+    said = (
+        f"By a rule, on the choosing cells alone, a finding has power if it sees at least {100 * SEEN:.0f} % of head "
+        f"masks: {passed}. The verdict counts those of them that every run has; how many shots there are is a setting."
     )
-    labels, kept, gone = (
-        ", ".join(named(name, known).label for name in names) or "none"
-        for names in (
-            found.chosen,
-            [name for name in found.counted if name in found.chosen],
-            [name for name in found.counted if name not in found.chosen],
-        )
-    )
-    said = f"{rule}: {labels}. Of those that count now, it keeps {kept}; it leaves out {gone}."
-    return "\n\n".join([said, _compared(found)])
+    return f"{said}\n\n{_compared(found)}"
 
 
 def _compared(found: Results) -> str:
-    """On the judging cells, by the findings that count now and by the chosen ones."""
-    lines = []
+    """On the judging cells, by the findings that count now and with one more."""
+    sets, lines = list(dict.fromkeys(found.verdicts["findings"])), []
     for title, kinds, words in (
         ("retrained models called suppressed", [RETRAINED], ["suppressed"]),
         ("retrained models called erased", [RETRAINED], ["erased"]),
@@ -226,8 +222,8 @@ def _compared(found: Results) -> str:
         some = found.verdicts[found.verdicts["kind"].isin(kinds) & found.verdicts["word"].isin(words)]
         some = some[(some["dose"] <= SMALL) | (some["kind"] == HEAD_MASK)]
         shares = some.groupby(["findings", "kind", "dose"])["share"].sum().groupby("findings").mean()
-        lines.append([title, *(_percent(shares[which]) if which in shares else "–" for which in ("now", "chosen"))])
-    return markdown(["on the judging cells", "by what counts now", "by the chosen findings"], lines)
+        lines.append([title, *(_percent(shares[which]) if which in shares else "–" for which in sets)])
+    return markdown(["on the judging cells", *sets], lines)
 
 
 def _verdicts(found: Results) -> str:

@@ -18,19 +18,19 @@ CONTROLS = {"retrain": "one more retraining", "head_mask": "one bias lowered", "
 NAMES = {
     "leak": "leak",
     "gamma_recovered": "one scalar",
-    "probe_forget_accuracy": "probe",
     "prototype_forget_accuracy": "prototype",
     "relearn_batches": "relearning",
 }
 READING = """\
 A cell is a dataset, a forgotten class and a seed; in each, every method starts from the same original model and is
-held against the same retrained ones. The verdict ([docs/audits.md](../../docs/audits.md#the-verdict)) looks at five
-findings: AUSUC leak, forget accuracy after one scalar is added to the forgotten logit, a linear probe on the features,
-forget accuracy after five samples are averaged into a row of the head, and mini-batches until relearnt. One counts
-where the original model is above the band of the retrained ones. **Erased**: all that count are inside their bands, and
-the original model is far above one. **Over-erased**: none is above its band, at least one below. **Suppressed**: the
-accuracy is gone, but at least one is above its band. **Not erased**: not even the accuracy is gone. **No verdict**:
-nothing counts, or all that do are inside bands that the original model is not far above.
+held against the same retrained ones. The verdict ([docs/audits.md](../../docs/audits.md#the-verdict)) looks at
+four findings: AUSUC leak, forget accuracy after one scalar is added to the forgotten logit, forget accuracy after
+five samples are averaged into a row of the head, and mini-batches until relearnt. One counts where the original
+model is above the band of the retrained ones. **Erased**: all that count are inside their bands, and the original
+model is far above one. **Suppressed**: the accuracy is gone, but two are above their bands, or one far above.
+**Over-erased**: none is above its band, and two are below, or one far below. **Not erased**: not even the accuracy
+is gone. **No verdict**: nothing counts, only one is outside its band and not far, or all are inside bands that the
+original model is not far above.
 
 *Margins* are in noise floors, medians over the cells and in brackets the lowest and highest: above 0 more is left than
 in retrained models, 0 to −2 is inside the band, below −2 less is left. *Retain gap*: retain accuracy minus that of
@@ -45,7 +45,7 @@ LEFT = """\
 
 The same findings as shares of the way from the retrained models (0) to the original one (1), mean ± standard deviation
 over cells: what one scalar brings back, what a prototype of five samples brings back, and, by logarithms, the head
-start in relearning. Without the probe, which hardly tells original from retrained models."""
+start in relearning. AUSUC leak is such a share by itself."""
 SHARES = ("gamma_recovered", "prototype_forget_accuracy", "relearn_batches")
 ATTACK = "u_lira"  # the sweep with shadow models
 SHADOWS = 16

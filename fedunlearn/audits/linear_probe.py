@@ -66,7 +66,6 @@ DECLARED = (
         "up",
         "0 to 1",
         headline=True,
-        counted=True,
         finest="forget sample",
     ),
 )

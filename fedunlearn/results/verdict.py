@@ -9,11 +9,13 @@ A finding counts only where it is defined for the run and sees something: where 
 forgotten, is above the band.
 
 - not erased: the accuracy is still above chance or, of a task where what was never seen can be known, above its band
-- suppressed: the accuracy is gone, and at least one finding is above its band: more is left than after retraining
-- over-erased: none is above, at least one is below its band: less is left, which tells it from retrained models too
+- suppressed: the accuracy is gone, and findings are above their bands: more is left than after retraining
+- over-erased: none is above, but some are below their bands: less is left, which tells it from retrained models too
 - erased: all are inside their bands, and the original model is far above one: more than its half width
 
-Where nothing counts, or all that counts is inside a band that the original model is not far above, there is no verdict.
+One finding that is just outside its band decides nothing, as a retrained model may be there by chance: it takes two, or
+one that is beyond a wider band (`FAR_WIDTHS`). Where it is so, where nothing counts, or where all that counts is inside
+a band that the original model is not far above, there is no verdict.
 """
 
 from __future__ import annotations
@@ -29,19 +31,27 @@ SURFACE, UTILITY = "forget_accuracy", "retain_accuracy"
 # By how many retrained models there are: half the width of a band in noise floors, such that one more is above it in
 # 1.5 % of cases on each finding if findings are normally distributed. From eight on it is 1 (docs/audits.md).
 WIDTHS = {2: 18.5, 3: 3.5, 4: 2.0, 5: 1.5, 6: 1.25, 7: 1.1}
+# The same for 0.375 % of cases, a quarter: of four findings, one is so far above its band in 1.5 % of cases at most.
+FAR_WIDTHS = {2: 74.0, 3: 7.0, 4: 3.3, 5: 2.3, 6: 1.8, 7: 1.55}
+FAR = 1.4  # from eight on
+BARELY = "only one finding is {side} its band, and by no more than a retrained model may be by chance"
 BLIND = "even the original model, which knows the classes, is not far above any band: being inside them proves nothing"
 Numbers = Mapping[str, float | None]
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A finding of a model against the band `centre` ± `half`; `left` is up where more is left."""
+    """A finding of a model against the band `centre` ± `half`; `left` is up where more is left.
+
+    `far`: half the width of the wider band, which one finding has to leave to decide alone.
+    """
 
     name: str
     label: str
     value: float
     centre: float
     half: float
+    far: float
     left: int
 
     @property
@@ -53,7 +63,11 @@ class Judged:
     def side(self) -> int:
         """1: above the band, more is left. -1: below it, less is left. 0: inside."""
         distance = self.left * (self.value - self.centre)
-        return 0 if abs(distance) <= self.half * (1 + 1e-9) else 1 if distance > 0 else -1
+        return 0 if not self.beyond(self.half) else 1 if distance > 0 else -1
+
+    def beyond(self, half: float) -> bool:
+        """Is it outside a band of that half width?"""
+        return abs(self.value - self.centre) > half * (1 + 1e-9)
 
     @property
     def clear(self) -> bool:
@@ -125,9 +139,10 @@ def judge(
     held = held_against(models, measured, samples)
     gone, surface = _gone(models, declared, chance, samples)
     word = _word(gone, held)
+    nothing = BARELY.format(side="above" if held.outside(1) else "below") if held.outside(1, -1) else BLIND
     missing = [finding.label for finding in counted if finding not in measured]
     remarks = _remarks(models, declared, held.blind, missing)
-    return held.verdict(word, (surface if word else BLIND, *map(str, held.judged), *remarks))
+    return held.verdict(word, (surface if word else nothing, *map(str, held.judged), *remarks))
 
 
 @dataclass(frozen=True)
@@ -153,6 +168,10 @@ class Held:
         """Is the original model far above a band?"""
         return any(each.clear for each in self.before)
 
+    def outside(self, *sides: int) -> list[Judged]:
+        """Those of the unlearned model that count and are on such a side of their bands."""
+        return [each for each in self.counts if each.side in sides]
+
     def verdict(self, word: str | None, reasons: Sequence[str]) -> Verdict:
         """`word`, and the findings that it comes from."""
         return Verdict(
@@ -162,8 +181,8 @@ class Held:
             {each.name: each.margin for each in self.before},
             self.retrained,
             tuple(each.name for each in self.counts),
-            tuple(each.name for each in self.counts if each.side == 1),
-            tuple(each.name for each in self.counts if each.side == -1),
+            tuple(each.name for each in self.outside(1)),
+            tuple(each.name for each in self.outside(-1)),
         )
 
 
@@ -190,9 +209,9 @@ def _gone(models: Compared, declared: Declared, chance: float | None, samples: i
 def _word(gone: bool, held: Held) -> str | None:
     if not gone:
         return "not erased"
-    sides = [each.side for each in held.counts]
-    if any(sides):
-        return "suppressed" if 1 in sides else "over-erased"
+    for side, word in ((1, "suppressed"), (-1, "over-erased")):
+        if outside := held.outside(side):
+            return word if len(outside) > 1 or outside[0].beyond(outside[0].far) else None
     return "erased" if held.clear else None
 
 
@@ -226,9 +245,12 @@ def _absent(
 
 def _judged(finding: Finding, model: Numbers, retrained: Sequence[Numbers], samples: int) -> Judged:
     values = [_known(other[finding.name]) for other in retrained]
-    half = max(WIDTHS.get(len(values), 1.0) * (max(values) - min(values)), finding.least(samples))
+    floor, least = max(values) - min(values), finding.least(samples)
+    half, far = (
+        max(width * floor, least) for width in (WIDTHS.get(len(values), 1.0), FAR_WIDTHS.get(len(values), FAR))
+    )
     value, mean = _known(model[finding.name]), sum(values) / len(values)
-    return Judged(finding.name, finding.label, value, mean, half, finding.side or 1)
+    return Judged(finding.name, finding.label, value, mean, half, far, finding.side or 1)
 
 
 def _known(value: float | None) -> float:

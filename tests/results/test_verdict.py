@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fedunlearn.results.findings import Finding, by_name
-from fedunlearn.results.verdict import WIDTHS, Compared, Verdict, judge
+from fedunlearn.results.verdict import FAR, FAR_WIDTHS, WIDTHS, Compared, Verdict, judge
 
 DECLARED = by_name(
     [
@@ -84,22 +84,39 @@ def judged(
     ("changes", "word"),
     [
         ({}, "erased"),
-        ({"leak": 0.21}, "suppressed"),
+        ({"leak": 0.29}, "suppressed"),
         ({"probe_forget_accuracy": 0.83}, "suppressed"),
-        ({"gamma_recovered": 0.31}, "suppressed"),
-        ({"prototype_forget_accuracy": 0.61}, "suppressed"),
+        ({"gamma_recovered": 0.35}, "suppressed"),
+        ({"prototype_forget_accuracy": 0.7}, "suppressed"),
         ({"prototype_forget_accuracy": 0.1}, "over-erased"),
-        ({"relearn_batches": 5.0}, "suppressed"),
-        ({"relearn_batches": 15.0}, "over-erased"),
+        ({"relearn_batches": 4.0}, "suppressed"),
+        ({"relearn_batches": 16.0}, "over-erased"),
         ({"leak": -0.3}, "over-erased"),
-        ({"leak": -0.3, "relearn_batches": 5.0}, "suppressed"),
+        ({"leak": -0.3, "relearn_batches": 4.0}, "suppressed"),
+        ({"leak": 0.21}, None),  # one finding, and not beyond 0.28
+        ({"leak": -0.21}, None),
+        ({"relearn_batches": 5.0}, None),
+        ({"leak": 0.21, "relearn_batches": 5.0}, "suppressed"),  # two
+        ({"leak": -0.21, "relearn_batches": 15.0}, "over-erased"),
+        ({"leak": -0.3, "relearn_batches": 5.0}, None),  # nothing can be said where one may be above
         ({"forget_accuracy": 0.1}, "erased"),  # chance
         ({"forget_accuracy": 0.11}, "not erased"),
         ({"forget_accuracy": 0.11, "leak": 1.0}, "not erased"),
     ],
 )
-def test_words(changes: dict[str, float], word: str) -> None:
+def test_words(changes: dict[str, float], word: str | None) -> None:
     assert judged(changes).word == word
+
+
+def test_one_finding_that_is_just_outside_its_band_is_named_and_decides_nothing() -> None:
+    found = judged({"leak": 0.21})
+    assert found.reasons[0].startswith(
+        "only one finding is above its band, and by no more than a retrained model may be"
+    )
+    assert found.above == ("leak",) and found.margins["leak"] == pytest.approx(0.05)
+    assert judged({"leak": -0.21}).reasons[0].startswith("only one finding is below its band")
+    blind = {**ORIGINAL, "probe_forget_accuracy": 0.8}
+    assert judged({"leak": 0.21, "probe_forget_accuracy": 0.9}, original=blind).word is None, "the probe does not count"
 
 
 def test_margins_are_half_widths_from_the_edge_where_more_is_left() -> None:
@@ -127,9 +144,11 @@ def test_fewer_than_eight_retrained_models_make_wider_bands() -> None:
         found.reasons
     )
     assert judged(retrained=PAIR).word is None
-    known = {**ORIGINAL, "leak": 4.0}
-    assert judged({"leak": 3.8}, retrained=PAIR, original=known).word == "suppressed"
-    assert judged({"leak": 3.6}, retrained=PAIR, original=known).word is None
+    known = {**ORIGINAL, "leak": 20.0}
+    assert judged({"leak": 14.9}, retrained=PAIR, original=known).word == "suppressed"
+    assert judged({"leak": 14.7}, retrained=PAIR, original=known).above == ("leak",)
+    assert judged({"leak": 14.7}, retrained=PAIR, original=known).word is None
+    assert judged({"leak": 3.6}, retrained=PAIR, original=known).word == "erased", "3.7 to either side"
     assert not any("bands reach" in reason for reason in judged(retrained=RETRAINED).reasons)
 
 
@@ -139,6 +158,8 @@ def test_one_more_retrained_model_is_above_a_band_of_others_in_three_cases_of_tw
     others, one = stream.normal(size=(400_000, models)), stream.normal(size=400_000)
     half = WIDTHS.get(models, 1.0) * np.ptp(others, axis=1)
     assert 0.0137 < (one > others.mean(axis=1) + half).mean() < 0.0157
+    far = FAR_WIDTHS.get(models, FAR) * np.ptp(others, axis=1)
+    assert 0.003 < (one > others.mean(axis=1) + far).mean() < 0.0042, "of four findings, one in as many cases"
 
 
 @pytest.mark.parametrize(
@@ -207,7 +228,7 @@ def test_without_a_chance_level_the_accuracy_is_held_against_the_retrained_model
 def test_a_finding_of_another_package_is_judged_like_ours() -> None:
     declared = {**DECLARED, "theirs": Finding("theirs", "theirs", "", "down", counted=True)}
     retrained = [{**seed, "theirs": 5.0 + n % 2} for n, seed in enumerate(RETRAINED)]  # 4.5 to 6.5
-    for value, word in ((5.0, "erased"), (4.0, "suppressed"), (7.0, "over-erased")):
+    for value, word in ((5.0, "erased"), (4.0, "suppressed"), (4.3, None), (7.0, "over-erased")):
         found = judged({"theirs": value}, retrained, original={**ORIGINAL, "theirs": 1.0}, declared=declared)
         assert found.word == word and list(found.margins) == [*CRITERIA, "theirs"]
     assert found.margins["theirs"] == pytest.approx(-2.5)
@@ -257,11 +278,13 @@ def test_where_retrained_models_agree_entirely_one_sample_and_one_batch_are_no_d
 
 @given(st.dictionaries(st.sampled_from(CRITERIA), st.floats(-30, 30), min_size=3))
 def test_margin_and_word_agree(values: dict[str, float]) -> None:
-    found = judged(values)
-    above = any(margin > 1e-6 for margin in found.margins.values())
-    below = any(margin < -2 - 1e-6 for margin in found.margins.values())
-    assert found.word in (
-        {"suppressed"} if above else {"over-erased", "suppressed"} if below else {"erased", "suppressed", "over-erased"}
-    )
-    if not above and not below and all(-2 + 1e-6 < margin < -1e-6 for margin in found.margins.values()):
-        assert found.word == "erased"
+    margins = judged(values).margins.values()
+    above, below = ([m for m in margins if m > 1e-6], [m for m in margins if m < -2 - 1e-6])
+    if above:
+        word = "suppressed" if len(above) > 1 or above[0] > 0.4 else None
+    elif below:
+        word = "over-erased" if len(below) > 1 or below[0] < -2.4 else None
+    else:
+        word = "erased"
+    assume(not any(abs(margin - edge) < 1e-5 for margin in margins for edge in (0, 0.4, -2, -2.4)))
+    assert judged(values).word == word

@@ -107,6 +107,6 @@ def test_two_audits_that_declare_the_same_are_refused_before_anything_runs(monke
 
 
 def test_what_is_expected_of_a_task_is_what_our_audits_of_it_count() -> None:
-    counted = ["leak", "gamma_recovered", "probe_forget_accuracy", "prototype_forget_accuracy", "relearn_batches"]
+    counted = ["leak", "gamma_recovered", "prototype_forget_accuracy", "relearn_batches"]
     assert sorted(declarations.expected("classification")) == sorted(["forget_accuracy", "retain_accuracy", *counted])
     assert not set(counted[:3]) & set(declarations.expected("another_task"))
