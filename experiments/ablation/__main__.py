@@ -35,7 +35,8 @@ PLUS = {
     "plus_keep": ("method=fucrt_plus", "method.keep=1"),
     "plus_labels": ("method=fucrt_plus", "method.labels=hard"),
     "plus_logits": ("method=fucrt_plus", "method.forgotten_logits=seen"),
-    "plus_weight": ("method=fucrt_plus", "method.forget_weight=1"),
+    "plus_weight": ("method=fucrt_plus", "method.forget_weight=0.3"),
+    "plus_sharpness": ("method=fucrt_plus", "method.sharpness=1"),
     "plus_alignment": ("method=fucrt_plus", "method.local_weight=0", "method.global_weight=0"),
 }
 # The situation: each value has an original model, or a request, and retrained models of its own.

@@ -12,7 +12,7 @@ each gets an answer that can be switched off by itself:
 - Forget samples keep a place of their own in the encoder, from where few samples bring the class back. All weights
   start from w = κ w_o + (1 − κ) w_fresh, shrink and perturb (Ash and Adams, "On warm-starting neural network training",
   NeurIPS 2020), and training brings back what the retained data and the transformed labels ask for (`keep`). A
-  retrained model is not trained on forget samples at all; here they count less than others (`forget_weight`).
+  retrained model is not trained on forget samples at all; here they can count less than others (`forget_weight`).
 
 Votes, transformation classes and the dual contrastive alignment are FUCRT's; a forget sample's contrastive label is
 its transformation class.
@@ -55,10 +55,10 @@ class FUCRTPlus:
     keep: Share = 0.6
     labels: Literal["soft", "hard"] = "soft"  # masked prediction of the original model, or the transformation class
     # s: soft labels are the prediction to this power, q ∝ p^s; 1 leaves it as it is, a large one is nearly hard
-    sharpness: Positive = 1.0
+    sharpness: Positive = 4.0
     # from the loss of forget samples (hidden: their rows of the head start afresh)
     forgotten_logits: Literal["hidden", "seen"] = "hidden"
-    forget_weight: Share = 0.3  # β: of a forget sample in the cross-entropy, where a retain sample counts 1
+    forget_weight: Share = 1.0  # β: of a forget sample in the cross-entropy, where a retain sample counts 1
     local_weight: NonNegative = 0.1  # λ1: contrastive loss inside the batch
     global_weight: NonNegative = 0.1  # λ2: contrastive loss to the global prototypes
     local_temperature: Positive = 0.5  # T_l
@@ -168,7 +168,7 @@ METHODS = {
         name="fucrt_plus",
         title="FUCRT+",
         settings=FUCRTPlus,
-        grid={"method.sharpness": (1.0, 2.0, 4.0), "method.forget_weight": (0.3, 1.0)},
+        grid={"method.sharpness": (4.0, 2.0, 1.0), "method.forget_weight": (1.0, 0.3)},
         objective=objective,
         strategy=FUCRTPlusServer,
         queries={"vote": cast_vote, "prototypes": first_prototypes},
