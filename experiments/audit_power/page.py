@@ -128,7 +128,8 @@ def build(found: Results) -> str:
     parts += [_sizes(found, known), "## Power, by the number of forget samples", _samples(found, known)]
     parts += ["## Power, by dataset", _datasets(found, known)]
     parts += ["## Which findings have power", _seeing(found, known), "## The verdict's own errors", VERDICTS]
-    parts += [_verdicts(found), "## Are planted models usable?", USABLE, _usable(found.rows), COMMAND]
+    parts += [_verdicts(found), "## Are planted models usable?", USABLE, _usable(found.rows)]
+    parts += [COMMAND.format(cells=len(cells))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -147,7 +148,7 @@ COMMAND = """\
 ## Command
 
 ```
-python -m experiments.audit_power --data DIR
+python -m experiments.audit_power --data DIR --cells {cells}
 ```
 
 Every model with its findings is in runs.csv and samples.csv, every rate in power.csv and verdicts.csv."""
