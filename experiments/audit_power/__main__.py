@@ -43,6 +43,7 @@ WIDE, NARROW = f"retrain.seeds={2 * BANK}", f"retrain.seeds={BANK}"
 RUNS, SAMPLES = "runs.csv", "samples.csv"
 TINY = ("dataset=glyphs", "dataset.characters=BEFO", "dataset.size=12", "dataset.train=30", "dataset.test=20")
 TINY += ("model.width=4", "partition.clients=2", "train.rounds=4", "unlearn.rounds=1", "retrain.seeds=4", "audit=quick")
+LEAST = 6  # cells: of digits and letters, to choose on and to judge on
 FRESH = (20, 100, 300, 1000)  # forget samples that letters are tested on
 FRESH_AUDITS = ("audit.relearning.test_samples=1000",)
 
@@ -112,6 +113,8 @@ def main() -> None:
         "--cells", type=int, metavar="N", help="the first N cells alone; those of Fashion-MNIST are last"
     )
     given = asked.parse_args()
+    if given.cells is not None and given.cells < LEAST:
+        asked.error(f"--cells {given.cells}: {LEAST} at least, so that there are cells of both parts")
     folder = sweeps.ROOT / "results" / "audit_power"
     if given.page:
         kept = [pd.read_csv(folder / name, dtype={"forget": str}) for name in (RUNS, SAMPLES)]

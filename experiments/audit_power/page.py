@@ -36,7 +36,8 @@ the mean in half widths of the verdict's band ([docs/audits.md](../../docs/audit
 is left. A distance beyond a threshold is an alarm. The threshold of each finding and n is what
 {100 * power.FALSE_ALARMS:.0f} % of the retrained models of the *choosing* cells are beyond; rates in the tables are
 those of the *judging* cells, which are other classes and seeds. Brackets: 95 % intervals of the mean over cells (cells
-resampled {power.RESAMPLES:,} times), as draws within a cell share its models. **Bold**: the verdict counts it now."""
+resampled {power.RESAMPLES:,} times), as draws within a cell share its models; where all cells agree they have no width,
+and as cells of one class are alike they are rather too narrow. **Bold**: the verdict counts it now."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,8 @@ COMMAND = """\
 python -m experiments.audit_power --data DIR --cells {cells}
 ```
 
-Every model with its findings is in runs.csv and samples.csv, every rate in power.csv and verdicts.csv."""
+Every model with its findings is in runs.csv and samples.csv, every rate in power.csv and verdicts.csv. environment.json
+is of the models; verdicts are by the rule of the code that wrote this page (`--page`)."""
 
 
 def _powers(found: Results, known: Mapping[str, Finding]) -> str:

@@ -35,7 +35,7 @@ scalar*: the accuracy on the class that one number added to its logit brings bac
 lowest accuracy on a retained class. *Rank*: unlearnt by adapters of that rank. *Rate*: `unlearn.lr`, if not the
 default.
 
-Audited are accuracy and AUSUC. There are no verdicts: these need the linear probe, prototype relearning and relearning
+Audited are accuracy and AUSUC. There are no verdicts: these need prototype relearning and relearning
 as well, and eight retrained models for a firm band. So models are held against each other, not against a band."""
 
 

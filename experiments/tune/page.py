@@ -25,7 +25,7 @@ def build(method: str, frame: pd.DataFrame) -> str:
     if done.empty:
         return f"# Tuning `{method}`\n\nNo run is done."
     best, default = chosen(done), frame["asked"].iloc[0]
-    said = "the defaults" if best == default else f"`{best}` (the defaults are `{default}`)"
+    said = "the defaults" if best == default else f"`{best}` (the defaults were `{default}`)"
     parts = [f"# Tuning `{method}`", PROTOCOL, f"**Chosen:** {said}.", _table(done), *_failed(frame)]
     parts += [_cost(done), _where(done)]
     return "\n\n".join(parts)

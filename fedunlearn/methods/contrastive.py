@@ -45,9 +45,9 @@ def _views(z: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     return (~excluded).to(z.dtype), excluded.to(z.dtype) * FAR
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=4)
 def _off_diagonal(count: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    """`_views` of a batch of so many rows that are all there."""
+    """`_views` of a batch of so many rows that are all there; only to be read."""
     alike = torch.eye(count, dtype=dtype, device=device)
     return 1 - alike, alike * FAR
 

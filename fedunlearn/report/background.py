@@ -77,14 +77,20 @@ def _stand_back() -> None:
         os.nice(YIELDING)
 
 
-@cache
 def end_with_parent() -> None:
     """Have this process, which multiprocessing or joblib started, end soon after its parent, however that ends."""
-    if parent := multiprocessing.parent_process():
-        threading.Thread(target=_leave_after, args=(parent.pid,), daemon=True).start()
+    parent = multiprocessing.parent_process()
+    if parent and parent.pid == os.getppid():  # a process of a fork server has another one
+        _watched(os.getpid(), parent.pid)
 
 
-def _leave_after(parent: int | None) -> None:
+@cache
+def _watched(own: int, parent: int) -> None:
+    """One thread in each process, however often it is asked for."""
+    threading.Thread(target=_leave_after, args=(parent,), daemon=True).start()
+
+
+def _leave_after(parent: int) -> None:
     while os.getppid() == parent:  # of joblib's, nothing else says whether it is there
         time.sleep(LOOK)
     os._exit(1)

@@ -246,11 +246,10 @@ def _absent(
 def _judged(finding: Finding, model: Numbers, retrained: Sequence[Numbers], samples: int) -> Judged:
     values = [_known(other[finding.name]) for other in retrained]
     floor, least = max(values) - min(values), finding.least(samples)
-    half, far = (
-        max(width * floor, least) for width in (WIDTHS.get(len(values), 1.0), FAR_WIDTHS.get(len(values), FAR))
-    )
+    width, wide = WIDTHS.get(len(values), 1.0), FAR_WIDTHS.get(len(values), FAR)
+    half = max(width * floor, least)
     value, mean = _known(model[finding.name]), sum(values) / len(values)
-    return Judged(finding.name, finding.label, value, mean, half, far, finding.side or 1)
+    return Judged(finding.name, finding.label, value, mean, half, half * wide / width, finding.side or 1)
 
 
 def _known(value: float | None) -> float:

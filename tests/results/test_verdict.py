@@ -270,7 +270,10 @@ def test_where_retrained_models_agree_entirely_one_sample_and_one_batch_are_no_d
     same = [{**RETRAINED[0], **agreed}] * 8  # prototype and one scalar: 0.005 to either side
     assert judged({"leak": 0.0, "probe_forget_accuracy": 0.795, "relearn_batches": 7.0}, same).word == "erased"
     assert judged({"leak": 0.0, "probe_forget_accuracy": 0.8, "relearn_batches": 7.0}, same).word == "suppressed"
-    assert judged({"leak": 0.0, "probe_forget_accuracy": 0.79, "gamma_recovered": 0.206}, same).word == "suppressed"
+    assert judged({"leak": 0.0, "probe_forget_accuracy": 0.79, "gamma_recovered": 0.208}, same).word == "suppressed"
+    assert judged({"leak": 0.0, "probe_forget_accuracy": 0.79, "gamma_recovered": 0.206}, same).word is None, (
+        "half a sample"
+    )
     strict = judged({"leak": 0.01, "probe_forget_accuracy": 0.79, "relearn_batches": 8.0}, same)
     assert strict.word == "suppressed"
     assert strict.margins["leak"] is None  # in units of nothing
