@@ -125,12 +125,12 @@ def test_a_trial_that_failed_somewhere_is_named_and_not_chosen():
     said = page.build("m", frame)
     assert "**Chosen:** the defaults." in said and "- `k=2` on d, class 4, seed 1: it diverged" in said
     frame["status"] = ["failed", "failed", "done", "done"]
-    assert "**Chosen:** `k=2` (the defaults are `k=1`)." in page.build("m", frame)
+    assert "**Chosen:** `k=2` (the defaults were `k=1`)." in page.build("m", frame)
 
 
 def test_the_page_says_what_was_tried_chosen_and_spent():
     said = page.build("m", pd.DataFrame([*trial("k=1", FAR, ERASED), *trial("k=2", ERASED, BETTER)]))
-    assert "**Chosen:** `k=2` (the defaults are `k=1`)." in said
+    assert "**Chosen:** `k=2` (the defaults were `k=1`)." in said
     assert "| `k=1` | 1 |  | 1 |  |  | 2.00 ± 2.83 | 0.000 ± 0.000 | −0.025 ± 0.035 | 20 % |" in said
     assert "2 trials in each of 2 cells, cost as much as 0.80 retrainings;" in said
     assert said.endswith(
