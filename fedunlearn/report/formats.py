@@ -26,7 +26,7 @@ CAPTION = (
     "Time and traffic are those of training, retraining and unlearning."
 )
 VERDICT = (
-    "Verdict: from what is left in logits, features and reach of relearning, against the retrained models of the same "
+    "Verdict: from what is left where accuracy does not look, against the retrained models of the same "
     "run. Suppressed: forget accuracy is gone, but more is left than in retrained models. Over-erased: less is left. "
     "No verdict: the audits cannot tell, or are not there (the run's report says why). Checks that count: the findings "
     "that tell the original model from retrained ones, and what they say of this model."
