@@ -8,6 +8,7 @@ from dataclasses import replace
 import pandas as pd
 
 from fedunlearn.randomness import numpy_stream
+from fedunlearn.report.verdict import NONE
 from fedunlearn.results import gates
 from fedunlearn.results.findings import Finding
 from fedunlearn.results.sampling import wilson
@@ -17,7 +18,6 @@ from fedunlearn.tasks.classification import TASKS
 
 RETRAINED_MODELS = 8  # that a verdict is made with
 VERDICTS = 50  # draws of these from the bank of each cell
-NONE = "no verdict"
 (TASK,) = (task for task in TASKS.values() if task.name == "classification")
 
 

@@ -14,6 +14,7 @@ from experiments.audit_power import judging, power
 from experiments.audit_power.planted import DOSES, HEAD_MASK, LEFT_IN, MIXTURE
 from experiments.sweeps import markdown
 from fedunlearn.cli import command_line, main
+from fedunlearn.report.verdict import NONE
 from fedunlearn.results.findings import Finding, named
 from fedunlearn.results.verdict import SURFACE
 from fedunlearn.runs.declarations import declared
@@ -213,7 +214,7 @@ def _compared(found: Results) -> str:
     for title, kinds, words in (
         ("retrained models called suppressed", [RETRAINED], ["suppressed"]),
         ("retrained models called erased", [RETRAINED], ["erased"]),
-        ("retrained models without a verdict", [RETRAINED], [judging.NONE]),
+        ("retrained models without a verdict", [RETRAINED], [NONE]),
         ("head masks called erased", [HEAD_MASK], ["erased"]),
         ("head masks called suppressed", [HEAD_MASK], ["suppressed"]),
         (
@@ -258,7 +259,7 @@ def _usable(rows: pd.DataFrame) -> str:
 
 def _errors(rows: pd.DataFrame, known: Mapping[str, Finding], names: list[str]) -> pd.DataFrame:
     said = judging.words(rows, judging.counting(known, names))
-    words = ("not erased", "suppressed", "over-erased", "erased", judging.NONE)
+    words = ("not erased", "suppressed", "over-erased", "erased", NONE)
     return pd.concat([judging.rates(said, word) for word in words], ignore_index=True)
 
 

@@ -33,6 +33,7 @@ from fedunlearn.settings import registry
 from fedunlearn.settings.config import Choice, TrainConfig
 from fedunlearn.settings.schema import plain
 from fedunlearn.tasks.base import defined
+from tests.engines.test_stacked import SHORTER
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
 
@@ -59,9 +60,6 @@ def federation_of(make_federation, level):
         federation.request = Request("sample", asked & (np.arange(len(order)) % 2 == 0), ())
     federation.models = ModelPool(convolutional, federation.device)
     return federation
-
-
-SHORTER = {"federaser": {"interval": None}, "gradient_ascent": {"ascent_steps": 10}}  # than by default
 
 
 def play(make_federation, name, server=None, memory=(), rounds=2, begin=None, seen=None, **engine):
